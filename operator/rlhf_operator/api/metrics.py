@@ -1,0 +1,128 @@
+"""The one home of metric and label names: programs export them, the operator queries them.
+
+A name here is part of the API: dashboards, policies and alerts are written against it.
+Knows no kind and no client library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Target labels: set from pod metadata at scrape time, never by the program that is scraped,
+# so that no pod can speak for another version.
+NAMESPACE = "namespace"
+MODEL = "rlhf_model"
+VERSION = "rlhf_version"
+TARGET_LABELS = (NAMESPACE, MODEL, VERSION)
+
+# Labels that programs set themselves.
+ABOUT_VERSION = "about_version"  # the version spoken about, where it is not the one that speaks
+CATEGORY = "category"
+KIND = "kind"
+VALUE = "value"
+RULES_DIGEST = "rules_digest"
+
+
+class MetricType(StrEnum):
+    """How Prometheus reads a metric."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One metric family: its name, meaning and labels beside the target labels."""
+
+    name: str
+    help: str
+    type: MetricType = MetricType.COUNTER
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# A language model answers in tens of milliseconds to minutes.
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_TOKENS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+
+GUARD_REQUESTS = Metric(
+    name="rlhf_guard_requests_total",
+    help="Well-formed requests for an answer, whatever became of them.",
+)
+GUARD_ERRORS = Metric(
+    name="rlhf_guard_errors_total",
+    help="Of the requests, those that ended with a 5xx answer or broke off through our fault.",
+)
+GUARD_REQUEST_DURATION = Metric(
+    name="rlhf_guard_request_duration_seconds",
+    help="Seconds until the last byte of an answer left, or until the time limit was reached. "
+    "Other errors are left out: a model that fails at once is not a fast model.",
+    type=MetricType.HISTOGRAM,
+    buckets=_SECONDS,
+)
+GUARD_TIME_TO_FIRST_TOKEN = Metric(
+    name="rlhf_guard_time_to_first_token_seconds",
+    help="Seconds until the first byte of an answer could leave.",
+    type=MetricType.HISTOGRAM,
+    buckets=_SECONDS,
+)
+GUARD_GENERATED_RESPONSES = Metric(
+    name="rlhf_guard_generated_responses_total",
+    help="Answers that the model made, before any was blocked.",
+)
+GUARD_UNSAFE_GENERATED = Metric(
+    name="rlhf_guard_unsafe_generated_total",
+    help="Answers that the model made and a rule of this category matched, blocked or not.",
+    labels=(CATEGORY,),
+)
+GUARD_UNSAFE_GENERATED_RESPONSES = Metric(
+    name="rlhf_guard_unsafe_generated_responses_total",
+    help="Answers that the model made and any rule matched; one with two categories counts once.",
+)
+GUARD_RESPONSES = Metric(
+    name="rlhf_guard_responses_total",
+    help="Answers sent to users, refusals by the guard among them.",
+)
+GUARD_UNSAFE_SERVED = Metric(
+    name="rlhf_guard_unsafe_served_total",
+    help="Answers sent to users although a rule of this category matched.",
+    labels=(CATEGORY,),
+)
+GUARD_UNSAFE_SERVED_RESPONSES = Metric(
+    name="rlhf_guard_unsafe_served_responses_total",
+    help="Answers sent to users although any rule matched; one with two categories counts once.",
+)
+GUARD_BLOCKED = Metric(
+    name="rlhf_guard_blocked_total",
+    help="Answers replaced by a refusal because a rule of this category matched input or output.",
+    labels=(CATEGORY,),
+)
+GUARD_BLOCKED_RESPONSES = Metric(
+    name="rlhf_guard_blocked_responses_total",
+    help="Answers replaced by a refusal; one with two categories counts once.",
+)
+GUARD_REFUSED = Metric(
+    name="rlhf_guard_refused_total",
+    help="Answers in which the model itself declines, by the refusal patterns.",
+)
+GUARD_RESPONSE_LENGTH = Metric(
+    name="rlhf_guard_response_length_tokens",
+    help="Tokens of an answer sent to a user; words where the model server tells no tokens.",
+    type=MetricType.HISTOGRAM,
+    buckets=_TOKENS,
+)
+GUARD_FEEDBACK = Metric(
+    name="rlhf_guard_feedback_total",
+    help="Votes of users about answers of a version: thumbs up or down, task done or failed.",
+    labels=(ABOUT_VERSION, KIND, VALUE),
+)
+GUARD_INFO = Metric(
+    name="rlhf_guard_info",
+    help="Always 1; tells which rules are in force.",
+    type=MetricType.GAUGE,
+    labels=(RULES_DIGEST,),
+)
+
+FEEDBACK_VALUES = {"thumbs": ("up", "down"), "task": ("done", "failed")}
