@@ -1,0 +1,1 @@
+"""What users write and read: kinds, reasons, metric names. Imports nothing else of ours."""

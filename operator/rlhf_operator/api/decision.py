@@ -1,0 +1,68 @@
+"""`RLHFDecision`: one human act, immutable."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from rlhf_operator.api.common import Condition, Object
+from rlhf_operator.api.schema import ApiType, CelRule, Digest, Keyed, Name, Text, Time, rule
+
+DecisionAction = Literal["Abort", "Pause", "Resume", "RollBackTo", "LiftQuarantine", "Restart"]
+
+
+class DecisionSpec(ApiType):
+    """One human act on a model."""
+
+    action: DecisionAction
+    """Abort ends the run; Pause and Resume hold it; RollBackTo goes back to a version;
+    LiftQuarantine lets an identity run again; Restart renews the pods from the current spec."""
+    model: Name
+    """The model that it is about."""
+    version: Name | None = None
+    """For RollBackTo: the version to go back to."""
+    identity: Digest | None = None
+    """For LiftQuarantine: the identity, as shown in the version's status."""
+    author: Annotated[str, Field(min_length=1, max_length=253)]
+    """Who decides; must be the authenticated user."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    """Why, for the record."""
+    expires_at: Time | None = None
+    """After this the decision is not carried out any more."""
+
+    transitions: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(cel="self == oldSelf", message="a decision is immutable; write a new one"),
+    )
+
+    @rule(
+        "(self.action == 'RollBackTo') == has(self.version)",
+        "version goes with RollBackTo, and only with it",
+    )
+    def version_fits(self) -> bool:
+        """Return whether a version is named exactly when one is needed."""
+        return (self.action == "RollBackTo") == (self.version is not None)
+
+    @rule(
+        "(self.action == 'LiftQuarantine') == has(self.identity)",
+        "identity goes with LiftQuarantine, and only with it",
+    )
+    def identity_fits(self) -> bool:
+        """Return whether an identity is named exactly when one is needed."""
+        return (self.action == "LiftQuarantine") == (self.identity is not None)
+
+
+class DecisionStatus(ApiType):
+    """What became of the decision."""
+
+    observed_generation: int = -1
+    """The generation that this status speaks of."""
+    phase: Literal["Applied", "NotApplicable", "Expired"] | None = None
+    """A one-word summary for people."""
+    rollout: Text | None = None
+    """The `RLHFRollout` that it changed."""
+    conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
+    """Observations in the standard form."""
+
+
+RLHFDecision = Object[DecisionSpec, DecisionStatus]

@@ -1,0 +1,311 @@
+"""`RLHFModel`: what is served, and how a change of it is rolled out."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from rlhf_operator.api.common import Condition, Object, VersionRef
+from rlhf_operator.api.guard import GuardSpec
+from rlhf_operator.api.schema import (
+    ApiType,
+    Duration,
+    Keyed,
+    Name,
+    Percent,
+    Replicas,
+    Text,
+    parse_duration,
+    rule,
+)
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+ImageRef = Annotated[str, Field(min_length=1, max_length=512)]
+Hostname = Annotated[
+    str,
+    Field(
+        max_length=253,
+        pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
+]
+ClockTime = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class Fallback(ApiType):
+    """The floor: the version that serves when nothing better is safe."""
+
+    version: Name
+    """A version of this model, usually its SFT version."""
+    replicas: Replicas = 1
+    """Pods kept ready; 0 keeps none, so that going back takes a model load."""
+
+
+class PolicyRef(ApiType):
+    """A policy of the same namespace."""
+
+    name: Name
+    """The name of the `AlignmentPolicy`."""
+
+
+class Images(ApiType):
+    """The container images of the serving pods."""
+
+    triton: ImageRef | None = None
+    """The Triton Inference Server with the backend; the operator's configuration if unset."""
+    guard: ImageRef | None = None
+    """The guard; the operator's configuration if unset."""
+
+
+class Credentials(ApiType):
+    """Where the credentials for fetching artefacts are."""
+
+    secret_name: Name
+    """A Secret of the same namespace; its keys become environment of the fetching container."""
+
+
+class ModelServing(ApiType):
+    """How pods are run. May change without a new version."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Pods that serve all traffic."""
+    images: Images = Images()
+    """The container images of the serving pods."""
+    pod_template: Annotated[
+        dict[str, Any],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+    ] = {}
+    """A partial pod template that is merged over ours: nodeSelector, tolerations, resources, …"""
+    service_account_name: Name | None = None
+    """The service account of the serving pods."""
+    credentials: Credentials | None = None
+    """Where the credentials for fetching artefacts are."""
+
+
+class Step(ApiType):
+    """One weight of the plan and how long it must hold."""
+
+    weight: Annotated[int, Field(ge=0, le=99)]
+    """Percent of the traffic that the canary gets."""
+    hold: Duration
+    """How long the weight must be in force before the next one."""
+
+
+class Canary(ApiType):
+    """A stepwise rise of the canary's weight; promotion is the implied last step."""
+
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=32)]
+    """The weights, strictly increasing."""
+
+    @rule(
+        "self.steps.all(i, self.steps.filter(j, j.weight == i.weight).size() == 1) && "
+        "self.steps.map(s, s.weight).isSorted()",
+        "the weights of the steps must increase strictly",
+    )
+    def weights_increase(self) -> bool:
+        """Return whether each step gives more traffic than the one before."""
+        weights = [step.weight for step in self.steps]
+        return all(low < high for low, high in itertools.pairwise(weights))
+
+
+class FreezeWindow(ApiType):
+    """A weekly time in which no weight is raised and no run starts."""
+
+    name: Name
+    """A name for messages."""
+    days: Annotated[
+        tuple[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], ...],
+        Field(min_length=1, max_length=7),
+    ]
+    """The days on which the window opens."""
+    start: ClockTime
+    """When it opens, HH:MM."""
+    end: ClockTime
+    """When it closes; at or before `start` means on the next day."""
+    time_zone: Annotated[str, Field(max_length=64)] | None = None
+    """An IANA time zone; UTC when unset."""
+
+
+class Rollout(ApiType):
+    """How a change of what is live is carried out."""
+
+    strategy: Literal["Canary"]
+    """Which of the strategies below is used."""
+    canary: Canary | None = None
+    """The plan of the Canary strategy."""
+    surge: Literal["None", "One", "Full"] = "One"
+    """GPUs that a run may take beyond `replicas`: none, one pod, or a full second set."""
+    ready_timeout: Duration = "30m"
+    """How long a canary may take to become ready."""
+    max_hold: Duration = "24h"
+    """How long a step may stay inconclusive after its hold."""
+    max_blind: Duration = "30m"
+    """How long a Safety SLO may lack data before the weight goes to 0."""
+    on_inconclusive: Literal["RollBack", "Hold"] = "RollBack"
+    """What happens after `maxHold`."""
+    when_nothing_is_safe: Literal["ServeFallback", "KeepServing"] = "ServeFallback"
+    """When stable and fallback both fail Safety: serve the fallback with every guard rule set to
+    Block, or go on as before."""
+    cool_down: Duration = "5m"
+    """How long after a rollback no new run starts."""
+    freeze_windows: Annotated[tuple[FreezeWindow, ...], Field(max_length=32)] = ()
+    """Weekly times in which nothing is advanced. Rollbacks go on."""
+
+    @rule("has(self.canary)", "strategy Canary needs `canary`")
+    def strategy_has_its_plan(self) -> bool:
+        """Return whether the chosen strategy's plan is there."""
+        return self.canary is not None
+
+    @rule("duration(self.readyTimeout) > duration('0s')", "readyTimeout must be above 0")
+    def ready_timeout_is_positive(self) -> bool:
+        """Return whether a canary has any time to get ready."""
+        return parse_duration(self.ready_timeout).total_seconds() > 0
+
+
+class Standby(ApiType):
+    """The previous stable version stays warm after a promotion."""
+
+    replicas: Replicas = 1
+    """Pods kept ready."""
+    keep: Duration = "24h"
+    """How long."""
+
+
+class ParentRef(ApiType):
+    """The gateway that the route attaches to."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """The name of the Gateway."""
+    namespace: Name | None = None
+    """Its namespace; the model's own when unset."""
+    section_name: Annotated[str, Field(max_length=253)] | None = None
+    """One listener of the Gateway."""
+
+
+class Stickiness(ApiType):
+    """Whether a client stays on the arm that first answered it."""
+
+    mode: Literal["None", "Arm"] = "None"
+    """Arm: a signed token, given as cookie and header, brings the client back to its arm."""
+    max_age: Duration = "24h"
+    """How long the token is good for."""
+
+
+class Traffic(ApiType):
+    """How requests reach the model."""
+
+    router: Literal["GatewayAPI", "Istio", "Service"] = "Service"
+    """What splits the traffic: an HTTPRoute, a VirtualService, or the ratio of replicas."""
+    parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=8)] = ()
+    """The gateways: for GatewayAPI the parents of the route; for Istio the gateways by name."""
+    hostnames: Annotated[tuple[Hostname, ...], Field(max_length=16)] = ()
+    """The host names that belong to this model."""
+    stickiness: Stickiness = Stickiness()
+    """Whether a client stays on the arm that first answered it."""
+
+    @rule(
+        "self.router != 'GatewayAPI' || (has(self.parentRefs) && size(self.parentRefs) > 0)",
+        "router GatewayAPI needs parentRefs",
+    )
+    def gateway_is_named(self) -> bool:
+        """Return whether the route has a parent."""
+        return self.router != "GatewayAPI" or bool(self.parent_refs)
+
+    @rule(
+        "self.router != 'Istio' || (has(self.hostnames) && size(self.hostnames) > 0)",
+        "router Istio needs hostnames",
+    )
+    def istio_has_hosts(self) -> bool:
+        """Return whether a VirtualService has a host."""
+        return self.router != "Istio" or bool(self.hostnames)
+
+    @rule(
+        "self.router != 'Service' || !has(self.stickiness) || "
+        "!has(self.stickiness.mode) || self.stickiness.mode == 'None'",
+        "router Service cannot keep clients on an arm",
+    )
+    def service_is_not_sticky(self) -> bool:
+        """Return whether stickiness can be kept."""
+        return self.router != "Service" or self.stickiness.mode == "None"
+
+
+class History(ApiType):
+    """How many rollout records are kept."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Finished records kept; those in force are never pruned."""
+    max_age: Duration = "8760h"
+    """Finished records older than this are pruned."""
+
+
+class ModelSpec(ApiType):
+    """What is served, and how a change of it is rolled out."""
+
+    version: Name
+    """The version that should serve: the line that a commit changes."""
+    fallback: Fallback
+    """The floor: the version that serves when nothing better is safe."""
+    policies: Annotated[tuple[PolicyRef, ...], Keyed("name", 16)] = ()
+    """The objectives; all apply and the worst verdict wins."""
+    serving: ModelServing = ModelServing()
+    """How pods are run."""
+    rollout: Rollout
+    """How a change of what is live is carried out."""
+    standby: Standby = Standby()
+    """The previous stable version stays warm after a promotion."""
+    traffic: Traffic = Traffic()
+    """How requests reach the model."""
+    guard: GuardSpec = GuardSpec()
+    """The filters beside each model server."""
+    history: History = History()
+    """How many rollout records are kept."""
+    suspend: bool = False
+    """True stops weight increases and new runs; rollbacks go on."""
+
+
+class ModelVersionSummary(ApiType):
+    """One version that runs now."""
+
+    name: Name
+    """The version's name."""
+    role: Literal["Stable", "Canary", "Standby", "Fallback", "Draining"]
+    """What it is there for."""
+    weight: Percent = 0
+    """Percent of the traffic, as declared."""
+    ready: Annotated[str, Field(max_length=16)] = "0/0"
+    """Ready and wanted pods."""
+
+
+class ModelStatus(ApiType):
+    """What is live: a summary of the newest rollout record."""
+
+    observed_generation: int = -1
+    """The generation that this status speaks of."""
+    phase: Literal["Progressing", "Healthy", "Degraded", "Paused", "Suspended"] | None = None
+    """A one-word summary for people; programs read the conditions."""
+    message: Annotated[str, Field(max_length=4096)] | None = None
+    """What is going on, with numbers."""
+    stable: VersionRef | None = None
+    """The version that serves by default."""
+    canary: VersionRef | None = None
+    """The version under test."""
+    weight: Percent | None = None
+    """Percent of the traffic that the canary gets, as declared."""
+    step: Annotated[str, Field(max_length=16)] | None = None
+    """The step of the plan, for instance 2/3."""
+    rollout: Text | None = None
+    """The newest `RLHFRollout`."""
+    replicas: Replicas = 0
+    """Pods of the stable version, for autoscalers."""
+    selector: Text | None = None
+    """The label selector of the stable version's pods, for autoscalers."""
+    versions: Annotated[tuple[ModelVersionSummary, ...], Keyed("name", 16)] = ()
+    """The versions that run now."""
+    last_handled_reconcile_at: Text | None = None
+    """The last value seen of the annotation rlhf.dev/reconcile-requested-at."""
+    conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
+    """Observations in the standard form."""
+
+
+RLHFModel = Object[ModelSpec, ModelStatus]

@@ -1,0 +1,192 @@
+"""`AlignmentPolicy`: the service level objectives that a model must keep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rlhf_operator.api.common import Condition, Object
+from rlhf_operator.api.schema import (
+    ApiType,
+    DecimalText,
+    Duration,
+    Keyed,
+    Name,
+    decimal,
+    parse_duration,
+    rule,
+)
+
+Category = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+SLOClass = Literal["Safety", "Quality", "Performance", "Informational"]
+IndicatorType = Literal[
+    "UnsafeServedRate",
+    "UnsafeServedCount",
+    "UnsafeGeneratedRate",
+    "GuardBlockRate",
+    "ErrorRate",
+    "RefusalRate",
+    "ThumbsDownRate",
+    "TaskCompletionRate",
+    "ResponseLength",
+]
+
+
+class Indicator(ApiType):
+    """A built-in measure, read from the guard's own counters."""
+
+    type: IndicatorType
+    """What is measured. Rates are per answer; ResponseLength is a mean in tokens."""
+    categories: Annotated[tuple[Category, ...], Field(max_length=32)] = ()
+    """Only these categories of unsafe output; all when empty."""
+
+    @rule(
+        "!has(self.categories) || size(self.categories) == 0 || self.type.startsWith('Unsafe')",
+        "categories go with the Unsafe… indicators only",
+    )
+    def categories_fit(self) -> bool:
+        """Return whether the categories make sense."""
+        return not self.categories or self.type.startswith("Unsafe")
+
+
+class Query(ApiType):
+    """A measure of the team's own, in PromQL."""
+
+    prom_ql: Annotated[str, Field(min_length=1, max_length=4096, alias="promQL")]
+    """A static expression that keeps the labels namespace, rlhf_model and rlhf_version."""
+    samples: Annotated[str, Field(max_length=255, pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    """The counter whose increase says how many samples stand behind the value."""
+    better_when: Literal["Lower", "Higher"]
+    """Which direction is better."""
+
+
+class VersusStable(ApiType):
+    """How much worse than the stable version the canary may be, at the same time."""
+
+    ratio: DecimalText | None = None
+    """For rates: at most this many times stable's rate."""
+    difference: DecimalText | None = None
+    """For means: at most this much away from stable's mean, in the worse direction."""
+    method: Literal["Threshold"]
+    """Threshold compares the two numbers."""
+
+    @rule(
+        "has(self.ratio) != has(self.difference)", "exactly one of ratio and difference must be set"
+    )
+    def one_margin(self) -> bool:
+        """Return whether exactly one margin is given."""
+        return (self.ratio is None) != (self.difference is None)
+
+    @rule("!has(self.ratio) || double(self.ratio) >= 1.0", "ratio must be at least 1")
+    def ratio_allows_equal(self) -> bool:
+        """Return whether an equal canary may pass."""
+        return self.ratio is None or decimal(self.ratio) >= 1
+
+    @rule(
+        "!has(self.difference) || double(self.difference) >= 0.0", "difference must not be negative"
+    )
+    def difference_allows_equal(self) -> bool:
+        """Return whether an equal canary may pass."""
+        return self.difference is None or decimal(self.difference) >= 0
+
+
+class SLO(ApiType):
+    """One objective: a measure, its bounds, and what its violation means."""
+
+    name: Name
+    """A name, unique within the policy."""
+    class_: Annotated[SLOClass, Field(alias="class")]
+    """Safety rolls back at once; Quality and Performance roll back; Informational is shown."""
+    indicator: Indicator | None = None
+    """A built-in measure."""
+    query: Query | None = None
+    """A measure in PromQL."""
+    max: DecimalText | None = None
+    """The measure must not be above this."""
+    min: DecimalText | None = None
+    """The measure must not be below this."""
+    max_count: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """For counts: more events than this violate the objective."""
+    min_samples: Annotated[int, Field(ge=1, le=100_000_000)] = 1
+    """With fewer samples since the last weight change the verdict is Inconclusive."""
+    versus_stable: VersusStable | None = None
+    """How much worse than stable the canary may be."""
+    failure_limit: Annotated[int, Field(ge=1, le=100)] | None = None
+    """How many measurements in a row must be out of bounds before the SLO fails; 1 when unset."""
+
+    @rule(
+        "has(self.indicator) != has(self.query)", "exactly one of indicator and query must be set"
+    )
+    def one_measure(self) -> bool:
+        """Return whether exactly one measure is given."""
+        return (self.indicator is None) != (self.query is None)
+
+    @rule(
+        "has(self.max) || has(self.min) || has(self.maxCount) || has(self.versusStable)",
+        "a bound is needed: max, min, maxCount or versusStable",
+    )
+    def has_bound(self) -> bool:
+        """Return whether there is anything to judge by."""
+        bounds = (self.max, self.min, self.max_count, self.versus_stable)
+        return any(bound is not None for bound in bounds)
+
+    @rule(
+        "!has(self.maxCount) || (has(self.indicator) && self.indicator.type.endsWith('Count'))",
+        "maxCount goes with a …Count indicator",
+    )
+    def count_bound_fits(self) -> bool:
+        """Return whether maxCount bounds a count."""
+        return self.max_count is None or (
+            self.indicator is not None and self.indicator.type.endswith("Count")
+        )
+
+    @rule(
+        "!has(self.indicator) || !self.indicator.type.endsWith('Count') || "
+        "(has(self.maxCount) && !has(self.max) && !has(self.min) && !has(self.versusStable))",
+        "a …Count indicator is bounded by maxCount alone",
+    )
+    def count_has_only_its_bound(self) -> bool:
+        """Return whether a count is bounded as a count."""
+        if self.indicator is None or not self.indicator.type.endswith("Count"):
+            return True
+        others = (self.max, self.min, self.versus_stable)
+        return self.max_count is not None and all(bound is None for bound in others)
+
+    @rule(
+        "!has(self.max) || !has(self.min) || double(self.min) <= double(self.max)",
+        "min must not be above max",
+    )
+    def bounds_in_order(self) -> bool:
+        """Return whether any value can satisfy the bounds."""
+        if self.max is None or self.min is None:
+            return True
+        return decimal(self.min) <= decimal(self.max)
+
+
+class PolicySpec(ApiType):
+    """Service level objectives that one or more models must keep."""
+
+    metric_source: Annotated[str, Field(max_length=63)] = "default"
+    """A metric source by its name in the operator's configuration; never an address."""
+    interval: Duration = "10s"
+    """How often the objectives are judged."""
+    slos: Annotated[tuple[SLO, ...], Keyed("name", 32), Field(min_length=1)]
+    """The objectives."""
+
+    @rule("duration(self.interval) >= duration('500ms')", "interval must be at least 500ms")
+    def interval_is_sane(self) -> bool:
+        """Return whether the interval is long enough to measure anything."""
+        return parse_duration(self.interval).total_seconds() >= 0.5
+
+
+class PolicyStatus(ApiType):
+    """Whether the policy can be used."""
+
+    observed_generation: int = -1
+    """The generation that this status speaks of."""
+    conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
+    """Observations in the standard form."""
+
+
+AlignmentPolicy = Object[PolicySpec, PolicyStatus]

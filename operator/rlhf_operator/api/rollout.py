@@ -1,0 +1,338 @@
+"""`RLHFRollout`: one change of what is live; the commit record and, once ended, the history."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from rlhf_operator.api.common import Condition, Object, VersionRef
+from rlhf_operator.api.decision import DecisionAction
+from rlhf_operator.api.model import Step
+from rlhf_operator.api.policy import SLO, SLOClass
+from rlhf_operator.api.schema import (
+    ApiType,
+    CelRule,
+    DecimalText,
+    Digest,
+    Duration,
+    Keyed,
+    Name,
+    Percent,
+    Text,
+    Time,
+)
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+ReasonWord = Annotated[str, Field(max_length=64)]
+Message = Annotated[str, Field(max_length=4096)]
+
+
+class Verdict(StrEnum):
+    """What the measurements say, from best to worst; the worst one wins."""
+
+    SUCCESSFUL = "Successful"
+    INCONCLUSIVE = "Inconclusive"
+    ERROR = "Error"
+    FAILED = "Failed"
+
+    @property
+    def badness(self) -> int:
+        """Return the place in the order from best (0) to worst (3)."""
+        return list(Verdict).index(self)
+
+
+class RunType(StrEnum):
+    """What kind of change a rollout is."""
+
+    INITIAL = "Initial"
+    ROLLOUT = "Rollout"
+    ROLLBACK = "Rollback"
+    FALLBACK = "Fallback"
+    RESTART = "Restart"
+
+
+class Outcome(StrEnum):
+    """How a rollout ended."""
+
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+
+
+class Plan(ApiType):
+    """The plan as it was when the run began; later edits apply to the next run."""
+
+    steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
+    """The weights and how long each must hold."""
+    surge: Literal["None", "One", "Full"] = "One"
+    """GPUs that the run may take beyond `replicas`."""
+    ready_timeout: Duration
+    """How long the canary may take to become ready."""
+    max_hold: Duration
+    """How long a step may stay inconclusive after its hold."""
+    max_blind: Duration
+    """How long a Safety SLO may lack data before the weight goes to 0."""
+    on_inconclusive: Literal["RollBack", "Hold"]
+    """What happens after `maxHold`."""
+
+
+class PinnedPolicy(ApiType):
+    """A policy as it was when the run began."""
+
+    name: Name
+    """The policy's name."""
+    mandatory: bool = False
+    """Whether the operator's configuration adds it to every model."""
+    metric_source: Annotated[str, Field(max_length=63)]
+    """The metric source by name."""
+    interval: Duration
+    """How often the objectives are judged."""
+    slos: Annotated[tuple[SLO, ...], Keyed("name", 32)]
+    """The objectives."""
+
+
+class Cause(ApiType):
+    """Why this run began."""
+
+    reason: ReasonWord
+    """One word."""
+    message: Message
+    """A sentence with numbers."""
+    author: Annotated[str, Field(max_length=253)] | None = None
+    """The person, if it was a person."""
+    decision: Annotated[str, Field(max_length=253)] | None = None
+    """The `RLHFDecision`, if there was one."""
+
+
+class RolloutSpec(ApiType):
+    """What was to be changed, and by which plan. Written once by the operator."""
+
+    model: Name
+    """The model."""
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    """The count of changes of this model; the highest is in force."""
+    type: RunType
+    """What kind of change this is."""
+    from_: Annotated[VersionRef | None, Field(alias="from")] = None
+    """What was stable before."""
+    to: VersionRef
+    """What should be stable after."""
+    plan: Plan
+    """The pinned plan."""
+    plan_digest: Digest
+    """sha256 of the pinned plan and policies."""
+    policies: Annotated[tuple[PinnedPolicy, ...], Keyed("name", 16)] = ()
+    """The pinned objectives."""
+    cause: Cause
+    """Why this run began."""
+
+    transitions: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(cel="self == oldSelf", message="a rollout's spec is immutable"),
+    )
+
+
+class SLOResult(ApiType):
+    """What one objective showed for one version at one time."""
+
+    policy: Name
+    """The policy's name."""
+    name: Name
+    """The objective's name."""
+    class_: Annotated[SLOClass, Field(alias="class")]
+    """The objective's class."""
+    version: Name
+    """The version that was judged."""
+    verdict: Verdict
+    """What the measurement says."""
+    value: DecimalText | None = None
+    """The measured value."""
+    stable_value: DecimalText | None = None
+    """The stable version's value at the same time."""
+    events: Count | None = None
+    """Counted events since the last weight change."""
+    samples: Count | None = None
+    """Samples since the last weight change."""
+    bound: Annotated[str, Field(max_length=128)] | None = None
+    """The bound that was compared."""
+    query: Annotated[str, Field(max_length=4096)] | None = None
+    """What was asked of Prometheus."""
+    failures: Annotated[int, Field(ge=0, le=100000)] = 0
+    """Measurements out of bounds in a row."""
+    message: Message = ""
+    """A sentence with numbers."""
+
+
+class StepRecord(ApiType):
+    """One weight of the run: when it was declared, in force and left, and on what evidence."""
+
+    index: Annotated[int, Field(ge=-1, le=64)]
+    """The step's place in the plan, from 0; -1 is weight 0 outside the plan."""
+    weight: Percent
+    """Percent of the traffic."""
+    declared_at: Time
+    """When the weight was recorded as wanted."""
+    in_force_at: Time | None = None
+    """When the router was first seen doing it."""
+    ended_at: Time | None = None
+    """When the next decision replaced it."""
+    rule: ReasonWord | None = None
+    """The rule that ended the step."""
+    message: Message | None = None
+    """The rule's numbers."""
+    slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
+    """The evidence on which it ended."""
+
+
+class GoldenResult(ApiType):
+    """What the golden prompts showed before the first weight."""
+
+    at: Time
+    """When they were asked."""
+    passed: bool
+    """Whether all answers were right."""
+    failures: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
+    """The prompts that failed, by name, and how."""
+
+
+class Checkpoint(ApiType):
+    """Counts up to an instant, from which a restarted operator counts on."""
+
+    since: Time
+    """Start of the stratum: the last weight change."""
+    at: Time
+    """The counts hold up to this instant."""
+    counts: Annotated[tuple[ArmCount, ...], Field(max_length=256)] = ()
+    """The counts."""
+
+
+class ArmCount(ApiType):
+    """Exact counts of one objective on one version."""
+
+    slo: Annotated[str, Field(max_length=128)]
+    """Policy and objective, as policy/objective."""
+    version: Name
+    """The version."""
+    events: Count
+    """Counted events."""
+    samples: Count
+    """Samples."""
+
+
+class Lift(ApiType):
+    """Who ended a quarantine."""
+
+    decision: Annotated[str, Field(max_length=253)]
+    """The `RLHFDecision`."""
+    author: Annotated[str, Field(max_length=253)]
+    """The person."""
+    at: Time
+    """When."""
+
+
+class QuarantineRecord(ApiType):
+    """An identity that may not serve until a person lifts this."""
+
+    identity: Digest
+    """The identity."""
+    version: Name
+    """The name under which it failed."""
+    message: Message
+    """What failed, with its numbers."""
+    at: Time
+    """When."""
+    lifted: Lift | None = None
+    """Who ended it."""
+
+
+class DecisionRecord(ApiType):
+    """A human act that changed this run."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """The `RLHFDecision`."""
+    action: DecisionAction
+    """What was asked."""
+    author: Annotated[str, Field(max_length=253)]
+    """Who asked."""
+    reason: Text
+    """Why."""
+    at: Time
+    """When it took effect."""
+
+
+class StandbyRecord(ApiType):
+    """The previous stable version, kept warm."""
+
+    version: VersionRef
+    """Which one."""
+    until: Time
+    """Until when."""
+
+
+class RolloutStatus(ApiType):
+    """The live state of the run; the one commit record. Written before any deed."""
+
+    observed_generation: int = -1
+    """The generation that this status speaks of."""
+    epoch: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """The leadership under which it was last written; never goes down."""
+    phase: Literal["Preparing", "Progressing", "Parked", "Settling", "Completed"] = "Preparing"
+    """A one-word summary for people."""
+    outcome: Outcome | None = None
+    """How it ended."""
+    reason: ReasonWord | None = None
+    """The rule that decided last."""
+    message: Message | None = None
+    """The rule's numbers."""
+    stable: VersionRef | None = None
+    """What serves by default."""
+    canary: VersionRef | None = None
+    """What is under test."""
+    weight: Percent = 0
+    """Percent of the traffic that the canary gets, as declared."""
+    step: Annotated[int, Field(ge=-1, le=64)] = -1
+    """The step of the plan, from 0; -1 before the first."""
+    force_block: bool = False
+    """Whether every guard rule blocks, because nothing safe is left."""
+    started_at: Time | None = None
+    """When the run began."""
+    ready_since: Time | None = None
+    """When the canary's pods were last needed to get ready (start of `readyTimeout`)."""
+    declared_at: Time | None = None
+    """When the present weights were recorded as wanted."""
+    in_force_at: Time | None = None
+    """When the router was first seen doing them."""
+    held_for: Duration = "0s"
+    """Time of this step that does not count against `maxHold`: suspended or paused."""
+    not_holding_since: Time | None = None
+    """Since when the step's clock stands still."""
+    blind_since: Time | None = None
+    """Since when a Safety SLO has had no usable data."""
+    paused: bool = False
+    """Whether a person paused the run."""
+    finished_at: Time | None = None
+    """When the outcome fell."""
+    settled_at: Time | None = None
+    """When the traffic had moved and what it left was drained."""
+    golden: GoldenResult | None = None
+    """What the golden prompts showed."""
+    steps: Annotated[tuple[StepRecord, ...], Field(max_length=64)] = ()
+    """The weights, in order."""
+    slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
+    """The newest recorded evidence."""
+    checkpoint: Checkpoint | None = None
+    """Counts from which a restarted operator counts on."""
+    standby: StandbyRecord | None = None
+    """The previous stable version, kept warm."""
+    quarantine: QuarantineRecord | None = None
+    """The identity that failed here."""
+    decisions: Annotated[tuple[DecisionRecord, ...], Field(max_length=64)] = ()
+    """The human acts that changed this run."""
+    conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
+    """Observations in the standard form."""
+
+
+Checkpoint.model_rebuild()
+RLHFRollout = Object[RolloutSpec, RolloutStatus]
