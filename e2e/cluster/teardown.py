@@ -1,0 +1,85 @@
+"""End everything that `up` started, and leave nothing of it behind but caches."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from . import binaries, gateway, processes, settings
+from .commands import run, succeeds
+from .progress import step
+from .store import ctr
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_ADDRESS_CACHE = Path("/var/lib/cni/results")
+
+
+def down() -> None:
+    """Stop pods and processes, undo changes to the machine, delete the state folder."""
+    if not settings.STATE.exists():
+        return
+    with step("stopping the cluster"):
+        # First the kubelet, which would start the pods again.
+        processes.stop(settings.PIDS / "kubelet.json")
+        if processes.running(settings.PIDS / "containerd.json"):
+            _remove_containers()
+        for record in sorted(settings.PIDS.glob("*.json"), key=_etcd_last):
+            processes.stop(record)
+        _end_shims()
+        _unmount()
+        _remove_network()
+        _remove_cgroups()
+        if gateway.FIXED_CERTIFICATES.is_symlink():
+            gateway.FIXED_CERTIFICATES.unlink()
+        shutil.rmtree(settings.STATE)
+
+
+def _etcd_last(record: Path) -> bool:
+    # Everything else says goodbye to the API server, which needs etcd.
+    return record.stem in ("kube-apiserver", "etcd")
+
+
+def _remove_containers() -> None:
+    for container in run([*ctr(), "containers", "list", "--quiet"]).split():
+        succeeds([*ctr(), "tasks", "delete", "--force", container])
+        succeeds([*ctr(), "containers", "delete", container])
+
+
+def _end_shims() -> None:
+    marks = (b"containerd-shim-runc-v2", os.fsencode(settings.CONTAINERD_SOCKET))
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(marks[0]) and marks[1] in words:
+                    os.kill(int(process.name), signal.SIGKILL)
+
+
+def _unmount() -> None:
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in reversed(mounted):
+        if place.startswith(f"{settings.STATE}/"):
+            succeeds(["umount", "--lazy", place])
+
+
+def _remove_network() -> None:
+    succeeds([binaries.path("kube-proxy"), "--cleanup"])
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
+    ours = set(re.findall(r'name: \\"rlhf-e2e\\".* -j (CNI-\w+)', rules))
+    if ours:
+        kept = [line for line in rules.splitlines() if not any(chain in line for chain in ours)]
+        run(["iptables-restore"], text="\n".join([*kept, ""]))
+    for bridge in (settings.POD_BRIDGE, settings.NODE_BRIDGE):
+        succeeds(["ip", "link", "delete", bridge])
+    for cached in _ADDRESS_CACHE.glob("rlhf-e2e-*"):
+        cached.unlink()
+
+
+def _remove_cgroups() -> None:
+    for parent in [*_CGROUPS.glob("kubepods"), *_CGROUPS.glob("*/kubepods")]:
+        for folder in [*sorted(parent.rglob("*/"), reverse=True), parent]:
+            with suppress(OSError):
+                folder.rmdir()
