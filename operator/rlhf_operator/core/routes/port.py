@@ -1,0 +1,169 @@
+"""The port that every router fulfils: render the wanted split, read back what is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rlhf_operator.api.model import Traffic
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.schema import GROUP
+
+MODEL_LABEL = f"{GROUP}/model"
+VERSION_LABEL = f"{GROUP}/version"
+TRAFFIC_LABEL = f"{GROUP}/traffic"
+ARM_HEADER = "x-rlhf-arm"
+ARM_COOKIE = "rlhf-arm"
+
+Manifest = dict[str, Any]
+Stored = Mapping[str, Mapping[str, Any] | None]
+"""The stored objects that carry the model's name, by kind; None where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """One kind of object that a router needs."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pod:
+    """One pod of an arm, as the Service router needs it."""
+
+    name: str
+    uid: str
+    ready: bool
+    traffic: str | None = None
+    """The value of its traffic label now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One version that may get traffic."""
+
+    version: str
+    service: str
+    """The name of the version's own Service."""
+    weight: int
+    token: str | None = None
+    """What brings a client back to this arm, where clients are kept on theirs."""
+    pods: tuple[Pod, ...] = ()
+    """Its pods; only the Service router looks at them."""
+
+    @property
+    def ready(self) -> tuple[Pod, ...]:
+        """Return the pods that can answer."""
+        return tuple(pod for pod in self.pods if pod.ready)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """How the traffic of one model is to be split. The first arm is the stable version."""
+
+    namespace: str
+    model: str
+    owner: Mapping[str, Any]
+    """The ownerReference to the model."""
+    traffic: Traffic
+    arms: tuple[Arm, ...]
+    port: int = 80
+    """The port of every version's Service."""
+    target_port: int = 8080
+    """The port of the guard in every pod."""
+
+    def __post_init__(self) -> None:
+        # Gateways differ on what a sum of 0 means, from refusing the route to sending everything
+        # to the last backend, so such a split cannot even be written down.
+        if any(arm.weight < 0 for arm in self.arms) or sum(a.weight for a in self.arms) != 100:
+            raise ValueError(f"the weights of {self.model} do not add up to 100")
+        if len({arm.version for arm in self.arms}) < len(self.arms):
+            raise ValueError(f"a version of {self.model} has two arms")
+
+    @property
+    def live(self) -> tuple[Arm, ...]:
+        """Return the arms that get traffic."""
+        return tuple(arm for arm in self.arms if arm.weight > 0)
+
+    @property
+    def sticky(self) -> tuple[Arm, ...]:
+        """Return the arms that need a rule of their own to keep their clients."""
+        # One arm alone keeps its clients anyway. An arm without weight has no rule, so that a
+        # rollback takes the clients that were kept on it in the same write.
+        if self.traffic.stickiness.mode == "None" or len(self.live) == 1:
+            return ()
+        return tuple(arm for arm in self.live if arm.token is not None)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Return the wanted percent of each version that gets traffic."""
+        return {arm.version: arm.weight for arm in self.live}
+
+    def metadata(self) -> Manifest:
+        """Return the metadata of an object that carries the model's name."""
+        return {
+            "name": self.model,
+            "namespace": self.namespace,
+            "labels": {
+                "app.kubernetes.io/managed-by": "rlhf-operator",
+                MODEL_LABEL: self.model,
+            },
+            "ownerReferences": [dict(self.owner)],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteState:
+    """What a router's own object says."""
+
+    weights: Mapping[str, int] | None = None
+    """Percent by version; None when there is no object. A backend that is no arm of the split
+    stands under the name of its Service."""
+    accepted: bool = False
+    """Whether the router took the object as it is stored, all of it."""
+    reason: Reason | None = None
+    """Why it did not, or not yet."""
+    message: str = ""
+
+    def matches(self, split: Split) -> bool:
+        """Return whether the wanted split is in force, as far as the router tells."""
+        positive = {name: weight for name, weight in (self.weights or {}).items() if weight > 0}
+        return self.accepted and positive == split.weights
+
+
+def absent(kind: str, split: Split) -> RouteState:
+    """Return the state of a router whose object is not there."""
+    return RouteState(
+        reason=Reason.WEIGHT_NOT_IN_FORCE,
+        message=f"{kind} {split.model} does not exist yet",
+    )
+
+
+def percentages(weights: Mapping[str, int]) -> dict[str, int]:
+    """Return proportions as percent that add up to 100, by largest remainder."""
+    total = sum(weights.values())
+    if total <= 0:
+        return {}
+    found = {name: weight * 100 // total for name, weight in weights.items()}
+    by_remainder = sorted(weights, key=lambda name: (-(weights[name] * 100 % total), name))
+    for name in by_remainder[: 100 - sum(found.values())]:
+        found[name] += 1
+    return found
+
+
+class Router(Protocol):
+    """What splits the traffic of a model."""
+
+    kinds: tuple[Resource, ...]
+    """The kinds of the objects that carry the model's name."""
+
+    def render(self, split: Split) -> tuple[Manifest, ...]:
+        """Return the objects to apply, in this order."""
+        ...
+
+    def read(self, split: Split, objects: Stored) -> RouteState:
+        """Return what the stored objects say."""
+        ...

@@ -1,0 +1,297 @@
+"""What each router writes, word for word, and how it reads answers that are not a plain yes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rlhf_operator.api.model import Rollout
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core import routes
+from rlhf_operator.core.routes import port, ratio, sticky
+
+from .test_routes import TRAFFICS, Cluster, make_split
+
+
+def backend(name, weight):
+    return {
+        "group": "",
+        "kind": "Service",
+        "name": f"support-{name}",
+        "port": 80,
+        "weight": weight,
+    }
+
+
+def test_http_route_of_a_sticky_run():
+    (route,) = routes.ROUTERS["GatewayAPI"].render(make_split(sticky=True, sft=95, v7=5))
+    path = {"type": "PathPrefix", "value": "/"}
+    assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert route["metadata"]["name"] == "support"
+    assert route["spec"]["hostnames"] == ["chat.example.com"]
+    assert route["spec"]["parentRefs"] == [
+        {
+            "group": "gateway.networking.k8s.io",
+            "kind": "Gateway",
+            "name": "gate",
+            "namespace": "infra",
+        }
+    ]
+    *arms, weighted = route["spec"]["rules"]
+    assert [rule["backendRefs"] for rule in arms] == [[backend("sft", 100)], [backend("v7", 100)]]
+    assert arms[1]["matches"] == [
+        {
+            "path": path,
+            "headers": [{"type": "Exact", "name": "x-rlhf-arm", "value": "t.v7"}],
+        },
+        {
+            "path": path,
+            "headers": [
+                {
+                    "type": "RegularExpression",
+                    "name": "Cookie",
+                    "value": r"^(.*; *)?rlhf-arm=t\.v7(;.*)?$",
+                }
+            ],
+        },
+    ]
+    assert weighted == {
+        "matches": [{"path": path}],
+        "backendRefs": [backend("sft", 95), backend("v7", 5)],
+        "timeouts": {"request": "0s"},
+    }
+
+
+def test_virtual_service_of_a_sticky_run():
+    (service,) = routes.ROUTERS["Istio"].render(make_split("Istio", sticky=True, sft=95, v7=5))
+    target = {"host": "support-v7", "port": {"number": 80}}
+    assert service["apiVersion"] == "networking.istio.io/v1"
+    assert service["spec"]["gateways"] == ["infra/gate"]
+    assert service["spec"]["http"][1] == {
+        "match": [
+            {"headers": {"x-rlhf-arm": {"exact": "t.v7"}}},
+            {"headers": {"cookie": {"regex": r"^(.*; *)?rlhf-arm=t\.v7(;.*)?$"}}},
+        ],
+        "route": [{"destination": target, "weight": 100}],
+    }
+    assert service["spec"]["http"][2]["route"][1] == {"destination": target, "weight": 5}
+
+
+def test_one_arm_needs_no_rule_to_keep_its_clients():
+    (route,) = routes.ROUTERS["GatewayAPI"].render(make_split(sticky=True, sft=100, v7=0))
+    assert len(route["spec"]["rules"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("cookies", "found"),
+    [
+        pytest.param("rlhf-arm=t.v7", True, id="alone"),
+        pytest.param("a=1; rlhf-arm=t.v7; b=2", True, id="among others"),
+        pytest.param("a=1;rlhf-arm=t.v7", True, id="without a space"),
+        pytest.param("rlhf-arm=t.v77", False, id="a longer token"),
+        pytest.param("rlhf-arm=txv7", False, id="the dot is a dot"),
+        pytest.param("my-rlhf-arm=t.v7", False, id="another cookie that ends alike"),
+    ],
+)
+def test_the_cookie_is_recognised(cookies, found):
+    pattern = sticky.cookie_pattern("t.v7")
+    assert bool(re.search(pattern, cookies)) == found
+    assert bool(re.fullmatch(pattern, cookies)) == found
+
+
+def condition(kind, status="True", generation=1, message="listener says no"):
+    return {
+        "type": kind,
+        "status": status,
+        "reason": "Because",
+        "message": message,
+        "observedGeneration": generation,
+    }
+
+
+@pytest.mark.parametrize(
+    ("conditions", "reason"),
+    [
+        pytest.param(None, Reason.WEIGHT_NOT_IN_FORCE, id="the gateway is silent"),
+        pytest.param([], Reason.WEIGHT_NOT_IN_FORCE, id="no condition yet"),
+        pytest.param(
+            [condition("Accepted"), condition("ResolvedRefs", generation=0)],
+            Reason.WEIGHT_NOT_IN_FORCE,
+            id="an answer to an older generation",
+        ),
+        pytest.param(
+            [condition("Accepted", "False"), condition("ResolvedRefs")],
+            Reason.ROUTE_NOT_ACCEPTED,
+            id="not accepted",
+        ),
+        pytest.param(
+            [condition("Accepted"), condition("ResolvedRefs", "False")],
+            Reason.ROUTE_NOT_ACCEPTED,
+            id="a backend is not found",
+        ),
+        pytest.param(
+            [condition("Accepted"), condition("ResolvedRefs"), condition("PartiallyInvalid")],
+            Reason.ROUTE_NOT_ACCEPTED,
+            id="accepted in part",
+        ),
+        pytest.param([condition("Accepted"), condition("ResolvedRefs")], None, id="accepted"),
+    ],
+)
+def test_what_a_gateway_answers(conditions, reason):
+    cluster, split = Cluster("GatewayAPI"), make_split(sft=100)
+    cluster.apply(split)
+    parents = cluster.objects["HTTPRoute"]["status"]["parents"]
+    if conditions is None:
+        parents.clear()
+    else:
+        parents[0]["conditions"] = conditions
+    # Someone else's gateway answers too; that is not our concern.
+    parents.append({"parentRef": {"name": "other"}, "conditions": [condition("Accepted", "False")]})
+    state = cluster.read(split)
+    assert (state.accepted, state.reason) == (reason is None, reason)
+    if reason == Reason.ROUTE_NOT_ACCEPTED:
+        assert "listener says no" in state.message
+        assert "gate" in state.message
+
+
+def test_a_rule_that_still_leads_to_the_canary_is_not_a_rollback():
+    cluster = Cluster("GatewayAPI")
+    cluster.apply(make_split(sticky=True, sft=75, v7=25))
+    weighted = cluster.objects["HTTPRoute"]["spec"]["rules"][-1]
+    weighted["backendRefs"] = [backend("sft", 100)]
+    back = make_split(sticky=True, sft=100, v7=0)
+    state = cluster.read(back)
+    assert not state.matches(back)
+    assert "support-v7" in state.message
+
+
+@pytest.mark.parametrize(
+    ("status", "accepted"),
+    [
+        pytest.param({}, True, id="no status, as most installations"),
+        pytest.param(
+            {
+                "observedGeneration": "1",
+                "validationMessages": [{"level": "ERROR", "type": {"code": "IST0101"}}],
+            },
+            False,
+            id="an error about this generation",
+        ),
+        pytest.param(
+            {
+                "observedGeneration": "0",
+                "validationMessages": [{"level": "ERROR", "type": {"code": "IST0101"}}],
+            },
+            True,
+            id="an error about an older generation",
+        ),
+    ],
+)
+def test_what_istio_answers(status, accepted):
+    cluster, split = Cluster("Istio"), make_split("Istio", sft=100)
+    cluster.apply(split)
+    cluster.objects["VirtualService"]["status"] = status
+    assert cluster.read(split).accepted is accepted
+
+
+def arm(version, weight, ready, unready=0, traffic=None):
+    pods = tuple(
+        port.Pod(name=f"{version}-{n}", uid=f"{version}{n}", ready=n < ready, traffic=traffic)
+        for n in range(ready + unready)
+    )
+    return port.Arm(version=version, service=version, weight=weight, pods=pods)
+
+
+def service_split(*arms):
+    return port.Split(
+        namespace="team", model="support", owner={}, traffic=TRAFFICS["Service"], arms=arms
+    )
+
+
+def labelled(manifests):
+    *pods, service = manifests
+    mark = service["spec"]["selector"][port.TRAFFIC_LABEL]
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["metadata"]["labels"][port.TRAFFIC_LABEL] == mark
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arms", "chosen"),
+    [
+        pytest.param(
+            (arm("sft", 75, 4), arm("v7", 25, 1)),
+            ["sft-0", "sft-1", "sft-2", "v7-0"],
+            id="one of four stands aside for the exact ratio",
+        ),
+        pytest.param(
+            (arm("sft", 50, 2, unready=1), arm("v7", 50, 2)),
+            ["sft-0", "sft-1", "v7-0", "v7-1"],
+            id="pods that are not ready do not count",
+        ),
+        pytest.param(
+            (arm("sft", 90, 2), arm("v7", 10, 1)),
+            ["sft-0", "sft-1"],
+            id="the canary waits when its share would be too large",
+        ),
+        pytest.param(
+            (arm("sft", 90, 0, unready=2), arm("v7", 10, 1)),
+            ["sft-0", "sft-1"],
+            id="the canary does not inherit what stable lost",
+        ),
+    ],
+)
+def test_which_pods_stand_behind_the_service(arms, chosen):
+    assert labelled(routes.ROUTERS["Service"].render(service_split(*arms))) == chosen
+
+
+def test_labels_of_an_earlier_run_let_nobody_in():
+    earlier = routes.ROUTERS["Service"].render(service_split(arm("v5", 50, 1), arm("v6", 50, 1)))
+    later = routes.ROUTERS["Service"].render(service_split(arm("v6", 50, 1), arm("v7", 50, 1)))
+    assert earlier[-1]["spec"]["selector"] != later[-1]["spec"]["selector"]
+
+
+def test_a_lost_pod_shows_as_a_weight_that_is_not_in_force():
+    cluster, split = Cluster("Service"), service_split(arm("sft", 75, 3), arm("v7", 25, 1))
+    cluster.apply(split)
+    assert cluster.read(split).matches(split)
+    lost = service_split(arm("sft", 75, 1, unready=2), arm("v7", 25, 1))
+    state = cluster.read(lost)
+    assert not state.matches(lost)
+    assert state.reason == Reason.WEIGHT_NOT_IN_FORCE
+    assert state.message == "behind the Service are 1 of sft, 1 of v7"
+
+
+def plan(surge, *weights):
+    steps = [{"weight": weight, "hold": "1m"} for weight in weights]
+    return Rollout.model_validate(
+        {"strategy": "Canary", "canary": {"steps": steps}, "surge": surge}
+    )
+
+
+@pytest.mark.parametrize(
+    ("surge", "replicas", "weights", "told"),
+    [
+        pytest.param("One", 4, (25, 50, 75), [], id="quarters of four"),
+        pytest.param("Full", 1, (50,), [], id="one against one"),
+        pytest.param("None", 2, (50,), [], id="half of two"),
+        pytest.param("Full", 10, (5,), ["not 5%: raise serving.replicas to 16"], id="5% of ten"),
+        pytest.param("One", 2, (0, 5), ["not 5%"], id="weight 0 is always possible"),
+        pytest.param("One", 3, (33, 66), [], id="thirds within a point"),
+        pytest.param("None", 2, (10, 50), ["not 10%"], id="one of two is a half"),
+    ],
+)
+def test_steps_that_the_ratio_cannot_give(surge, replicas, weights, told):
+    found = ratio.problems(plan(surge, *weights), replicas)
+    assert len(found) == len(told)
+    for failure, part in zip(found, told, strict=True):
+        assert failure.reason == Reason.STEPS_UNREACHABLE
+        assert part in failure.message
+
+
+@pytest.mark.parametrize("weight", range(1, 100))
+def test_a_hundred_pods_give_every_step(weight):
+    assert ratio.choose((100 - weight, weight), (100 - weight, weight)) is not None
