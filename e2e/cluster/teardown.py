@@ -1,14 +1,12 @@
 """End everything that `up` started, and leave nothing of it behind but caches."""
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from . import binaries, gateway, processes, settings
+from . import binaries, gateway, packages, processes, settings
 from .commands import run, succeeds
 from .progress import step
 from .store import ctr
@@ -28,7 +26,9 @@ def down() -> None:
             _remove_containers()
         for record in sorted(settings.PIDS.glob("*.json"), key=_etcd_last):
             processes.stop(record)
-        _end_shims()
+        shim = binaries.path("containerd-shim-runc-v2")
+        processes.end_orphans(shim, str(settings.CONTAINERD_SOCKET))
+        processes.end_orphans(packages.ENVOY)
         _unmount()
         _remove_network()
         _remove_cgroups()
@@ -46,16 +46,6 @@ def _remove_containers() -> None:
     for container in run([*ctr(), "containers", "list", "--quiet"]).split():
         succeeds([*ctr(), "tasks", "delete", "--force", container])
         succeeds([*ctr(), "containers", "delete", container])
-
-
-def _end_shims() -> None:
-    marks = (b"containerd-shim-runc-v2", os.fsencode(settings.CONTAINERD_SOCKET))
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with suppress(OSError):
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(marks[0]) and marks[1] in words:
-                    os.kill(int(process.name), signal.SIGKILL)
 
 
 def _unmount() -> None:
