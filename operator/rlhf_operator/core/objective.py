@@ -1,0 +1,159 @@
+"""One SLO with its bounds as numbers, what it read, and what was judged of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+
+from rlhf_operator.api.measurements import Problem
+from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.rollout import PinnedPolicy, SLOResult, Verdict
+from rlhf_operator.core.indicators import Form, Measure, measure
+from rlhf_operator.core.queries import longest_range
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What one SLO measured on one version since the last weight change."""
+
+    events: int | None = None
+    samples: int | None = None
+    value: float | None = None
+    at: datetime | None = None
+    problem: Problem | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """A verdict with its numbers; cheaper than the SLOResult that it can become."""
+
+    verdict: Verdict
+    failures: int
+    message: str
+    reading: Reading
+    stable: Reading | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Return whether there was usable data, be it little."""
+        return self.reading.problem is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """One SLO of one pinned policy, with its bounds as numbers."""
+
+    policy: str
+    slo: SLO
+    measure: Measure
+    maximum: float | None
+    minimum: float | None
+    ratio: float | None
+    difference: float | None
+    range: timedelta
+
+    @property
+    def name(self) -> str:
+        """Return policy/objective, the key of its counts in a checkpoint."""
+        return f"{self.policy}/{self.slo.name}"
+
+    @property
+    def only_compares(self) -> bool:
+        """Return whether there is no bound but the comparison with stable."""
+        bounds = (self.slo.max, self.slo.min, self.slo.max_count)
+        return all(bound is None for bound in bounds)
+
+    @property
+    def bound(self) -> str:
+        """Return all bounds as one text."""
+        slo, texts = self.slo, []
+        if slo.max is not None:
+            texts.append(f"max {slo.max}")
+        if slo.min is not None:
+            texts.append(f"min {slo.min}")
+        if slo.max_count is not None:
+            texts.append(f"maxCount {slo.max_count}")
+        if slo.versus_stable is not None:
+            margin = slo.versus_stable
+            kind = "ratio" if margin.ratio is not None else "difference"
+            texts.append(f"versusStable {kind} {margin.ratio or margin.difference}")
+        return ", ".join(texts)
+
+
+def objective(policy: PinnedPolicy, slo: SLO) -> Objective:
+    """Return an SLO with its bounds as numbers."""
+    margin = slo.versus_stable
+    return Objective(
+        policy=policy.name,
+        slo=slo,
+        measure=measure(slo),
+        maximum=_number(slo.max),
+        minimum=_number(slo.min),
+        ratio=_number(margin.ratio) if margin else None,
+        difference=_number(margin.difference) if margin else None,
+        range=longest_range(slo.query.prom_ql) if slo.query else timedelta(0),
+    )
+
+
+def amount(goal: Objective, reading: Reading) -> str:
+    """Return the number with the counts behind it."""
+    if reading.value is None:
+        return "?"
+    match goal.measure.form:
+        case Form.RATE:
+            return f"{short(reading.value)} ({reading.events} of {reading.samples})"
+        case Form.COUNT:
+            return f"{reading.events} in {reading.samples}"
+        case Form.MEAN | Form.QUERY:
+            return f"{short(reading.value)} (of {reading.samples})"
+
+
+def short(value: float) -> str:
+    """Return a number to four digits."""
+    return decimal_text(float(f"{value:.4g}")) or "0"
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def decimal_text(value: float | None) -> str | None:
+    """Return a number as the API's decimal string, to nine places."""
+    if value is None or not isfinite(value):
+        return None
+    text = f"{value:.9f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
+    """Return a judgement as the record that goes into a rollout's status."""
+    reading, stable, slo = found.reading, found.stable, goal.slo
+    usable = found.measured
+    return SLOResult.model_construct(
+        policy=goal.policy,
+        name=slo.name,
+        class_=slo.class_,
+        version=version,
+        verdict=found.verdict,
+        value=decimal_text(reading.value) if usable else None,
+        stable_value=decimal_text(stable.value) if stable and stable.problem is None else None,
+        events=reading.events,
+        samples=(reading.samples or 0) if usable else None,
+        bound=goal.bound[:128],
+        query=slo.query.prom_ql if slo.query else str(goal.measure),
+        failures=found.failures,
+        message=found.message[:4096],
+    )
+
+
+def remembered(recorded: SLOResult) -> Judgement:
+    """Return what is needed of a recorded result to go on counting failures."""
+    value = None if recorded.value is None else float(recorded.value)
+    return Judgement(
+        verdict=recorded.verdict,
+        failures=recorded.failures,
+        message=recorded.message,
+        reading=Reading(events=recorded.events, samples=recorded.samples, value=value),
+    )
