@@ -114,6 +114,8 @@ class RolloutSpec(ApiType):
     """The model."""
     revision: Annotated[int, Field(ge=1, le=2**31 - 1)]
     """The count of changes of this model; the highest is in force."""
+    generation: Annotated[int, Field(ge=0)]
+    """The model's generation when the run began; a newer one allows another try."""
     type: RunType
     """What kind of change this is."""
     from_: Annotated[VersionRef | None, Field(alias="from")] = None

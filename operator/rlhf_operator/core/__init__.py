@@ -1,0 +1,1 @@
+"""Pure: values in, values out. No clock, no network, no client library."""

@@ -1,0 +1,157 @@
+"""How many pods each version gets and how much weight the ready ones may carry.
+
+The record says what is wanted; here the GPU arithmetic says how to get there. While traffic
+moves from one version to another, both together never want more pods than `replicas` plus
+the surge, and a version never carries more than its ready pods were sized for: the weight in
+the router rises in stages towards the declared one, and never above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.core.observed import Observed, Run
+
+AT_ONCE = frozenset({RunType.ROLLBACK, RunType.FALLBACK})
+"""Runs that flee: traffic moves when one pod is ready, and the rest is scaled up after."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """What the cluster should look like next, for one model."""
+
+    pods: Mapping[str, int]
+    """Pods by version name; a version that is not named should have no Deployment."""
+    weights: Mapping[str, int]
+    """Percent by version name for the router, always summing to 100; empty: touch no route."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """Traffic on its way from one version to another."""
+
+    incoming: VersionRef
+    outgoing: VersionRef
+    declared: int
+    """Percent that the incoming version is wanted to get."""
+
+
+def pods_for(weight: int, replicas: int) -> int:
+    """Return the pods that carry a percentage of the traffic: at least one, rounded up."""
+    return max(1, -(-replicas * weight // 100))
+
+
+def surge_pods(surge: str, replicas: int) -> int:
+    """Return the pods that a run may take beyond `replicas`."""
+    return {"None": 0, "One": 1, "Full": replicas}[surge]
+
+
+def declared(run: Run) -> dict[str, int]:
+    """Return the weights that the record wants, by version name."""
+    status = run.status
+    if status.stable is None:
+        return {}
+    if status.canary is None or status.weight == 0:
+        return {status.stable.name: 100}
+    return {status.stable.name: 100 - status.weight, status.canary.name: status.weight}
+
+
+def is_drained(run: Run, now: datetime, drain: timedelta) -> bool:
+    """Return whether what the traffic left has had its time to finish its answers."""
+    at = run.status.in_force_at
+    return at is not None and now >= at + drain
+
+
+def layout(seen: Observed, drain: timedelta) -> Layout:
+    """Return the next layout towards what the newest record wants."""
+    run, spec = seen.run, seen.spec
+    if run is None or spec is None or run.status.stable is None:
+        return Layout(pods={}, weights={})
+    move = _move(run)
+    if move is not None:
+        pods, weights = _moving(seen, run, spec, move, drain)
+    else:
+        pods, weights = _resting(seen, run, spec, drain)
+    _add(pods, seen.fallback, spec.fallback.replicas)
+    standby = run.status.standby
+    if standby is not None and seen.now < standby.until:
+        _add(pods, standby.version, spec.standby.replicas)
+    return Layout(pods=pods, weights=weights)
+
+
+def _add(pods: dict[str, int], version: VersionRef | None, count: int) -> None:
+    if version is not None:
+        pods[version.name] = max(pods.get(version.name, 0), count)
+
+
+def _move(run: Run) -> Move | None:
+    """Return the move under way: to the canary, or, after promotion, away from old stable."""
+    status = run.status
+    assert status.stable is not None
+    if status.outcome is None and status.canary is not None:
+        return Move(incoming=status.canary, outgoing=status.stable, declared=status.weight)
+    before = run.spec.from_
+    if status.outcome is Outcome.PROMOTED and before is not None and before != status.stable:
+        return Move(incoming=status.stable, outgoing=before, declared=100)
+    return None
+
+
+def _moving(
+    seen: Observed, run: Run, spec: ModelSpec, move: Move, drain: timedelta
+) -> tuple[dict[str, int], dict[str, int]]:
+    replicas, surge = spec.serving.replicas, run.spec.plan.surge
+    name_in, name_out = move.incoming.name, move.outgoing.name
+    gone = move.declared == 100 and is_drained(run, seen.now, drain)
+    if gone:
+        return {name_in: replicas}, {name_in: 100}
+    routed = (seen.route.weights or {}).get(name_in, 0)
+    ready = seen.workload(move.incoming).ready
+    wanted = pods_for(move.declared, replicas)
+    if run.spec.type in AT_ONCE:
+        pods = {name_in: replicas, name_out: max(1, seen.workload(move.outgoing).wanted)}
+        weight = 100 if ready > 0 else routed
+        return pods, _pair(name_in, name_out, weight)
+    if surge == "Full":
+        out, into = replicas, wanted
+    elif surge == "One":
+        out = pods_for(100 - routed, replicas)
+        into = max(1, min(wanted, replicas + 1 - out))
+    else:
+        out = max(1, replicas - wanted)
+        into = max(1, min(wanted, replicas - out))
+    enough = ready >= wanted or (surge == "None" and ready >= into)
+    carried = 100 * ready // replicas
+    weight = move.declared if enough else max(routed, min(move.declared, carried))
+    weight = min(weight, move.declared)  # a rollback to a lower weight never waits
+    return {name_in: into, name_out: out}, _pair(name_in, name_out, weight)
+
+
+def _pair(name_in: str, name_out: str, weight: int) -> dict[str, int]:
+    return {name: part for name, part in ((name_out, 100 - weight), (name_in, weight)) if part > 0}
+
+
+def _resting(
+    seen: Observed, run: Run, spec: ModelSpec, drain: timedelta
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Stable has it all; a canary that was rolled back drains and goes."""
+    status = run.status
+    assert status.stable is not None
+    replicas = spec.serving.replicas
+    pods = {status.stable.name: replicas}
+    leaver = run.spec.to
+    was_canary = status.outcome is not None and leaver != status.stable
+    if was_canary and not is_drained(run, seen.now, drain):
+        left = seen.workload(leaver).wanted
+        room = replicas + surge_pods(run.spec.plan.surge, replicas) - left
+        pods = {status.stable.name: max(1, min(replicas, room))}
+        if left > 0:
+            pods[leaver.name] = left
+    first = run.spec.type is RunType.INITIAL and status.in_force_at is None
+    if first and seen.workload(status.stable).ready == 0:
+        return pods, {}
+    return pods, {status.stable.name: 100}

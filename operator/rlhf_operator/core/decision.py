@@ -1,0 +1,88 @@
+"""`Decision`: what a rule answers, with its reason and its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RolloutSpec
+from rlhf_operator.core.observed import Act
+
+
+class Action(StrEnum):
+    """What happens to the record; the deed follows from the record."""
+
+    KEEP = "Keep"
+    """No run is going and none should start."""
+    HOLD = "Hold"
+    """The run waits where it is."""
+    START = "Start"
+    """A new record is created."""
+    OPEN = "Open"
+    """A new record gets its first status; a fleeing run moves what is stable with it."""
+    ADVANCE = "Advance"
+    """The next weight is declared."""
+    PROMOTE = "Promote"
+    """The canary becomes stable."""
+    PARK = "Park"
+    """The weight goes to 0 without blame; the run resumes at its first step."""
+    ROLL_BACK = "RollBack"
+    """The weight goes to 0 and the run ends."""
+    LIFT = "Lift"
+    """A quarantine ends."""
+    BLOCK = "Block"
+    """Nothing safe is left: every guard rule of what serves blocks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """The answer of the first rule that has one."""
+
+    action: Action
+    reason: Reason
+    message: str
+    rule: str = ""
+    step: int | None = None
+    weight: int | None = None
+    outcome: Outcome | None = None
+    quarantine: bool = False
+    """Whether the identity that fails here may not serve again."""
+    stalled: bool = False
+    """Whether a person must act."""
+    start: RolloutSpec | None = None
+    act: Act | None = None
+    """The human decision that this carries out."""
+    refused: Reason | None = None
+    """Why the human decision could not be carried out."""
+    wake: datetime | None = None
+    """When to look again even if nothing happens."""
+
+
+def keep(reason: Reason, message: str, *, stalled: bool = False) -> Decision:
+    """Return a decision to leave things as they are."""
+    return Decision(action=Action.KEEP, reason=reason, message=message, stalled=stalled)
+
+
+def hold(reason: Reason, message: str, *, wake: datetime | None = None) -> Decision:
+    """Return a decision to wait."""
+    return Decision(action=Action.HOLD, reason=reason, message=message, wake=wake)
+
+
+def roll_back(
+    reason: Reason,
+    message: str,
+    outcome: Outcome = Outcome.ROLLED_BACK,
+    *,
+    quarantine: bool = False,
+) -> Decision:
+    """Return a decision to end the run with weight 0."""
+    return Decision(
+        action=Action.ROLL_BACK,
+        reason=reason,
+        message=message,
+        outcome=outcome,
+        quarantine=quarantine,
+        weight=0,
+    )

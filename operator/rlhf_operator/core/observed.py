@@ -1,0 +1,179 @@
+"""`Observed`: one frozen picture of everything that a decision may look at.
+
+Absence, silence and a bad spec are values here, not errors. What is not in this picture
+cannot influence a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from rlhf_operator.api.common import Failure, VersionRef
+from rlhf_operator.api.decision import DecisionAction
+from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.rollout import (
+    GoldenResult,
+    PinnedPolicy,
+    QuarantineRecord,
+    RolloutSpec,
+    RolloutStatus,
+    SLOResult,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Key:
+    """The model that a pass is about."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """The newest rollout record of the model: what is live, and why."""
+
+    name: str
+    resource_version: str
+    uid: str
+    spec: RolloutSpec
+    status: RolloutStatus
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the first status was written."""
+        return self.status.started_at is not None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether its outcome is still open."""
+        return self.status.outcome is None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it ended and what the traffic left was drained."""
+        return self.status.settled_at is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """One version's Deployment and pods."""
+
+    wanted: int = 0
+    ready: int = 0
+    is_current: bool = True
+    """Whether all pods run the newest template and the Deployment was observed."""
+    failure: Failure | None = None
+    """What keeps its pods from being ready, if they say."""
+    verified_at: datetime | None = None
+    """When a pod last verified the artefact's digest."""
+    gpus: int = 0
+    """GPUs that one pod asks for."""
+
+
+NO_WORKLOAD = Workload()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """What the router's own object says."""
+
+    weights: Mapping[str, int] | None = None
+    """Percent by version name; None when there is no route."""
+    accepted: bool = False
+    failure: Failure | None = None
+    """Why the router does not accept it."""
+
+    def does(self, weights: Mapping[str, int]) -> bool:
+        """Return whether the router accepted exactly these weights."""
+        return self.accepted and _positive(self.weights or {}) == _positive(weights)
+
+
+def _positive(weights: Mapping[str, int]) -> dict[str, int]:
+    return {version: weight for version, weight in weights.items() if weight > 0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act:
+    """One human decision that was not carried out yet."""
+
+    name: str
+    action: DecisionAction
+    author: str
+    reason: str
+    version: VersionRef | None = None
+    identity: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assessment:
+    """What the objectives say of one version since the last weight change."""
+
+    results: tuple[SLOResult, ...] = ()
+    blind: tuple[str, ...] = ()
+    """Safety objectives that have no usable data at all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """Everything that a decision may look at."""
+
+    now: datetime
+    key: Key
+    generation: int = 1
+    deleted: bool = False
+    spec: ModelSpec | None = None
+    invalid: Failure | None = None
+    """Why the spec, or something it names, cannot be used."""
+    target: VersionRef | None = None
+    """What should be stable, by the spec."""
+    fallback: VersionRef | None = None
+    policies: tuple[PinnedPolicy, ...] = ()
+    """What would be pinned if a run began now."""
+    run: Run | None = None
+    previous: Run | None = None
+    """The record before the newest."""
+    workloads: Mapping[str, Workload] = field(default_factory=lambda: MappingProxyType({}))
+    route: Route = Route()
+    canary: Assessment | None = None
+    """None while nothing was measured since the last weight change."""
+    stable: Assessment | None = None
+    golden: GoldenResult | None = None
+    """A result that is not on record yet."""
+    query_problems: tuple[str, ...] = ()
+    """Queries that could not be answered for stable before the first weight."""
+    quarantines: Mapping[str, QuarantineRecord] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Quarantines in force, by identity."""
+    quarantine_records: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The rollout that is the record of each quarantine, by identity."""
+    unscraped: bool = False
+    """Whether Prometheus answers but knows none of this model's pods."""
+    deleted_versions: tuple[str, ...] = ()
+    """Versions that serve although their object was deleted."""
+    acts: tuple[Act, ...] = ()
+    """Human decisions, oldest first."""
+    place_free: bool = True
+    """Whether the limit of concurrent rollouts leaves room."""
+    free_gpus: int | None = None
+    """GPUs that no pod has asked for; None when unknown."""
+    gpus_per_pod: int = 0
+    """GPUs that one pod of the target asks for."""
+    frozen: str | None = None
+    """The name of the open freeze window."""
+
+    def workload(self, version: VersionRef | None) -> Workload:
+        """Return the pods of a version; nothing at all is a value too."""
+        return self.workloads.get(version.name, NO_WORKLOAD) if version else NO_WORKLOAD
+
+    def is_quarantined(self, version: VersionRef | None) -> bool:
+        """Return whether this version's identity may not serve."""
+        return version is not None and version.identity in self.quarantines

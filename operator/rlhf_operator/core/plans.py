@@ -1,0 +1,120 @@
+"""Plans: what is pinned when a run begins, and how mandatory policies tighten it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
+from rlhf_operator.api.schema import decimal
+from rlhf_operator.core.observed import Observed
+
+
+def plan(spec: ModelSpec) -> Plan:
+    """Return the plan that this spec asks for."""
+    rollout = spec.rollout
+    return Plan(
+        steps=rollout.canary.steps if rollout.canary else (),
+        surge=rollout.surge,
+        ready_timeout=rollout.ready_timeout,
+        max_hold=rollout.max_hold,
+        max_blind=rollout.max_blind,
+        on_inconclusive=rollout.on_inconclusive,
+    )
+
+
+def digest(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> str:
+    """Return sha256 of a plan and its policies."""
+    data = {"plan": pinned.dump(), "policies": [policy.dump() for policy in policies]}
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def begin(
+    seen: Observed,
+    run_type: RunType,
+    to: VersionRef,
+    reason: Reason,
+    message: str,
+    *,
+    author: str | None = None,
+    decision: str | None = None,
+) -> RolloutSpec:
+    """Return the spec of a new record that changes what is live to `to`."""
+    assert seen.spec is not None, "a run needs a spec that could be read"
+    pinned = plan(seen.spec)
+    status = seen.run.status if seen.run else None
+    return RolloutSpec(
+        model=seen.key.name,
+        revision=seen.run.spec.revision + 1 if seen.run else 1,
+        generation=seen.generation,
+        type=run_type,
+        from_=status.stable if status else None,
+        to=to,
+        plan=pinned,
+        plan_digest=digest(pinned, seen.policies),
+        policies=seen.policies,
+        cause=Cause(reason=reason, message=message, author=author, decision=decision),
+    )
+
+
+def binding(
+    pinned: tuple[PinnedPolicy, ...], current: tuple[PinnedPolicy, ...]
+) -> tuple[PinnedPolicy, ...]:
+    """Return what binds a run: its pinned policies, tightened by today's mandatory ones.
+
+    A mandatory policy acts at once but may only tighten: an objective that the run pinned
+    stays, and a changed one is added beside it under its own name.
+    """
+    known = {policy.name: policy for policy in pinned}
+    found = list(pinned)
+    for policy in current:
+        before = known.get(policy.name)
+        if not policy.mandatory or before == policy:
+            continue
+        if before is None:
+            found.append(policy)
+            continue
+        found[found.index(before)] = before.model_copy(
+            update={"slos": _tightest(before.slos, policy.slos)}
+        )
+    return tuple(found)
+
+
+def _tightest(pinned: tuple[SLO, ...], current: tuple[SLO, ...]) -> tuple[SLO, ...]:
+    now = {slo.name: slo for slo in current}
+    kept = [_tighter(slo, now[slo.name]) if slo.name in now else slo for slo in pinned]
+    names = {slo.name for slo in pinned}
+    return (*kept, *(slo for slo in current if slo.name not in names))
+
+
+def _tighter(pinned: SLO, current: SLO) -> SLO:
+    """Return the pinned objective with the stricter of each bound."""
+    if (pinned.indicator, pinned.query) != (current.indicator, current.query):
+        return pinned
+
+    def lower(one: str | None, two: str | None) -> str | None:
+        given = [text for text in (one, two) if text is not None]
+        return min(given, key=decimal) if given else None
+
+    def higher(one: str | None, two: str | None) -> str | None:
+        given = [text for text in (one, two) if text is not None]
+        return max(given, key=decimal) if given else None
+
+    counts = [count for count in (pinned.max_count, current.max_count) if count is not None]
+    return pinned.model_copy(
+        update={
+            "max": lower(pinned.max, current.max),
+            "min": higher(pinned.min, current.min),
+            "max_count": min(counts) if counts else None,
+        }
+    )
+
+
+def run_name(model: str, revision: int) -> str:
+    """Return the name of a record; fixed by its revision, so that two writers collide."""
+    return f"{model}-{revision}"

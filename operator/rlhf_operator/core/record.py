@@ -1,0 +1,287 @@
+"""From what was seen and decided to the next status of the record. Written before any deed.
+
+Two kinds of change: what the decision says, and facts that must not be forgotten (since when
+a weight is in force, since when safety is unseen, counts to go on from).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.reasons import ConditionType, Reason
+from rlhf_operator.api.rollout import (
+    Checkpoint,
+    DecisionRecord,
+    Outcome,
+    QuarantineRecord,
+    RolloutStatus,
+    RunType,
+    StandbyRecord,
+    StepRecord,
+)
+from rlhf_operator.api.schema import format_duration, parse_duration
+from rlhf_operator.core import capacity, conditions
+from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core.observed import Observed, Run
+
+CHECKPOINT_EVERY = timedelta(seconds=60)
+_STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN})
+_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED})
+Changes = dict[str, Any]
+
+
+def next_status(
+    seen: Observed,
+    decision: Decision,
+    *,
+    epoch: int,
+    drain: timedelta,
+    checkpoint: Checkpoint | None = None,
+) -> RolloutStatus | None:
+    """Return the status to write, or None when the stored one says it all."""
+    run = seen.run
+    if run is None or decision.action in (Action.START, Action.LIFT):
+        return None
+    changes = _decided(seen, run, decision)
+    moved = bool(changes)
+    status = run.status.model_copy(update=changes)
+    status = status.model_copy(update=_facts(seen, run, status, decision, drain, moved=moved))
+    if status.reason != decision.reason and run.is_active:
+        status = status.model_copy(
+            update={"reason": str(decision.reason), "message": decision.message[:4096]}
+        )
+    status = status.model_copy(update=_evidence(seen, run, status, checkpoint, moved=moved))
+    if status == run.status:
+        return None
+    return status.model_copy(
+        update={
+            "epoch": max(epoch, run.status.epoch),
+            "observed_generation": 1,
+            "conditions": _conditions(seen, decision, status),
+        }
+    )
+
+
+def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
+    match decision.action:
+        case Action.OPEN:
+            changes = _opened(seen, run)
+        case Action.ADVANCE | Action.PARK:
+            changes = _new_weight(seen, run, decision)
+        case Action.ROLL_BACK:
+            changes = _rolled_back(seen, run, decision)
+        case Action.PROMOTE:
+            changes = _promoted(seen, run, decision)
+        case Action.BLOCK:
+            changes = {"force_block": True}
+        case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
+            changes = {}
+    if decision.act is not None and decision.refused is None:
+        act = decision.act
+        entry = DecisionRecord(
+            name=act.name, action=act.action, author=act.author, reason=act.reason, at=seen.now
+        )
+        changes["decisions"] = (*run.status.decisions, entry)[-64:]
+        if act.action in ("Pause", "Resume"):
+            changes["paused"] = act.action == "Pause"
+    return changes
+
+
+def _opened(seen: Observed, run: Run) -> Changes:
+    spec = run.spec
+    changes: Changes = {
+        "started_at": seen.now,
+        "ready_since": seen.now,
+        "declared_at": seen.now,
+        "stable": spec.from_ or spec.to,
+        "weight": 0,
+        "step": -1,
+        "phase": "Preparing",
+        "reason": str(Reason.STARTED),
+        "message": spec.cause.message,
+        "steps": (StepRecord(index=-1, weight=0, declared_at=seen.now),),
+        "standby": _inherited_standby(seen),
+    }
+    if spec.type is RunType.ROLLOUT:
+        changes["canary"] = spec.to
+    if spec.type in capacity.AT_ONCE:
+        changes |= {
+            "stable": spec.to,
+            "outcome": Outcome.PROMOTED,
+            "finished_at": seen.now,
+            "phase": "Settling",
+            "reason": spec.cause.reason,
+            "standby": None,
+        }
+        if spec.cause.reason in _BLAMED and spec.from_ is not None:
+            changes["quarantine"] = _quarantine(seen, spec.from_, spec.cause.message)
+    return changes
+
+
+def _inherited_standby(seen: Observed) -> StandbyRecord | None:
+    """Return what is kept warm, so that the new record alone says what is live."""
+    before = seen.previous.status.standby if seen.previous else None
+    return before if before is not None and seen.now < before.until else None
+
+
+def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
+    assert decision.step is not None and decision.weight is not None
+    entry = StepRecord(index=decision.step, weight=decision.weight, declared_at=seen.now)
+    return {
+        "step": decision.step,
+        "weight": decision.weight,
+        "phase": "Parked" if decision.action is Action.PARK else "Progressing",
+        "declared_at": seen.now,
+        "ready_since": seen.now,
+        "in_force_at": None,
+        "blind_since": None,
+        "held_for": "0s",
+        "not_holding_since": None,
+        "checkpoint": None,
+        "steps": (*_closed_steps(seen, run, decision), entry)[-64:],
+        "reason": str(decision.reason),
+        "message": decision.message[:4096],
+    }
+
+
+def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
+    return {
+        "outcome": decision.outcome,
+        "reason": str(decision.reason),
+        "message": decision.message[:4096],
+        "canary": None,
+        "weight": 0,
+        "phase": "Settling",
+        "declared_at": seen.now,
+        "in_force_at": None,
+        "blind_since": None,
+        "not_holding_since": None,
+        "checkpoint": None,
+        "finished_at": seen.now,
+        "steps": _closed_steps(seen, run, decision),
+    }
+
+
+def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
+    changes = _ended(seen, run, decision)
+    if decision.quarantine:
+        changes["quarantine"] = _quarantine(seen, run.spec.to, decision.message)
+    return changes
+
+
+def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
+    changes = _ended(seen, run, decision)
+    if run.status.canary is None:  # the first version, or renewed pods: the route is in force
+        return changes | {"in_force_at": seen.now}
+    keep = parse_duration(seen.spec.standby.keep) if seen.spec else timedelta()
+    assert run.status.stable is not None
+    standby = StandbyRecord(version=run.status.stable, until=seen.now + keep)
+    return changes | {"stable": run.status.canary, "standby": standby}
+
+
+def _quarantine(seen: Observed, version: VersionRef, message: str) -> QuarantineRecord:
+    return QuarantineRecord(
+        identity=version.identity, version=version.name, message=message[:4096], at=seen.now
+    )
+
+
+def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRecord, ...]:
+    if not run.status.steps:
+        return ()
+    *earlier, last = run.status.steps
+    results = seen.canary.results if seen.canary else ()
+    closed = last.model_copy(
+        update={
+            "ended_at": seen.now,
+            "rule": decision.rule or str(decision.reason),
+            "message": decision.message[:4096],
+            "slos": results,
+        }
+    )
+    return (*earlier, closed)
+
+
+def _facts(
+    seen: Observed,
+    run: Run,
+    status: RolloutStatus,
+    decision: Decision,
+    drain: timedelta,
+    *,
+    moved: bool,
+) -> Changes:
+    """Return what was seen and must be remembered."""
+    facts: Changes = {}
+    if not run.is_open:
+        return facts
+    if not moved and status.in_force_at is None and seen.route.does(capacity.declared(run)):
+        facts["in_force_at"] = seen.now
+        facts["steps"] = _in_force_steps(seen, status)
+    if status.golden is None and seen.golden is not None:
+        facts["golden"] = seen.golden
+    if not run.is_active and not run.is_settled and capacity.is_drained(run, seen.now, drain):
+        facts |= {"settled_at": seen.now, "phase": "Completed"}
+    if run.is_active and not moved:
+        facts |= _clocks(seen, status, decision)
+    return facts
+
+
+def _in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:
+    if not status.steps or status.outcome is not None:
+        return status.steps
+    *earlier, last = status.steps
+    return (*earlier, last.model_copy(update={"in_force_at": seen.now}))
+
+
+def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Changes:
+    facts: Changes = {}
+    unseen = status.weight > 0 and seen.canary is not None and bool(seen.canary.blind)
+    if unseen and status.blind_since is None:
+        facts["blind_since"] = seen.now
+    if not unseen and seen.canary is not None and status.blind_since is not None:
+        facts["blind_since"] = None
+    still = decision.reason in _STANDING_STILL
+    if still and status.not_holding_since is None:
+        facts["not_holding_since"] = seen.now
+    if not still and status.not_holding_since is not None:
+        held = parse_duration(status.held_for) + (seen.now - status.not_holding_since)
+        facts |= {"not_holding_since": None, "held_for": format_duration(held)}
+    return facts
+
+
+def _evidence(
+    seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None, *, moved: bool
+) -> Changes:
+    """Return counts and results to go on from: with every decision, else once a minute."""
+    if not run.is_active or seen.canary is None or (status.weight == 0 and not moved):
+        return {}
+    streaks = [(slo.policy, slo.name, slo.failures) for slo in seen.canary.results]
+    known = [(slo.policy, slo.name, slo.failures) for slo in run.status.slos]
+    last = run.status.checkpoint
+    due = last is None or seen.now >= last.at + CHECKPOINT_EVERY
+    if not moved and not due and streaks == known:
+        return {}
+    kept: Changes = {"slos": seen.canary.results}
+    if checkpoint is not None and not moved:
+        kept["checkpoint"] = checkpoint
+    return kept
+
+
+def _conditions(seen: Observed, decision: Decision, status: RolloutStatus) -> Any:
+    ended = status.outcome is not None
+    facts = (
+        (
+            conditions.Fact(
+                type=ConditionType.READY,
+                status="True" if status.outcome is Outcome.PROMOTED else "False",
+                reason=status.reason or str(decision.reason),
+                message=status.message or "",
+            ),
+        )
+        if ended
+        else conditions.summarize(decision, target_serves=False)
+    )
+    assert seen.run is not None
+    return conditions.merge(seen.run.status.conditions, facts, seen.now, 1)

@@ -1,0 +1,51 @@
+"""The ordered rules of a rollout. The order is the behaviour: the first that answers wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rlhf_operator.core.decision import Decision
+from rlhf_operator.core.observed import Observed
+from rlhf_operator.core.rules import harm, people, resting, running
+
+Rule = Callable[[Observed], Decision | None]
+
+RULES: tuple[Rule, ...] = (
+    people.model_deleted,  # nothing is ours any more
+    harm.run_not_open,  # a record without a first status says nothing yet
+    people.person_decided,  # a person knows something we do not
+    harm.canary_unsafe,  # straight to 0, no hold, no suspension
+    harm.stable_unsafe,  # to the previous version, or to the floor
+    harm.canary_not_serving,  # never send traffic to what does not answer
+    harm.stable_not_serving,  # never raise without a way back
+    harm.canary_failed,  # quality and performance
+    running.superseded,  # the team wants something else now
+    resting.spec_invalid,  # a run goes on by its pinned plan; a rest stays a rest
+    running.first_not_serving,  # the first version, or renewed pods
+    resting.nothing_live,  # the floor comes first
+    resting.settling,  # one change at a time
+    running.suspended,  # suspend, pause, freeze windows
+    running.blind,  # safety unseen for too long
+    running.preparing,  # before the first weight
+    running.weight_not_in_force,  # what was declared is not yet what the router does
+    running.holding,  # every weight gets its time
+    running.inconclusive,  # silence is not consent
+    running.steps_complete,  # promote
+    running.step_passed,  # advance
+    resting.target_serving,  # all is well
+    resting.target_quarantined,  # never again, under any name
+    resting.target_failed,  # not again by itself
+    resting.start_not_allowed,  # not now
+    resting.target_differs,  # start
+    resting.nothing_to_do,  # always decides
+)
+
+
+def decide(seen: Observed) -> Decision:
+    """Return the decision of the first rule that has one."""
+    for rule in RULES:
+        decision = rule(seen)
+        if decision is not None:
+            return replace(decision, rule=rule.__name__)
+    raise AssertionError("the last rule always decides")

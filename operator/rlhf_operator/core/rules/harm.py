@@ -1,0 +1,156 @@
+"""Rules that take traffic away: safety first, then availability, then the other objectives."""
+
+from __future__ import annotations
+
+from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.policy import SLOClass
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import RunType, SLOResult
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.core import analysis, plans, verdicts
+from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
+from rlhf_operator.core.observed import Assessment, Observed, Run
+
+UNSERVABLE = frozenset(
+    {Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND, Reason.CODE_NOT_ALLOWED}
+)
+"""Failures of pods that waiting does not mend."""
+
+
+def run_not_open(seen: Observed) -> Decision | None:
+    """Give a record that was created its first status."""
+    run = seen.run
+    if run is None or run.is_open:
+        return None
+    return Decision(
+        action=Action.OPEN, reason=Reason.STARTED, message=run.spec.cause.message, step=-1, weight=0
+    )
+
+
+def canary_unsafe(seen: Observed) -> Decision | None:
+    """Take an unsafe canary out at once, whatever the step, the hold or the suspension."""
+    run = _running(seen)
+    found = _failed(seen.canary, "Safety")
+    if run is None or run.status.canary is None or not found:
+        return None
+    return roll_back(Reason.SAFETY_FAILED, _at(run, found), quarantine=True)
+
+
+def stable_unsafe(seen: Observed) -> Decision | None:
+    """Leave an unsafe stable version for the previous one, or for the fallback."""
+    run = seen.run
+    found = _failed(seen.stable, "Safety")
+    if run is None or run.status.stable is None or not found:
+        return None
+    stable, message = run.status.stable, verdicts.tell(found)
+    refuge = _refuge(seen, run, stable)
+    if refuge is None:
+        return _nothing_safe(seen, run, message)
+    if run.is_active and run.status.canary is not None:
+        return roll_back(Reason.SAFETY_FAILED, f"stable {stable.name} is unsafe: {message}")
+    fallback = refuge == seen.fallback
+    spec = plans.begin(
+        seen,
+        RunType.FALLBACK if fallback else RunType.ROLLBACK,
+        refuge,
+        Reason.SAFETY_FAILED,
+        f"{stable.name}: {message}",
+    )
+    return Decision(action=Action.START, reason=Reason.SAFETY_FAILED, message=message, start=spec)
+
+
+def canary_not_serving(seen: Observed) -> Decision | None:
+    """End a run whose canary cannot start, is too slow to start, or stopped serving."""
+    run = _running(seen)
+    if run is None or run.status.canary is None:
+        return None
+    canary, work = run.status.canary, seen.workload(run.status.canary)
+    if seen.is_quarantined(canary):
+        record = seen.quarantines[canary.identity]
+        return roll_back(Reason.QUARANTINED, f"{canary.name}: {record.message}")
+    if work.failure is not None and work.failure.reason in UNSERVABLE:
+        return roll_back(Reason(work.failure.reason), f"{canary.name}: {work.failure.message}")
+    if work.ready > 0:
+        return None
+    if run.status.weight > 0 and run.status.in_force_at is not None:
+        return roll_back(Reason.NOT_READY, f"{canary.name} has no ready pod any more")
+    since = run.status.ready_since
+    timeout = parse_duration(run.spec.plan.ready_timeout)
+    if since is not None and seen.now >= since + timeout:
+        why = f": {work.failure.message}" if work.failure else ""
+        return roll_back(
+            Reason.NOT_READY,
+            f"{canary.name} was not ready after {run.spec.plan.ready_timeout}{why}",
+        )
+    return None
+
+
+def stable_not_serving(seen: Observed) -> Decision | None:
+    """Raise no weight while there is nothing to go back to."""
+    run = _running(seen)
+    if run is None or run.status.canary is None:
+        return None
+    work = seen.workload(run.status.stable)
+    if work.ready > 0:
+        return None
+    assert run.status.stable is not None
+    why = f": {work.failure.message}" if work.failure else ""
+    return hold(Reason.STABLE_NOT_SERVING, f"{run.status.stable.name} has no ready pod{why}")
+
+
+def canary_failed(seen: Observed) -> Decision | None:
+    """Roll back on a failed Quality or Performance objective."""
+    run = _running(seen)
+    found = _failed(seen.canary, "Quality", "Performance")
+    if run is None or run.status.canary is None or not found:
+        return None
+    return roll_back(Reason.SLO_FAILED, _at(run, found), quarantine=True)
+
+
+def _running(seen: Observed) -> Run | None:
+    return seen.run if seen.run is not None and seen.run.is_active else None
+
+
+def _failed(assessment: Assessment | None, *classes: SLOClass) -> tuple[SLOResult, ...]:
+    if assessment is None:
+        return ()
+    return tuple(
+        result for class_ in classes for result in analysis.failed(assessment.results, class_)
+    )
+
+
+def _at(run: Run, found: tuple[SLOResult, ...]) -> str:
+    assert run.status.canary is not None
+    return f"{run.status.canary.name} at {run.status.weight}%: {verdicts.tell(found)}"
+
+
+def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
+    """Return where to flee: the previous stable if it is good and warm, else the fallback."""
+    standby = run.status.standby
+    if (
+        standby is not None
+        and standby.version != stable
+        and not seen.is_quarantined(standby.version)
+        and seen.workload(standby.version).ready > 0
+    ):
+        return standby.version
+    fallback = seen.fallback
+    same = fallback is not None and fallback.identity == stable.identity
+    if fallback is None or same or seen.is_quarantined(fallback):
+        return None
+    return fallback
+
+
+def _nothing_safe(seen: Observed, run: Run, message: str) -> Decision | None:
+    keeps = seen.spec is None or seen.spec.rollout.when_nothing_is_safe == "KeepServing"
+    if run.is_active and run.status.canary is not None:
+        return roll_back(Reason.NOTHING_SAFE, message)
+    if keeps or run.status.force_block:
+        how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
+        return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
+    return Decision(
+        action=Action.BLOCK,
+        reason=Reason.NOTHING_SAFE,
+        message=f"{message}; every guard rule blocks from now on",
+        stalled=True,
+    )

@@ -1,0 +1,125 @@
+"""What a person said comes before everything that the operator thinks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.core import plans
+from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
+from rlhf_operator.core.observed import Act, Observed
+
+
+def model_deleted(seen: Observed) -> Decision | None:
+    """Leave everything to the garbage collector: children belong to the model."""
+    if seen.deleted:
+        return keep(Reason.DELETED, "the model is being deleted")
+    return None
+
+
+def person_decided(seen: Observed) -> Decision | None:
+    """Carry out the oldest human decision."""
+    if not seen.acts:
+        return None
+    act = seen.acts[0]
+    if act.expires_at is not None and seen.now > act.expires_at:
+        return _refuse(act, "it expired before it could be carried out", Reason.EXPIRED)
+    match act.action:
+        case "Abort":
+            return _abort(seen, act)
+        case "Pause" | "Resume":
+            return _pause(seen, act)
+        case "RollBackTo":
+            return _roll_back_to(seen, act)
+        case "LiftQuarantine":
+            return _lift(seen, act)
+        case "Restart":
+            return _restart(seen, act)
+
+
+def _said(act: Act) -> str:
+    return f"{act.author}: {act.reason}"
+
+
+def _refuse(act: Act, why: str, reason: Reason = Reason.NOT_APPLICABLE) -> Decision:
+    return Decision(action=Action.KEEP, reason=reason, message=why, act=act, refused=reason)
+
+
+def _has_canary(seen: Observed) -> bool:
+    run = seen.run
+    return run is not None and run.is_active and run.status.canary is not None
+
+
+def _abort(seen: Observed, act: Act) -> Decision:
+    if not _has_canary(seen):
+        return _refuse(act, "no run is going that could be aborted")
+    ended = roll_back(Reason.ABORTED, _said(act), Outcome.ABORTED)
+    return _with(ended, act)
+
+
+def _pause(seen: Observed, act: Act) -> Decision:
+    if not _has_canary(seen):
+        return _refuse(act, f"no run is going that {act.action} could act on")
+    return _with(hold(Reason.PAUSED, f"{act.action} by {_said(act)}"), act)
+
+
+def _roll_back_to(seen: Observed, act: Act) -> Decision:
+    run = seen.run
+    if run is None or seen.spec is None or act.version is None:
+        return _refuse(act, "the version to go back to does not exist")
+    if seen.is_quarantined(act.version):
+        return _refuse(act, f"{act.version.name} is quarantined; lift the quarantine first")
+    if _has_canary(seen):
+        return roll_back(Reason.ROLLED_BACK_BY_PERSON, _said(act), Outcome.ABORTED)
+    if act.version == run.status.stable:
+        return _refuse(act, f"{act.version.name} is what serves already")
+    if run.is_active:
+        return _refuse(act, "the first deployment has to end first")
+    spec = plans.begin(
+        seen,
+        RunType.ROLLBACK,
+        act.version,
+        Reason.ROLLED_BACK_BY_PERSON,
+        _said(act),
+        author=act.author,
+        decision=act.name,
+    )
+    return Decision(
+        action=Action.START,
+        reason=Reason.ROLLED_BACK_BY_PERSON,
+        message=_said(act),
+        start=spec,
+    )
+
+
+def _lift(seen: Observed, act: Act) -> Decision:
+    if act.identity not in seen.quarantines:
+        return _refuse(act, "no quarantine of this identity is in force")
+    return Decision(
+        action=Action.LIFT, reason=Reason.APPLIED, message=f"lifted by {_said(act)}", act=act
+    )
+
+
+def _restart(seen: Observed, act: Act) -> Decision:
+    run = seen.run
+    if run is None or run.status.stable is None or seen.spec is None:
+        return _refuse(act, "nothing serves that could be restarted")
+    if run.is_active:
+        return _refuse(act, "a run is going; restart when it has ended")
+    spec = plans.begin(
+        seen,
+        RunType.RESTART,
+        run.status.stable,
+        Reason.STARTED,
+        _said(act),
+        author=act.author,
+        decision=act.name,
+    )
+    return Decision(
+        action=Action.START, reason=Reason.STARTED, message=f"restart: {_said(act)}", start=spec
+    )
+
+
+def _with(decision: Decision, act: Act) -> Decision:
+    return replace(decision, act=act)

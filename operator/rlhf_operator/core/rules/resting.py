@@ -1,0 +1,168 @@
+"""Rules for a model with no run in progress: may one start, and which."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.core import capacity, plans
+from rlhf_operator.core.decision import Action, Decision, hold, keep
+from rlhf_operator.core.observed import Observed, Run
+
+_BAD_ENDS = frozenset({Outcome.ROLLED_BACK, Outcome.ABORTED})
+
+
+def spec_invalid(seen: Observed) -> Decision | None:
+    """Keep what runs and tell the person."""
+    if _is_running(seen) or seen.invalid is None:
+        return None
+    return keep(Reason(seen.invalid.reason), seen.invalid.message, stalled=True)
+
+
+def nothing_live(seen: Observed) -> Decision | None:
+    """Bring the fallback up first: it is the first stable version."""
+    if seen.run is not None or seen.fallback is None:
+        return None
+    if seen.is_quarantined(seen.fallback):
+        return keep(
+            Reason.QUARANTINED, f"the fallback {seen.fallback.name} is quarantined", stalled=True
+        )
+    message = f"{seen.fallback.name} is brought up as the first stable version"
+    spec = plans.begin(seen, RunType.INITIAL, seen.fallback, Reason.FIRST_DEPLOYMENT, message)
+    return Decision(
+        action=Action.START, reason=Reason.FIRST_DEPLOYMENT, message=message, start=spec
+    )
+
+
+def settling(seen: Observed) -> Decision | None:
+    """Let the last change end in the router and drain before the next begins."""
+    run = seen.run
+    if run is None or run.is_active or run.is_settled:
+        return None
+    if seen.route.failure is not None:
+        return hold(Reason(seen.route.failure.reason), seen.route.failure.message)
+    return hold(Reason.SETTLING, "traffic has moved; what it left is being drained")
+
+
+def target_serving(seen: Observed) -> Decision | None:
+    """Rest when what is asked for is what serves."""
+    run = seen.run
+    if run is None or run.is_active or seen.target is None:
+        return None
+    stable = run.status.stable
+    if stable is None or stable.identity != seen.target.identity:
+        return None
+    return keep(Reason.SERVING, f"{stable.name} serves all traffic")
+
+
+def target_quarantined(seen: Observed) -> Decision | None:
+    """Never try again what failed, under any name."""
+    if _is_running(seen) or seen.target is None or not seen.is_quarantined(seen.target):
+        return None
+    record = seen.quarantines[seen.target.identity]
+    return keep(
+        Reason.QUARANTINED,
+        f"{seen.target.name} failed as {record.version}: {record.message}; "
+        "a LiftQuarantine decision lets it run again",
+        stalled=True,
+    )
+
+
+def target_failed(seen: Observed) -> Decision | None:
+    """Do not try the same thing again until the spec changes or a person asks."""
+    run = seen.run
+    if run is None or run.is_active or seen.target is None:
+        return None
+    if run.status.outcome in _BAD_ENDS and _same_try(seen, run):
+        return keep(
+            Reason.ROLLED_BACK,
+            f"{run.spec.to.name} was rolled back: {run.status.message}; "
+            "change the spec to try again",
+            stalled=True,
+        )
+    if run.spec.type in capacity.AT_ONCE and run.spec.generation >= seen.generation:
+        return keep(
+            Reason.ROLLED_BACK,
+            f"went back to {run.spec.to.name}: {run.spec.cause.message}; "
+            f"change the spec to try {seen.target.name} again",
+            stalled=True,
+        )
+    return None
+
+
+def start_not_allowed(seen: Observed) -> Decision | None:
+    """Hold a new run back: suspended, frozen, cooling down, or no place is free."""
+    run = seen.run
+    if run is None or run.is_active or seen.spec is None:
+        return None
+    if seen.spec.suspend:
+        return keep(Reason.SUSPENDED, "spec.suspend is set; no run starts")
+    if seen.frozen is not None:
+        return keep(Reason.FROZEN, f"freeze window {seen.frozen} is open; no run starts")
+    until = _cool_down_end(run, seen.spec.rollout.cool_down)
+    if until is not None and seen.now < until:
+        return hold(
+            Reason.COOLING_DOWN,
+            f"a rollback just happened; waits until {until:%H:%M:%S}",
+            wake=until,
+        )
+    if not seen.place_free:
+        return hold(Reason.QUEUED, "the limit of concurrent rollouts is reached")
+    return _no_gpu(seen)
+
+
+def _no_gpu(seen: Observed) -> Decision | None:
+    assert seen.spec is not None
+    surge = seen.spec.rollout.surge
+    if surge == "None" and seen.spec.serving.replicas < 2:
+        return keep(
+            Reason.SURGE_NONE_NEEDS_TWO_REPLICAS,
+            "surge None takes the canary's GPUs from stable; set replicas to 2 or more, or "
+            "surge to One",
+            stalled=True,
+        )
+    needed = 0 if surge == "None" else seen.gpus_per_pod
+    if seen.free_gpus is None or needed <= seen.free_gpus:
+        return None
+    return Decision(
+        action=Action.HOLD,
+        reason=Reason.INSUFFICIENT_GPU,
+        message=f"one pod needs {needed} GPUs and {seen.free_gpus} are free; free some, or use "
+        "surge None",
+        stalled=True,
+    )
+
+
+def target_differs(seen: Observed) -> Decision | None:
+    """Start a run towards what is asked for."""
+    run = seen.run
+    if run is None or run.is_active or seen.target is None or run.status.stable is None:
+        return None
+    message = f"{run.status.stable.name} to {seen.target.name}"
+    spec = plans.begin(seen, RunType.ROLLOUT, seen.target, Reason.STARTED, message)
+    return Decision(action=Action.START, reason=Reason.STARTED, message=message, start=spec)
+
+
+def nothing_to_do(seen: Observed) -> Decision | None:
+    """Rest: the rule that always decides."""
+    return keep(Reason.SERVING, "nothing is asked for")
+
+
+def _is_running(seen: Observed) -> bool:
+    return seen.run is not None and seen.run.is_active
+
+
+def _same_try(seen: Observed, run: Run) -> bool:
+    assert seen.target is not None
+    return run.spec.to.identity == seen.target.identity and run.spec.generation >= seen.generation
+
+
+def _cool_down_end(run: Run, cool_down: str) -> datetime | None:
+    if run.status.finished_at is None:
+        return None
+    fled = run.spec.type in capacity.AT_ONCE and run.spec.cause.author is None
+    if run.status.outcome is not Outcome.ROLLED_BACK and not fled:
+        return None
+    return run.status.finished_at + parse_duration(cool_down)

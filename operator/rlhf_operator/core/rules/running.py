@@ -1,0 +1,234 @@
+"""Rules of a run in progress, from what stops it to what lets it go on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RunType, Verdict
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.core import analysis, capacity, verdicts
+from rlhf_operator.core.decision import Action, Decision, hold, roll_back
+from rlhf_operator.core.observed import Observed, Run
+
+
+def superseded(seen: Observed) -> Decision | None:
+    """End the run when another version is asked for: it starts anew against the old stable."""
+    run = _canary_run(seen)
+    if run is None or seen.invalid is not None or seen.target is None:
+        return None
+    assert run.status.canary is not None
+    if seen.target.identity == run.status.canary.identity:
+        return None
+    return roll_back(Reason.SUPERSEDED, f"{seen.target.name} is asked for now", Outcome.SUPERSEDED)
+
+
+def first_not_serving(seen: Observed) -> Decision | None:
+    """Wait for the very first version, or for renewed pods, to serve."""
+    run = seen.run
+    if run is None or not run.is_active or run.status.canary is not None:
+        return None
+    stable, work = run.status.stable, seen.workload(run.status.stable)
+    assert stable is not None
+    renewed = run.spec.type is not RunType.RESTART or work.is_current
+    if work.ready > 0 and renewed and seen.route.does({stable.name: 100}):
+        return Decision(
+            action=Action.PROMOTE,
+            reason=Reason.SERVING,
+            message=f"{stable.name} serves",
+            outcome=Outcome.PROMOTED,
+            weight=0,
+        )
+    failure = work.failure or (seen.route.failure if work.ready > 0 else None)
+    if failure is not None:
+        return Decision(
+            action=Action.HOLD,
+            reason=Reason(failure.reason),
+            message=f"{stable.name}: {failure.message}",
+            stalled=True,
+        )
+    return hold(Reason.PREPARING, f"{stable.name}: {work.ready} of {work.wanted} pods ready")
+
+
+def suspended(seen: Observed) -> Decision | None:
+    """Raise nothing while a person said stop."""
+    run = _canary_run(seen)
+    if run is None:
+        return None
+    if seen.spec is not None and seen.spec.suspend:
+        return hold(Reason.SUSPENDED, "spec.suspend is set; no weight is raised")
+    if run.status.paused:
+        return hold(Reason.PAUSED, "a person paused this run; Resume lets it go on")
+    if seen.frozen is not None:
+        return hold(Reason.FROZEN, f"freeze window {seen.frozen} is open")
+    return None
+
+
+def blind(seen: Observed) -> Decision | None:
+    """Park a canary whose safety could not be seen for `maxBlind`; resume when data is back."""
+    run = _canary_run(seen)
+    if run is None:
+        return None
+    status = run.status
+    if status.phase == "Parked":
+        if seen.stable is None or seen.stable.blind:
+            return hold(Reason.PARKED, "safety data is still missing; weight stays 0")
+        return _advance(run, 0, "safety data is back; the run resumes at its first step")
+    limit = parse_duration(run.spec.plan.max_blind)
+    if status.weight == 0 or status.blind_since is None or seen.now < status.blind_since + limit:
+        return None
+    names = ", ".join(seen.canary.blind) if seen.canary else "every Safety objective"
+    return Decision(
+        action=Action.PARK,
+        reason=Reason.PARKED,
+        message=f"no usable data for {run.spec.plan.max_blind}: {names}",
+        step=-1,
+        weight=0,
+    )
+
+
+def preparing(seen: Observed) -> Decision | None:
+    """Before the first weight: pods ready, golden prompts answered, every query answered."""
+    run = _canary_run(seen)
+    if run is None or run.status.step >= 0:
+        return None
+    canary, status = run.status.canary, run.status
+    work = seen.workload(canary)
+    assert canary is not None
+    if work.ready == 0 or not work.is_current:
+        return _waiting_for_pods(seen, run)
+    golden = seen.golden or status.golden
+    if golden is None:
+        return hold(Reason.GOLDEN_PENDING, "golden prompts are being asked")
+    if not golden.passed:
+        return roll_back(Reason.GOLDEN_FAILED, f"{canary.name}: {'; '.join(golden.failures)}")
+    if not status.in_force_at:
+        return _not_in_force(seen)
+    if seen.query_problems:
+        return hold(Reason.METRICS_UNAVAILABLE, "; ".join(seen.query_problems))
+    return _advance(run, 0, "artefact verified, pods ready, golden prompts answered")
+
+
+def weight_not_in_force(seen: Observed) -> Decision | None:
+    """Wait until the router does what was declared."""
+    run = _canary_run(seen)
+    if run is None or run.status.in_force_at is not None:
+        return None
+    status, work = run.status, seen.workload(run.status.canary)
+    timeout = parse_duration(run.spec.plan.ready_timeout)
+    late = status.ready_since is not None and seen.now >= status.ready_since + timeout
+    if late and work.ready < work.wanted:
+        return roll_back(
+            Reason.NOT_READY,
+            f"{work.ready} of {work.wanted} pods ready {run.spec.plan.ready_timeout} after "
+            f"{status.weight}% was declared",
+        )
+    return _not_in_force(seen)
+
+
+def holding(seen: Observed) -> Decision | None:
+    """Give every weight its time, counted from when it was in force."""
+    run = _canary_run(seen)
+    if run is None:
+        return None
+    until = _hold_end(run)
+    if seen.now >= until:
+        return None
+    step = run.spec.plan.steps[run.status.step]
+    return hold(Reason.HOLDING, f"{step.weight}% is held for {step.hold}", wake=until)
+
+
+def inconclusive(seen: Observed) -> Decision | None:
+    """Wait for an explicit success; after `maxHold` do as the plan says."""
+    run = _canary_run(seen)
+    if run is None:
+        return None
+    results = seen.canary.results if seen.canary else ()
+    verdict = analysis.worst(results)
+    if verdict is Verdict.SUCCESSFUL:
+        return None
+    why = verdicts.tell(verdicts.unsure(results)) or "nothing was measured yet"
+    end = _hold_end(run) + parse_duration(run.spec.plan.max_hold)
+    end += parse_duration(run.status.held_for)
+    if seen.now >= end and run.spec.plan.on_inconclusive == "RollBack":
+        return roll_back(
+            Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.spec.plan.max_hold}: {why}"
+        )
+    reason = Reason.METRICS_UNAVAILABLE if verdict is Verdict.ERROR else Reason.INCONCLUSIVE
+    return hold(reason, why, wake=end if seen.now < end else None)
+
+
+def steps_complete(seen: Observed) -> Decision | None:
+    """Promote when the last step was held and judged successful."""
+    run = _canary_run(seen)
+    if run is None or run.status.step < len(run.spec.plan.steps) - 1:
+        return None
+    assert run.status.canary is not None
+    return Decision(
+        action=Action.PROMOTE,
+        reason=Reason.PROMOTED,
+        message=f"{run.status.canary.name} passed every step: {_evidence(seen)}",
+        outcome=Outcome.PROMOTED,
+        weight=0,
+    )
+
+
+def step_passed(seen: Observed) -> Decision | None:
+    """Advance to the next step."""
+    run = _canary_run(seen)
+    if run is None:
+        return None
+    return _advance(run, run.status.step + 1, _evidence(seen))
+
+
+def _canary_run(seen: Observed) -> Run | None:
+    run = seen.run
+    return run if run is not None and run.is_active and run.status.canary is not None else None
+
+
+def _evidence(seen: Observed) -> str:
+    return verdicts.tell(verdicts.gating(seen.canary.results)) if seen.canary else ""
+
+
+def _advance(run: Run, step: int, message: str) -> Decision:
+    return Decision(
+        action=Action.ADVANCE,
+        reason=Reason.ADVANCED,
+        message=message,
+        step=step,
+        weight=run.spec.plan.steps[step].weight,
+    )
+
+
+def _hold_end(run: Run) -> datetime:
+    assert run.status.in_force_at is not None, "weight_not_in_force comes first"
+    return run.status.in_force_at + parse_duration(run.spec.plan.steps[run.status.step].hold)
+
+
+def _not_in_force(seen: Observed) -> Decision:
+    assert seen.run is not None
+    if seen.route.failure is not None:
+        failure = seen.route.failure
+        return hold(Reason(failure.reason), failure.message)
+    wanted = " ".join(f"{name} {part}%" for name, part in capacity.declared(seen.run).items())
+    weights = (seen.route.weights or {}).items()
+    now = " ".join(f"{name} {part}%" for name, part in weights) or "nothing"
+    return hold(
+        Reason.WEIGHT_NOT_IN_FORCE,
+        f"declared {wanted}; the router does {now}",
+        wake=seen.now + timedelta(seconds=2),
+    )
+
+
+def _waiting_for_pods(seen: Observed, run: Run) -> Decision:
+    canary, work = run.status.canary, seen.workload(run.status.canary)
+    assert canary is not None
+    since = run.status.ready_since
+    wake = since + parse_duration(run.spec.plan.ready_timeout) if since else None
+    if work.failure is not None:
+        return hold(
+            Reason(work.failure.reason), f"{canary.name}: {work.failure.message}", wake=wake
+        )
+    return hold(
+        Reason.PREPARING, f"{canary.name}: {work.ready} of {work.wanted or 1} pods ready", wake=wake
+    )

@@ -1,0 +1,247 @@
+"""The record's mirrors: the model's status, the versions' status, and the events.
+
+All of it is derived; a lost write is repaired by the next pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rlhf_operator.api.common import Condition, VersionRef
+from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
+from rlhf_operator.api.reasons import ConditionType, Reason
+from rlhf_operator.api.rollout import RolloutStatus
+from rlhf_operator.api.version import Quarantine, VersionStatus
+from rlhf_operator.core import conditions, names, plans
+from rlhf_operator.core.conditions import Fact
+from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core.observed import Observed, Run
+
+_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK})
+_TOLD = frozenset(
+    {
+        Action.START,
+        Action.ADVANCE,
+        Action.PROMOTE,
+        Action.PARK,
+        Action.ROLL_BACK,
+        Action.LIFT,
+        Action.BLOCK,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """What a person is told once, when it happens."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def events(decision: Decision, before: ModelStatus | None) -> tuple[Event, ...]:
+    """Return the events of a transition; a pass that changes nothing tells nothing."""
+    if decision.action in _TOLD:
+        bad = decision.action in _WARNINGS or decision.reason is Reason.SAFETY_FAILED
+        kind = "Warning" if bad else "Normal"
+        return (Event(type=kind, reason=str(decision.reason), message=decision.message),)
+    known = {condition.type: condition for condition in before.conditions} if before else {}
+    stalled = known.get(ConditionType.STALLED)
+    if decision.stalled and (stalled is None or stalled.reason != decision.reason):
+        return (Event(type="Warning", reason=str(decision.reason), message=decision.message),)
+    return ()
+
+
+def model_status(
+    seen: Observed,
+    decision: Decision,
+    run: Run | None,
+    before: ModelStatus | None,
+    *,
+    handled: str | None = None,
+) -> ModelStatus:
+    """Return the model's status: what is live now, and why."""
+    status = run.status if run else None
+    stable = status.stable if status else None
+    serves = (
+        stable is not None
+        and seen.target is not None
+        and stable.identity == seen.target.identity
+        and seen.workload(stable).ready > 0
+        and seen.invalid is None
+    )
+    facts = (*conditions.summarize(decision, target_serves=serves), *_warnings(seen, run))
+    earlier = before.conditions if before else ()
+    return ModelStatus(
+        observed_generation=seen.generation,
+        phase=_phase(seen, decision, serves=serves),
+        message=f"{decision.reason}: {decision.message}"[:4096],
+        stable=stable,
+        canary=status.canary if status else None,
+        weight=status.weight if status and status.canary else None,
+        step=_step(run),
+        rollout=run.name if run else None,
+        replicas=seen.workload(stable).ready,
+        selector=_selector(seen, stable),
+        versions=_versions(seen, status),
+        last_handled_reconcile_at=handled,
+        conditions=conditions.merge(earlier, facts, seen.now, seen.generation),
+    )
+
+
+def _phase(seen: Observed, decision: Decision, *, serves: bool) -> str:
+    if seen.spec is not None and seen.spec.suspend:
+        return "Suspended"
+    if decision.reason is Reason.PAUSED:
+        return "Paused"
+    if decision.stalled:
+        return "Degraded"
+    return "Healthy" if serves and decision.action is Action.KEEP else "Progressing"
+
+
+def _step(run: Run | None) -> str | None:
+    if run is None or run.status.canary is None:
+        return None
+    return f"{run.status.step + 1}/{len(run.spec.plan.steps)}"
+
+
+def _selector(seen: Observed, stable: VersionRef | None) -> str | None:
+    if stable is None:
+        return None
+    labels = names.selector(seen.key.name, stable.name)
+    return ",".join(f"{label}={value}" for label, value in labels.items())
+
+
+def _versions(seen: Observed, status: RolloutStatus | None) -> tuple[ModelVersionSummary, ...]:
+    rows = []
+    for name, work in sorted(seen.workloads.items()):
+        role = _role(seen, status, name)
+        weight = 0
+        if status is not None and role == "Stable":
+            weight = 100 - status.weight
+        if status is not None and role == "Canary":
+            weight = status.weight
+        rows.append(
+            ModelVersionSummary(
+                name=name,
+                role=role,
+                weight=weight,
+                ready=f"{work.ready}/{work.wanted}",
+            )
+        )
+    return tuple(rows[:16])
+
+
+def _role(seen: Observed, status: RolloutStatus | None, name: str) -> str:
+    if status is not None and status.stable is not None and status.stable.name == name:
+        return "Stable"
+    if status is not None and status.canary is not None and status.canary.name == name:
+        return "Canary"
+    if status is not None and status.standby is not None and status.standby.version.name == name:
+        return "Standby"
+    if seen.fallback is not None and seen.fallback.name == name:
+        return "Fallback"
+    return "Draining"
+
+
+def _warnings(seen: Observed, run: Run | None) -> Iterable[Fact]:
+    spec = seen.spec
+    if spec is not None and spec.fallback.replicas == 0 and not _is_stable(run, seen.fallback):
+        yield Fact(
+            type=ConditionType.FALLBACK_COLD,
+            status="True",
+            reason="NoReplicas",
+            message="the fallback keeps no pod: a rollback to it takes a model load",
+        )
+    if seen.route.failure is not None:
+        yield Fact(
+            type=ConditionType.ROUTE_DEGRADED,
+            status="True",
+            reason=seen.route.failure.reason,
+            message=seen.route.failure.message,
+        )
+    if seen.unscraped:
+        yield Fact(
+            type=ConditionType.NO_SCRAPE_TARGET,
+            status="True",
+            reason="NoSeries",
+            message="Prometheus has no series of this model's pods: apply the chart's PodMonitor "
+            "or its scrape snippet",
+        )
+    if seen.deleted_versions:
+        yield Fact(
+            type=ConditionType.VERSION_DELETED,
+            status="True",
+            reason="NotFound",
+            message=f"{', '.join(seen.deleted_versions)} was deleted and goes on serving from "
+            "its pinned template",
+        )
+    if (
+        spec is not None
+        and run is not None
+        and run.status.canary is not None
+        and (plans.digest(plans.plan(spec), seen.policies) != run.spec.plan_digest)
+    ):
+        yield Fact(
+            type=ConditionType.PLAN_CHANGED,
+            status="True",
+            reason="Pinned",
+            message="the plan or a policy was edited; it applies to the next run",
+        )
+
+
+def _is_stable(run: Run | None, version: VersionRef | None) -> bool:
+    return run is not None and version is not None and run.status.stable == version
+
+
+def version_status(
+    seen: Observed,
+    run: Run | None,
+    version: VersionRef,
+    before: VersionStatus | None,
+    generation: int,
+) -> VersionStatus:
+    """Return the mirror of the record in one version's status."""
+    status = run.status if run else None
+    quarantine = seen.quarantines.get(version.identity)
+    role = _role(seen, status, version.name)
+    weight = None
+    if status is not None and role in ("Stable", "Canary"):
+        weight = status.weight if role == "Canary" else 100 - status.weight
+    work = seen.workload(version)
+    verified = work.verified_at or (before.digest_verified if before else None)
+    phase = {"Stable": "Stable", "Canary": "Canary", "Standby": "Standby"}.get(role, "Available")
+    if quarantine is not None:
+        phase = "Quarantined"
+    return VersionStatus(
+        observed_generation=generation,
+        identity=version.identity,
+        phase=phase,
+        weight=weight,
+        digest_verified=verified,
+        quarantine=Quarantine(
+            reason=quarantine.message[:1024],
+            rollout=seen.quarantine_records.get(version.identity, ""),
+        )
+        if quarantine
+        else None,
+        conditions=_version_conditions(seen, work.verified_at is not None, before, generation),
+    )
+
+
+def _version_conditions(
+    seen: Observed, verified: bool, before: VersionStatus | None, generation: int
+) -> tuple[Condition, ...]:
+    earlier = before.conditions if before else ()
+    known = any(c.type == ConditionType.VERIFIED and c.status == "True" for c in earlier)
+    if not verified and not known:
+        return earlier
+    fact = Fact(
+        type=ConditionType.VERIFIED,
+        status="True",
+        reason="Verified",
+        message="a pod checked the artefact's digest before its server started",
+    )
+    return conditions.merge(earlier, (fact,), seen.now, generation)
