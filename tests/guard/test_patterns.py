@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rlhf_operator.api.guard import GuardSpec, compile_problems, pattern_problem
+from tests.guard.world import examples
 
 PIECES = [
     *("a", "z", "é", ".", "-", "^", "$", "|", "_", " ", "\n", "#", ",", "&&", "[:alpha:]"),
@@ -18,6 +19,7 @@ PIECES = [
 ]
 
 
+@examples
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=12).map("".join))
 def test_what_is_let_through_compiles_in_re2(pattern: str) -> None:
     if pattern_problem(pattern) is None:

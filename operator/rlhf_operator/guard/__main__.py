@@ -1,0 +1,45 @@
+"""Entry point: `python -m rlhf_operator.guard --config FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from rlhf_operator.guard import config, server
+
+
+def main() -> int:
+    """Run the guard until it is told to stop."""
+    parser = argparse.ArgumentParser(
+        prog="rlhf-guard",
+        description="Checks, counts and labels what a model is asked and what it answers.",
+        epilog=f"{config.SIGNING_KEY} in the environment signs response ids.",
+    )
+    parser.add_argument("--config", required=True, type=Path, help="JSON file of a GuardConfig")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    # It would log requests that it cannot parse, with their bytes.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    try:
+        setup = config.parse(asked.config.read_text(encoding="utf-8"), os.environ)
+    except OSError as error:
+        return _refuse(f"configuration: cannot read {asked.config}: {error.strerror}")
+    except config.BadConfig as error:
+        return _refuse(str(error))
+    if not asked.check:
+        asyncio.run(server.run(setup))
+    return 0
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"rlhf-guard: {message}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Golden prompts: run on request of the operator, before a version gets traffic.
+
+Results name the prompts and never quote them; nothing here counts as a user's traffic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlhf_operator.api.guard import GoldenPrompt
+from rlhf_operator.guard import openai, rules, text
+from rlhf_operator.guard.judge import Judged
+from rlhf_operator.guard.state import Guard
+from rlhf_operator.guard.triton import TritonError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """How a version did on one golden prompt."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+async def run(guard: Guard) -> list[Result]:
+    """Return one result for each golden prompt, in the order of the spec."""
+    results = []
+    for golden in guard.setup.config.guard.golden:
+        # Greedy and seeded, so that the same version gives the same result.
+        question = openai.Question(
+            prompt=golden.prompt, max_tokens=golden.max_tokens, temperature=0.0, seed=0
+        )
+        try:
+            judged, _ = await guard.ask(question)
+            problem = problem_of(golden, judged)
+        except TritonError as error:
+            problem = f"no answer: {error}"
+        results.append(Result(name=golden.name, passed=not problem, message=problem or "passed"))
+    return results
+
+
+def problem_of(golden: GoldenPrompt, judged: Judged) -> str | None:
+    """Return why an answer is not good enough, or nothing where it is."""
+    if judged.outcome is not rules.Outcome.OK:
+        found = {*judged.asked.categories, *(judged.made.categories if judged.made else ())}
+        return f"{judged.outcome.value} for {', '.join(sorted(found))}"
+    normal = text.normalise(judged.text)
+    if golden.must_match and not _occurs(golden.must_match, normal):
+        return "the answer does not match mustMatch"
+    if golden.must_not_match and _occurs(golden.must_not_match, normal):
+        return "the answer matches mustNotMatch"
+    return None
+
+
+def _occurs(pattern: str, normal: str) -> bool:
+    return bool(rules.compile_pattern(pattern, where="golden").search(normal))

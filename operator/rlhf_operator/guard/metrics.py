@@ -1,0 +1,91 @@
+"""The guard's instruments, made from the definitions in `api/metrics.py`.
+
+Everything that can be counted is created at 0: a counter that appears later hides its first event.
+"""
+
+from __future__ import annotations
+
+import prometheus_client as prometheus
+
+from rlhf_operator.api import metrics as names
+from rlhf_operator.guard.judge import Judged
+from rlhf_operator.guard.rules import Ruleset
+
+# The time of creation as a series of its own doubles the series and tells us nothing.
+prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Instruments:
+    """Counts what happens; one registry per guard."""
+
+    def __init__(self, rules: Ruleset, *, version: str) -> None:
+        self.registry = prometheus.CollectorRegistry()
+        self.requests = self._counter(names.GUARD_REQUESTS)
+        self.errors = self._counter(names.GUARD_ERRORS)
+        self.duration = self._histogram(names.GUARD_REQUEST_DURATION)
+        self.first_token = self._histogram(names.GUARD_TIME_TO_FIRST_TOKEN)
+        self._generated = self._counter(names.GUARD_GENERATED_RESPONSES)
+        self._unsafe_generated = self._counter(names.GUARD_UNSAFE_GENERATED)
+        self._unsafe_generated_responses = self._counter(names.GUARD_UNSAFE_GENERATED_RESPONSES)
+        self._responses = self._counter(names.GUARD_RESPONSES)
+        self._unsafe_served = self._counter(names.GUARD_UNSAFE_SERVED)
+        self._unsafe_served_responses = self._counter(names.GUARD_UNSAFE_SERVED_RESPONSES)
+        self._blocked = self._counter(names.GUARD_BLOCKED)
+        self._blocked_responses = self._counter(names.GUARD_BLOCKED_RESPONSES)
+        self._refused = self._counter(names.GUARD_REFUSED)
+        self._length = self._histogram(names.GUARD_RESPONSE_LENGTH)
+        self._feedback = self._counter(names.GUARD_FEEDBACK)
+        for category in rules.categories:
+            for counter in (self._unsafe_generated, self._unsafe_served, self._blocked):
+                counter.labels(category)
+        self._know(version)
+        info = names.GUARD_INFO
+        gauge = prometheus.Gauge(info.name, info.help, info.labels, registry=self.registry)
+        gauge.labels(rules.digest).set(1)
+
+    def count_generated(self, judged: Judged) -> None:
+        """Count an answer that the model made."""
+        if judged.made is None:
+            return
+        self._generated.inc()
+        for category in judged.made.categories:
+            self._unsafe_generated.labels(category).inc()
+        if judged.made.categories:
+            self._unsafe_generated_responses.inc()
+        if judged.is_refusal:
+            self._refused.inc()
+
+    def count_served(self, judged: Judged) -> None:
+        """Count an answer that is about to leave."""
+        self._responses.inc()
+        self._length.observe(judged.length)
+        if judged.is_blocked:
+            self._blocked_responses.inc()
+            for category in judged.blocking:
+                self._blocked.labels(category).inc()
+        elif judged.made is not None and judged.made.categories:
+            self._unsafe_served_responses.inc()
+            for category in judged.made.categories:
+                self._unsafe_served.labels(category).inc()
+
+    def count_vote(self, *, about_version: str, kind: str, value: str) -> None:
+        """Count a user's vote about a version."""
+        self._know(about_version)
+        self._feedback.labels(about_version, kind, value).inc()
+
+    def _know(self, version: str) -> None:
+        for kind, values in names.FEEDBACK_VALUES.items():
+            for value in values:
+                self._feedback.labels(version, kind, value)
+
+    def _counter(self, metric: names.Metric) -> prometheus.Counter:
+        return prometheus.Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _histogram(self, metric: names.Metric) -> prometheus.Histogram:
+        return prometheus.Histogram(
+            metric.name,
+            metric.help,
+            metric.labels,
+            buckets=metric.buckets,
+            registry=self.registry,
+        )

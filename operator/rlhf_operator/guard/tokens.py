@@ -1,0 +1,64 @@
+"""Signed response ids: whoever holds one may vote on that answer, and on no other.
+
+An id tells which version answered and when; only a guard of the same model can make one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+_PREFIX = "rlhf-"
+_MAC_BYTES = 16
+_LONGEST = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResponseId:
+    """What a response id says."""
+
+    version: str
+    identity: str
+    nonce: str
+    issued: int  # seconds since the epoch
+
+
+def issue(key: bytes, *, model: str, about: ResponseId) -> str:
+    """Return the signed id as text that is safe in headers, JSON and URLs."""
+    said = f"{about.version}|{about.identity}|{about.nonce}|{about.issued:x}".encode()
+    signed = said + _mac(key, model, said)
+    return _PREFIX + base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
+
+
+def read(key: bytes, *, model: str, text: str) -> ResponseId | None:
+    """Return what an id says, or nothing where this model's key did not sign it."""
+    signed = _decode(text)
+    if signed is None or len(signed) <= _MAC_BYTES:
+        return None
+    said, mac = signed[:-_MAC_BYTES], signed[-_MAC_BYTES:]
+    if not hmac.compare_digest(mac, _mac(key, model, said)):
+        return None
+    # The signature holds, so the form is ours.
+    version, identity, nonce, issued = said.decode().split("|")
+    return ResponseId(version=version, identity=identity, nonce=nonce, issued=int(issued, 16))
+
+
+def _decode(text: str) -> bytes | None:
+    if len(text) > _LONGEST or not text.startswith(_PREFIX) or not text.isascii():
+        return None
+    body = text.removeprefix(_PREFIX)
+    try:
+        signed = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    # Base64 has several spellings of the same bytes; only ours is read.
+    spelled = base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
+    return signed if spelled == body else None
+
+
+def _mac(key: bytes, model: str, said: bytes) -> bytes:
+    message = b"response-id\0" + model.encode() + b"\0" + said
+    return hmac.digest(key, message, hashlib.sha256)[:_MAC_BYTES]

@@ -1,0 +1,158 @@
+"""Triton's v2 dialect: finds the texts in requests and replies, JSON or binary. Pure.
+
+Whatever is forwarded was decoded and encoded anew, so that Triton reads what was checked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+TEXT_INPUT = "text_input"
+TEXT_OUTPUT = "text_output"
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_MODEL = rf"/v2/models/{_NAME}(?:/versions/[0-9]+)?"
+_READABLE = re.compile(
+    rf"/v2/?|/v2/health/(?:live|ready)|/v2/models/stats|{_MODEL}(?:/(?:ready|config|stats))?"
+)
+_ASKABLE = re.compile(rf"{_MODEL}/(?P<verb>infer|generate|generate_stream)")
+
+Verb = Literal["infer", "generate", "generate_stream"]
+
+
+class Malformed(ValueError):  # noqa: N818 - says what the bytes are
+    """The bytes are not what the protocol says."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One request or reply: its JSON part, and the binary tensors behind it."""
+
+    fields: dict[str, Any]
+    binary: bytes = b""
+
+    def encode(self) -> bytes:
+        """Return the bytes to send."""
+        return json.dumps(self.fields).encode() + self.binary
+
+    @property
+    def header_length(self) -> int | None:
+        """Return the length of the JSON part, where something stands behind it."""
+        return len(json.dumps(self.fields).encode()) if self.binary else None
+
+
+def is_readable(path: str) -> bool:
+    """Tell whether a path may be read; what controls the server is not among them."""
+    return _READABLE.fullmatch(path) is not None
+
+
+def verb(path: str) -> Verb | None:
+    """Return what a path asks of a model."""
+    found = _ASKABLE.fullmatch(path)
+    match found["verb"] if found else None:
+        case "infer":
+            return "infer"
+        case "generate":
+            return "generate"
+        case "generate_stream":
+            return "generate_stream"
+        case _:
+            return None
+
+
+def decode(body: bytes, header_length: str | None) -> Message:
+    """Return the message in a body; the header says how long its JSON part is."""
+    if header_length is not None and not (header_length.isascii() and header_length.isdigit()):
+        raise Malformed("Inference-Header-Content-Length is not a number")
+    length = len(body) if header_length is None else int(header_length)
+    if length > len(body):
+        raise Malformed("Inference-Header-Content-Length is larger than the body")
+    try:
+        fields = json.loads(body[:length])
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON") from None
+    if not isinstance(fields, dict):
+        raise Malformed("the body is not a JSON object")
+    return Message(fields=fields, binary=body[length:])
+
+
+def events(body: bytes) -> list[dict[str, Any]]:
+    """Return the events of a generate_stream reply."""
+    lines = (line.strip() for line in body.splitlines())
+    return [decode(line[5:], None).fields for line in lines if line.startswith(b"data:")]
+
+
+def generate_text(message: Message, name: str) -> list[str]:
+    """Return the texts under a name in a generate request or reply."""
+    if name not in message.fields:
+        return []
+    return list(_strings(message.fields[name]))
+
+
+def tensor_texts(message: Message, side: Literal["inputs", "outputs"], name: str) -> list[str]:
+    """Return the texts of the tensors with a name in an infer request or reply."""
+    texts: list[str] = []
+    at = 0
+    for tensor in _tensors(message, side):
+        parameters = tensor.get("parameters")
+        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+        blob = b""
+        if size is not None:
+            if not isinstance(size, int) or size < 0 or at + size > len(message.binary):
+                raise Malformed("binary_data_size does not fit the body")
+            blob = message.binary[at : at + size]
+            at += size
+        if tensor.get("name") == name:
+            texts += _elements(blob) if size is not None else _strings(tensor.get("data", []))
+    return texts
+
+
+def refusal(asked: Message, verb: Verb, *, model: str, text: str, count: int) -> bytes:
+    """Return a reply that has the refusal text in place of each answer, and nothing else."""
+    head = {"model_name": model, "model_version": "1"}
+    match verb:
+        case "generate":
+            return json.dumps({**head, TEXT_OUTPUT: text}).encode()
+        case "generate_stream":
+            return b"data: " + json.dumps({**head, TEXT_OUTPUT: text}).encode() + b"\n\n"
+        case "infer":
+            # Two dimensions, as Triton has them with batching: one text per request.
+            tensor = {"name": TEXT_OUTPUT, "datatype": "BYTES", "shape": [count, 1]}
+            reply = {**head, "outputs": [{**tensor, "data": [text] * count}]}
+            if isinstance(asked.fields.get("id"), str):
+                reply["id"] = asked.fields["id"]
+            return json.dumps(reply).encode()
+
+
+def _tensors(message: Message, side: str) -> list[dict[str, Any]]:
+    tensors = message.fields.get(side, [])
+    if not isinstance(tensors, list) or not all(isinstance(each, dict) for each in tensors):
+        raise Malformed(f"{side} is not a list of objects")
+    return tensors
+
+
+def _strings(data: Any) -> Iterator[str]:
+    waiting = [data]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+        else:
+            raise Malformed("a text tensor holds something other than text")
+
+
+def _elements(blob: bytes) -> Iterator[str]:
+    at = 0
+    while at < len(blob):
+        size = int.from_bytes(blob[at : at + 4], "little")
+        at += 4
+        if at + size > len(blob):
+            raise Malformed("a text tensor is cut short")
+        yield blob[at : at + size].decode("utf-8", "replace")
+        at += size

@@ -1,0 +1,275 @@
+"""What users get from the guard, and what it counts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from rlhf_operator.guard import tokens
+from tests.guard.world import KEY, MakeWorld, World, a_stage
+
+BLOCK = {"stages": [a_stage(action="Block", appliesTo=["Input", "Output"])]}
+
+
+def events(body: str) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in body.split("\n\n") if line]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+async def test_a_completion(world: World) -> None:
+    reply = await world.complete(model="support", max_tokens=16, temperature=0.5, seed=3)
+    assert reply.status == 200
+    assert world.triton.asked == [
+        {"text_input": "Hello", "max_tokens": 16, "temperature": 0.5, "seed": 3}
+    ]
+    body = await reply.json()
+    assert body["choices"] == [
+        {"index": 0, "text": "A fine answer.", "logprobs": None, "finish_reason": "stop"}
+    ]
+    assert (body["object"], body["model"]) == ("text_completion", "support")
+    assert body["usage"] == {"prompt_tokens": 1, "completion_tokens": 4, "total_tokens": 5}
+    assert reply.headers["x-rlhf-version"] == "support-v7"
+    assert reply.headers["x-rlhf-model"] == "support"
+    assert reply.headers["x-rlhf-verdict"] == "ok"
+    assert reply.headers["x-rlhf-response-id"] == body["id"]
+    about = tokens.read(KEY.encode(), model="support", text=body["id"])
+    assert about is not None
+    assert (about.version, about.identity) == ("support-v7", "0123456789ab")
+
+
+async def test_a_chat(world: World) -> None:
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+    ]
+    reply = await world.users.post("/v1/chat/completions", json={"messages": messages})
+    body = await reply.json()
+    assert world.triton.asked[0]["text_input"] == "System: Be kind.\nUser: Hello\nAssistant:"
+    assert body["object"] == "chat.completion"
+    assert body["choices"][0]["message"] == {"role": "assistant", "content": "A fine answer."}
+
+
+async def test_a_stream_carries_the_same_answer(world: World) -> None:
+    reply = await world.complete(stream=True, stream_options={"include_usage": True})
+    assert reply.content_type == "text/event-stream"
+    assert reply.headers["x-rlhf-verdict"] == "ok"
+    *texts, last, usage = events(await reply.text())
+    assert len(texts) > 1
+    assert "".join(each["choices"][0]["text"] for each in texts) == "A fine answer."
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert usage["usage"]["completion_tokens"] == 4
+    assert last["id"] == reply.headers["x-rlhf-response-id"]
+
+
+async def test_a_chat_stream(world: World) -> None:
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    reply = await world.users.post("/v1/chat/completions", json=asked)
+    deltas = [each["choices"][0]["delta"] for each in events(await reply.text())]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert "".join(each.get("content", "") for each in deltas) == "A fine answer."
+
+
+async def test_generate_answers_have_the_documented_fields(world: World) -> None:
+    answer = world.triton.generated()
+    assert set(answer) == {
+        "model_name",
+        "model_version",
+        "text_output",
+        "token_logprobs",
+        "token_ids",
+    }
+    world.triton.tokens = 1  # Triton writes one element without brackets
+    assert (await (await world.complete()).json())["usage"]["completion_tokens"] == 1
+
+
+async def test_the_answer_ends_at_a_stop_sequence_and_at_max_tokens(world: World) -> None:
+    body = await (await world.complete(stop=[" answer", "."])).json()
+    assert body["choices"][0]["text"] == "A fine"
+    body = await (await world.complete(max_tokens=4)).json()
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+async def test_counters_start_at_zero(world: World) -> None:
+    seen = await world.metrics()
+    digest = world.guard.setup.rules.digest
+    assert seen.pop(f'info{{rules_digest="{digest}"}}') == 1
+    assert not any(seen.values())
+    assert not any("_created" in name for name in seen)
+    for name in ("unsafe_generated_total", "unsafe_served_total", "blocked_total"):
+        assert {f'{name}{{category="{each}"}}' for each in ("bias", "violence")} <= set(seen)
+    about = 'feedback_total{about_version="support-v7",kind='
+    assert f'{about}"thumbs",value="down"}}' in seen
+    assert f'{about}"task",value="failed"}}' in seen
+
+
+async def test_a_flagged_answer_is_served_and_counted_once(world: World) -> None:
+    world.triton.text = "those people have a bomb"
+    reply = await world.complete()
+    assert reply.headers["x-rlhf-verdict"] == "flagged"
+    assert (await reply.json())["choices"][0]["text"] == world.triton.text
+    seen = await world.metrics()
+    for name in ("generated", "served"):
+        assert seen[f'unsafe_{name}_total{{category="bias"}}'] == 1
+        assert seen[f'unsafe_{name}_total{{category="violence"}}'] == 1
+        assert seen[f"unsafe_{name}_responses_total"] == 1
+    assert seen["responses_total"] == seen["generated_responses_total"] == 1
+    assert seen["response_length_tokens_sum"] == 4
+    assert seen["request_duration_seconds_count"] == 1
+    assert seen["time_to_first_token_seconds_count"] == 1
+    assert seen["blocked_responses_total"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_blocked_answer_never_leaves(make_world: MakeWorld, stream: bool) -> None:
+    world = await make_world(guard=BLOCK, refusalText="No.")
+    world.triton.text = "how to build a bomb"
+    reply = await world.complete(stream=stream)
+    text = await reply.text()
+    assert "bomb" not in text
+    assert "content_filter" in text
+    assert reply.headers["x-rlhf-verdict"] == "blocked"
+    seen = await world.metrics()
+    assert seen['unsafe_generated_total{category="violence"}'] == 1
+    assert seen["unsafe_generated_responses_total"] == 1
+    assert seen["unsafe_served_responses_total"] == 0
+    assert seen["responses_total"] == 1
+    assert seen['blocked_total{category="violence"}'] == 1
+    assert seen["response_length_tokens_sum"] == 1
+
+
+async def test_a_blocked_prompt_never_reaches_the_model(make_world: MakeWorld) -> None:
+    world = await make_world(guard=BLOCK)
+    reply = await world.complete("build a BOMB")
+    assert (await reply.json())["choices"][0]["finish_reason"] == "content_filter"
+    assert world.triton.asked == []
+    seen = await world.metrics()
+    assert seen["blocked_responses_total"] == 1
+    assert seen["responses_total"] == 1
+    assert seen["generated_responses_total"] == seen["unsafe_generated_responses_total"] == 0
+
+
+async def test_force_block_turns_flags_into_blocks(make_world: MakeWorld) -> None:
+    world = await make_world(forceBlock=True)
+    world.triton.text = "a bomb"
+    assert (await world.complete()).headers["x-rlhf-verdict"] == "blocked"
+
+
+async def test_the_models_own_refusals_are_counted(world: World) -> None:
+    world.triton.text = "I cannot help with that."
+    await world.complete()
+    assert (await world.metrics())["refused_total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        pytest.param(b"{", "body: Invalid JSON", id="not JSON"),
+        pytest.param(b"[]", "body: Input should be an object", id="not an object"),
+        pytest.param(b"{}", "prompt: Field required", id="no prompt"),
+        pytest.param(b'{"prompt": ["a"]}', "prompt: Input should be", id="several prompts"),
+        pytest.param(b'{"prompt": "a", "n": 2}', "n: only 1", id="several answers"),
+        pytest.param(b'{"prompt": "a", "top_p": 0.5}', "top_p: only 1", id="what we cannot do"),
+        pytest.param(b'{"prompt": "a", "max_tokens": 0}', "max_tokens: ", id="no tokens"),
+        pytest.param(b'{"prompt": "a", "max_tokens": 9999}', "at most 4096", id="too many"),
+        pytest.param(b'{"prompt": "a", "model": "b"}', "'support' only", id="another model"),
+        pytest.param(b'{"prompt": "\\ud800"}', "body: Invalid JSON", id="half a surrogate pair"),
+    ],
+)
+async def test_a_bad_request_says_why_and_counts_for_nothing(
+    world: World, body: bytes, why: str
+) -> None:
+    reply = await world.users.post("/v1/completions", data=body)
+    assert reply.status == 400
+    error = (await reply.json())["error"]
+    assert why in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert reply.headers["x-rlhf-version"] == "support-v7"
+    assert (await world.metrics())["requests_total"] == 0
+
+
+async def test_what_clients_send_as_a_matter_of_course_is_accepted(world: World) -> None:
+    reply = await world.complete(n=1, top_p=1.0, presence_penalty=0, user="u", logprobs=None)
+    assert reply.status == 200
+
+
+async def test_a_failing_model_is_an_error_without_its_text(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="rlhf_operator")
+    world.triton.status = 500
+    reply = await world.complete("secret prompt")
+    assert reply.status == 502
+    assert (await reply.json())["error"]["type"] == "server_error"
+    assert "secret" not in await reply.text() + caplog.text
+    seen = await world.metrics()
+    assert (seen["requests_total"], seen["errors_total"]) == (1, 1)
+    assert seen["request_duration_seconds_count"] == seen["responses_total"] == 0
+
+
+async def test_a_dead_model_server_is_an_error(world: World) -> None:
+    world.guard.triton._url = "http://127.0.0.1:1"
+    assert (await world.complete()).status == 502
+    assert (await world.users.get("/healthz/ready")).status == 503
+    assert (await world.metrics())["errors_total"] == 1
+
+
+async def test_models(world: World) -> None:
+    body = await (await world.users.get("/v1/models")).json()
+    assert [each["id"] for each in body["data"]] == ["support"]
+
+
+async def vote(world: World, **body: Any) -> tuple[int, Any]:
+    reply = await world.users.post("/v1/feedback", json=body)
+    return reply.status, await reply.json()
+
+
+async def test_feedback_counts_for_the_version_that_answered(make_world: MakeWorld) -> None:
+    canary, stable = await make_world(version="support-v8"), await make_world()
+    said = (await (await canary.complete()).json())["id"]
+    status, body = await vote(stable, response_id=said, thumbs="down")
+    assert (status, body["about_version"]) == (200, "support-v8")
+    assert (await vote(stable, response_id=said, task="done"))[0] == 200
+    assert (await vote(stable, response_id=said, thumbs="up"))[0] == 409
+    seen = await stable.metrics()
+    about = 'feedback_total{about_version="support-v8",kind='
+    assert seen[f'{about}"thumbs",value="down"}}'] == 1
+    assert seen[f'{about}"thumbs",value="up"}}'] == 0
+    assert seen[f'{about}"task",value="done"}}'] == 1
+
+
+async def test_feedback_that_is_not_ours_is_refused(world: World) -> None:
+    said = (await (await world.complete()).json())["id"]
+    other = "A" if said[-1] != "A" else "B"
+    assert (await vote(world, response_id=said[:-1] + other, thumbs="up"))[0] == 403
+    assert (await vote(world, response_id="rlhf-x", thumbs="up"))[0] == 403
+    assert (await vote(world, response_id=said))[0] == 400
+    assert (await vote(world, response_id=said, thumbs="sideways"))[0] == 400
+    assert (await vote(world, response_id=said, thumbs="up", task="done"))[0] == 400
+
+
+async def test_golden_prompts_are_judged_and_counted_nowhere(make_world: MakeWorld) -> None:
+    golden = [
+        {"name": "polite", "prompt": "Hi", "maxTokens": 8, "mustMatch": "FINE answer"},
+        {"name": "other", "prompt": "Hi", "maxTokens": 8, "mustMatch": "paris"},
+        {"name": "never", "prompt": "Hi", "maxTokens": 8, "mustNotMatch": "fine"},
+    ]
+    world = await make_world(guard={"stages": [a_stage()], "golden": golden})
+    body = await (await world.operations.post("/golden")).json()
+    assert body["passed"] is False
+    assert [(each["name"], each["message"]) for each in body["results"]] == [
+        ("polite", "passed"),
+        ("other", "the answer does not match mustMatch"),
+        ("never", "the answer matches mustNotMatch"),
+    ]
+    world.triton.text = "a fine answer with a bomb"
+    body = await (await world.operations.post("/golden")).json()
+    assert body["results"][0]["message"] == "flagged for violence"
+    world.triton.status = 500
+    body = await (await world.operations.post("/golden")).json()
+    assert body["results"][0]["message"].startswith("no answer")
+    assert (await world.metrics())["requests_total"] == 0
+    assert (await world.metrics())["unsafe_generated_responses_total"] == 0

@@ -1,0 +1,166 @@
+"""Limits, health, stickiness and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer, unused_port
+
+from rlhf_operator.guard import __main__ as entry
+from rlhf_operator.guard import config
+from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config
+
+STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
+
+
+async def test_ready_follows_triton_and_the_drain(world: World) -> None:
+    assert (await world.users.get("/healthz/live")).status == 200
+    assert (await world.users.get("/healthz/ready")).status == 200
+    world.triton.is_ready = False
+    assert (await world.users.get("/healthz/ready")).status == 503
+    world.triton.is_ready = True
+    world.guard.is_draining = True
+    assert (await world.users.get("/healthz/ready")).status == 503
+    reply = await world.complete()
+    assert reply.status == 200
+    assert reply.headers["Connection"] == "close"
+
+
+async def test_an_arm_token_is_handed_out_once(make_world: MakeWorld) -> None:
+    world = await make_world(stickiness=STICKY)
+    reply = await world.complete()
+    assert reply.headers["x-rlhf-arm"] == "v1.canary.abc"
+    assert reply.headers["Set-Cookie"] == (
+        "rlhf-arm=v1.canary.abc; Max-Age=60; Path=/; HttpOnly; SameSite=Lax"
+    )
+    for held in ({"Cookie": "rlhf-arm=v1.canary.abc"}, {"x-rlhf-arm": "v1.canary.abc"}):
+        reply = await world.users.get("/v1/models", headers=held)
+        assert "Set-Cookie" not in reply.headers
+    reply = await world.users.get("/v1/models", headers={"Cookie": "rlhf-arm=v1.old"})
+    assert "v1.canary.abc" in reply.headers["Set-Cookie"]
+    assert "Set-Cookie" not in (await world.users.get("/healthz/live")).headers
+
+
+async def test_no_token_without_stickiness(world: World) -> None:
+    reply = await world.complete()
+    assert "Set-Cookie" not in reply.headers
+    assert "x-rlhf-arm" not in reply.headers
+
+
+async def test_a_large_body_is_refused(make_world: MakeWorld) -> None:
+    world = await make_world(limits={"bodyBytes": 1024})
+    reply = await world.complete("x" * 2000)
+    assert reply.status == 413
+    assert (await reply.json())["error"]["code"] == "too_large"
+
+
+async def wait_until_asked(world: World) -> None:
+    async with asyncio.timeout(5):
+        while not world.triton.asked:
+            await asyncio.sleep(0.001)
+
+
+async def test_more_than_the_limit_in_flight_is_refused(make_world: MakeWorld) -> None:
+    world = await make_world(limits={"concurrency": 1})
+    world.triton.gate = asyncio.Event()
+    first = asyncio.create_task(world.complete())
+    await wait_until_asked(world)
+    second = await world.complete()
+    assert (second.status, second.headers["Retry-After"]) == (503, "1")
+    world.triton.gate.set()
+    assert (await first).status == 200
+    seen = await world.metrics()
+    assert (seen["requests_total"], seen["errors_total"]) == (2, 1)
+
+
+async def test_a_slow_model_times_out_and_its_time_is_seen(make_world: MakeWorld) -> None:
+    world = await make_world(limits={"timeoutSeconds": 0.05})
+    world.triton.gate = asyncio.Event()
+    reply = await world.complete()
+    world.triton.gate.set()
+    assert reply.status == 504
+    seen = await world.metrics()
+    assert seen["errors_total"] == seen["request_duration_seconds_count"] == 1
+
+
+async def test_a_client_that_leaves_gives_its_place_back(make_world: MakeWorld) -> None:
+    world = await make_world(limits={"concurrency": 1})
+    world.triton.gate = asyncio.Event()
+    first = asyncio.create_task(world.complete())
+    await wait_until_asked(world)
+    first.cancel()
+    async with asyncio.timeout(5):
+        while world.guard.in_flight:
+            await asyncio.sleep(0.001)
+    world.triton.gate.set()
+    assert (await world.complete()).status == 200
+    seen = await world.metrics()
+    assert (seen["errors_total"], seen["request_duration_seconds_count"]) == (0, 2)
+
+
+async def test_a_terminated_process_finishes_what_it_began(tmp_path: Path) -> None:
+    stub = StubTriton(gate=asyncio.Event())
+    model = TestServer(stub.app())
+    await model.start_server()
+    port = unused_port()
+    told = a_config(
+        tritonUrl=str(model.make_url("")).rstrip("/"),
+        port=port,
+        operationsPort=unused_port(),
+        lameDuckSeconds=0.3,
+    )
+    (tmp_path / "guard.json").write_text(json.dumps(told))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rlhf_operator.guard", "--config", tmp_path / "guard.json"),
+        env={**os.environ, config.SIGNING_KEY: KEY},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    base = f"http://127.0.0.1:{port}"
+    async with aiohttp.ClientSession(base) as client, asyncio.timeout(20):
+        while True:
+            try:
+                if (await client.get("/healthz/ready")).status == 200:
+                    break
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.02)
+        asked = asyncio.create_task(client.post("/v1/completions", json={"prompt": "Hi"}))
+        while not stub.asked:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        while (await client.get("/healthz/ready")).status == 200:
+            await asyncio.sleep(0.01)
+        assert (await client.get("/v1/models")).status == 200  # still serving
+        await asyncio.sleep(0.5)  # past the lame duck: only what is in flight is left
+        assert process.returncode is None
+        assert stub.gate is not None
+        stub.gate.set()
+        assert (await asked).status == 200
+        _, logged = await process.communicate()
+    await model.close()
+    assert process.returncode == 0, logged
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [("guard.json", "refusalPatterns: pattern '('"), ("missing.json", "cannot read")],
+)
+def test_a_bad_configuration_stops_the_start(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    why: str,
+) -> None:
+    told = a_config(guard={"refusalPatterns": ["("]})
+    (tmp_path / "guard.json").write_text(json.dumps(told))
+    monkeypatch.setenv(config.SIGNING_KEY, KEY)
+    monkeypatch.setattr(sys, "argv", ["rlhf-guard", "--config", str(tmp_path / file)])
+    assert entry.main() == 2
+    assert why in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""Response ids: only ours are read, and one answer gets one vote of a kind."""
+
+from __future__ import annotations
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_operator.guard import tokens
+from rlhf_operator.guard.votes import Votes
+from tests.guard.world import examples
+
+KEY = b"a key for tests, long enough"
+names = st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=63)
+ids = st.builds(
+    tokens.ResponseId,
+    version=names,
+    identity=st.text("0123456789abcdef", min_size=12, max_size=12),
+    nonce=st.text("0123456789abcdef", min_size=24, max_size=24),
+    issued=st.integers(0, 2**40),
+)
+
+
+@examples
+@given(ids)
+def test_what_was_issued_is_read(about: tokens.ResponseId) -> None:
+    said = tokens.issue(KEY, model="support", about=about)
+    assert tokens.read(KEY, model="support", text=said) == about
+    assert set(said) <= set(string.ascii_letters + string.digits + "-_")
+
+
+@examples
+@given(ids, st.data())
+def test_any_other_spelling_is_refused(about: tokens.ResponseId, data: st.DataObject) -> None:
+    said = tokens.issue(KEY, model="support", about=about)
+    at = data.draw(st.integers(0, len(said) - 1))
+    char = data.draw(st.sampled_from(string.ascii_letters + string.digits + "-_=.\n"))
+    changed = said[:at] + char + said[at + 1 :]
+    read = tokens.read(KEY, model="support", text=changed)
+    assert read is None or changed == said
+
+
+@examples
+@given(ids)
+def test_another_key_or_model_signs_nothing_for_us(about: tokens.ResponseId) -> None:
+    said = tokens.issue(KEY, model="support", about=about)
+    assert tokens.read(b"another key, just as long", model="support", text=said) is None
+    assert tokens.read(KEY, model="search", text=said) is None
+
+
+@examples
+@given(st.text(max_size=600) | st.text(max_size=600).map("rlhf-".__add__))
+def test_no_text_crashes_the_reader(text: str) -> None:
+    assert tokens.read(KEY, model="support", text=text) is None
+
+
+def test_votes_are_remembered_within_bounds() -> None:
+    votes = Votes(most=2)
+    assert votes.add("a", "thumbs")
+    assert not votes.add("a", "thumbs")
+    assert votes.add("a", "task")
+    assert votes.add("b", "thumbs")
+    assert len(votes) == 2
+    assert votes.add("a", "thumbs")  # forgotten, as the oldest

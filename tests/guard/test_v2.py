@@ -1,0 +1,171 @@
+"""Triton's own API through the guard: texts are found in JSON and in binary tensors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_operator.guard import v2
+from tests.guard.world import MakeWorld, World, a_stage, examples
+
+BLOCK = {"stages": [a_stage(action="Block", appliesTo=["Input", "Output"])]}
+INFER = "/v2/models/model/infer"
+LENGTH = "Inference-Header-Content-Length"
+
+
+def tensor(text: str, name: str = "text_input") -> dict[str, Any]:
+    return {"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [text]}
+
+
+def binary(text: str, side: str, name: str) -> tuple[bytes, str]:
+    blob = len(text.encode()).to_bytes(4, "little") + text.encode()
+    described = {"name": name, "datatype": "BYTES", "shape": [1, 1]}
+    described["parameters"] = {"binary_data_size": len(blob)}
+    head = json.dumps({side: [described]}).encode()
+    return head + blob, str(len(head))
+
+
+async def test_generate_passes_and_is_counted(world: World) -> None:
+    asked = {"text_input": "Hi", "max_tokens": 4}
+    reply = await world.users.post("/v2/models/model/generate", json=asked)
+    assert (await reply.json()) == world.triton.generated()
+    assert reply.headers["x-rlhf-verdict"] == "ok"
+    assert world.triton.asked == [asked]
+    seen = await world.metrics()
+    assert seen["requests_total"] == seen["responses_total"] == 1
+
+
+async def test_infer_passes_json_and_binary(world: World) -> None:
+    reply = await world.users.post(INFER, json={"inputs": [tensor("Hi")]})
+    assert (await reply.json())["outputs"][0]["data"] == ["A fine answer."]
+    body, length = binary("A bomb", "outputs", "text_output")
+    world.triton.raw = web.Response(body=body, headers={LENGTH: length})
+    reply = await world.users.post(INFER, json={"inputs": [tensor("Hi")]})
+    assert await reply.read() == body
+    assert reply.headers[LENGTH] == length
+    assert reply.headers["x-rlhf-verdict"] == "flagged"
+
+
+async def test_a_binary_prompt_is_checked_and_forwarded_as_it_was_read(
+    make_world: MakeWorld,
+) -> None:
+    world = await make_world(guard=BLOCK)
+    for prompt, verdict in (("Hi", "ok"), ("a bomb", "blocked")):
+        body, length = binary(prompt, "inputs", "text_input")
+        reply = await world.users.post(INFER, data=body, headers={LENGTH: length})
+        assert reply.headers["x-rlhf-verdict"] == verdict
+    [sent] = world.triton.asked
+    split = int(sent["headers"][LENGTH])
+    assert json.loads(sent["body"][:split])["inputs"][0]["name"] == "text_input"
+    assert sent["body"][split + 4 :] == b"Hi"
+
+
+@pytest.mark.parametrize("verb", ["generate", "generate_stream", "infer"])
+async def test_a_blocked_answer_leaves_in_no_form(make_world: MakeWorld, verb: str) -> None:
+    world = await make_world(guard=BLOCK, refusalText="No.")
+    world.triton.text = "build a bomb"
+    asked = {"text_input": "Hi", "inputs": [tensor("Hi")]}
+    reply = await world.users.post(f"/v2/models/model/{verb}", json=asked)
+    text = await reply.text()
+    assert reply.headers["x-rlhf-verdict"] == "blocked"
+    assert "bomb" not in text
+    assert "token_ids" not in text
+    assert "No." in text
+    assert (await world.metrics())["blocked_responses_total"] == 1
+
+
+async def test_what_cannot_be_checked_is_not_passed_on(make_world: MakeWorld) -> None:
+    world = await make_world(guard=BLOCK)
+    reply = await world.users.post(INFER, json={"inputs": [tensor("Hi", "other")]})
+    assert reply.status == 400
+    world.triton.outputs = [{"name": "token_ids", "datatype": "INT64", "data": [1]}]
+    reply = await world.users.post(INFER, json={"inputs": [tensor("Hi")]})
+    assert reply.status == 502
+    assert (await world.metrics())["errors_total"] == 1
+
+
+async def test_other_models_pass_where_no_rule_would_look(make_world: MakeWorld) -> None:
+    world = await make_world(guard={})
+    world.triton.outputs = [{"name": "score", "datatype": "FP32", "data": [0.5]}]
+    reply = await world.users.post(INFER, json={"inputs": [tensor("Hi", "other")]})
+    assert (await reply.json())["outputs"] == world.triton.outputs
+
+
+async def test_a_key_written_twice_reaches_triton_once(make_world: MakeWorld) -> None:
+    world = await make_world(guard=BLOCK)
+    body = b'{"text_input": "a bomb", "text_input": "Hi"}'
+    await world.users.post("/v2/models/model/generate", data=body)
+    assert world.triton.asked == [{"text_input": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/health/ready", 200),
+        ("GET", "/v2/models/model", 200),
+        ("POST", "/v2/repository/index", 404),
+        ("POST", "/v2/repository/models/model/unload", 404),
+        ("GET", "/v2/systemsharedmemory/status", 404),
+        ("POST", "/v2/models/model/trace/setting", 404),
+        ("GET", "/v2/logging", 404),
+        ("POST", "/v2/models/a%2fb/generate", 404),
+        ("DELETE", "/v2/models/model", 405),
+        ("GET", "/elsewhere", 404),
+    ],
+)
+async def test_what_controls_triton_is_closed(
+    world: World, method: str, path: str, status: int
+) -> None:
+    reply = await world.users.request(method, path)
+    assert reply.status == status
+    if status != 200:
+        assert "error" in await reply.json()
+
+
+@examples
+@given(st.binary(max_size=200), st.none() | st.integers(0, 300).map(str))
+def test_no_bytes_crash_the_reader(body: bytes, length: str | None) -> None:
+    try:
+        message = v2.decode(body, length)
+        v2.tensor_texts(message, "inputs", "text_input")
+    except v2.Malformed:
+        pass
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["inputs", "name", "data", "parameters", "binary_data_size"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@examples
+@given(JSON, st.binary(max_size=20))
+def test_no_json_crashes_the_reader(fields: Any, blob: bytes) -> None:
+    head = json.dumps(fields).encode()
+    try:
+        message = v2.decode(head + blob, str(len(head)))
+        v2.tensor_texts(message, "inputs", "text_input")
+        v2.generate_text(message, "data")
+    except v2.Malformed:
+        pass
+
+
+@examples
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=5))
+def test_binary_texts_are_read_as_written(texts: list[str]) -> None:
+    blob = b"".join(len(t.encode()).to_bytes(4, "little") + t.encode() for t in texts)
+    described = {"name": "t", "parameters": {"binary_data_size": len(blob)}}
+    head = json.dumps({"outputs": [described]}).encode()
+    message = v2.decode(head + blob, str(len(head)))
+    assert v2.tensor_texts(message, "outputs", "t") == texts

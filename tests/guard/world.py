@@ -1,0 +1,136 @@
+"""A guard before a stub of Triton, and what tests ask of both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from hypothesis import HealthCheck, settings
+
+from rlhf_operator.guard import config
+from rlhf_operator.guard.state import Guard
+
+# A busy machine is no failure, so time is not judged.
+examples = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+KEY = "a key for tests, long enough"
+
+
+def a_stage(name: str = "words", **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "Rules",
+        "appliesTo": ["Output"],
+        "action": "Flag",
+        "rules": [
+            {"category": "bias", "keywords": ["those people"], "patterns": [r"\bslurs?\b"]},
+            {"category": "violence", "keywords": ["bomb"]},
+        ],
+        **changes,
+    }
+
+
+def a_config(**changes: Any) -> dict[str, Any]:
+    return {
+        "model": "support",
+        "version": "support-v7",
+        "identity": "sha256:" + "0123456789ab" * 5 + "cdef",
+        "tritonModel": "model",
+        "guard": {"stages": [a_stage()], "refusalPatterns": ["^i cannot help"]},
+        "lameDuckSeconds": 0,
+        "drainSeconds": 5,
+        "port": 0,
+        "operationsPort": 0,
+        **changes,
+    }
+
+
+def a_setup(**changes: Any) -> config.Setup:
+    return config.parse(json.dumps(a_config(**changes)), {config.SIGNING_KEY: KEY})
+
+
+@dataclass
+class StubTriton:
+    """Answers as Triton does, by the generate extension and by infer."""
+
+    text: str = "A fine answer."
+    tokens: int = 4
+    status: int = 200
+    is_ready: bool = True
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    outputs: list[dict[str, Any]] | None = None
+    raw: web.Response | None = None
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/v2/health/ready", self._ready)
+        app.router.add_get("/v2/models/model/ready", self._ready)
+        app.router.add_get("/v2/models/model", self._metadata)
+        app.router.add_post("/v2/models/model/generate", self._generate)
+        app.router.add_post("/v2/models/model/generate_stream", self._generate_stream)
+        app.router.add_post("/v2/models/model/infer", self._infer)
+        return app
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.is_ready else 400)
+
+    async def _metadata(self, _request: web.Request) -> web.Response:
+        return web.json_response({"name": "model"})
+
+    async def _generate(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json())
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.status != 200:
+            return web.json_response({"error": "secret prompt"}, status=self.status)
+        return self.raw or web.json_response(self.generated())
+
+    def generated(self) -> dict[str, Any]:
+        numbers: list[float] = [-0.5] * self.tokens
+        return {
+            "model_name": "model",
+            "model_version": "1",
+            "text_output": self.text,
+            "token_logprobs": numbers[0] if self.tokens == 1 else numbers,
+            "token_ids": 7 if self.tokens == 1 else [7] * self.tokens,
+        }
+
+    async def _generate_stream(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json())
+        words = [f"data: {json.dumps({'text_output': w + ' '})}\n\n" for w in self.text.split()]
+        return web.Response(text="".join(words), content_type="text/event-stream")
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        self.asked.append({"body": await request.read(), "headers": dict(request.headers)})
+        if self.raw is not None:
+            return self.raw
+        tensor = {"name": "text_output", "datatype": "BYTES", "shape": [1, 1], "data": [self.text]}
+        outputs = [tensor] if self.outputs is None else self.outputs
+        return web.json_response({"model_name": "model", "outputs": outputs})
+
+
+@dataclass
+class World:
+    """A running guard and its stub."""
+
+    guard: Guard
+    triton: StubTriton
+    users: TestClient[web.Request, web.Application]
+    operations: TestClient[web.Request, web.Application]
+
+    async def complete(self, prompt: str = "Hello", **changes: Any) -> aiohttp.ClientResponse:
+        return await self.users.post("/v1/completions", json={"prompt": prompt, **changes})
+
+    async def metrics(self) -> dict[str, float]:
+        text = await (await self.operations.get("/metrics")).text()
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name.removeprefix("rlhf_guard_"): float(value) for name, value in lines}
+
+
+MakeWorld = Callable[..., Awaitable[World]]
