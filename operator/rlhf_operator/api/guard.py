@@ -54,10 +54,7 @@ class Stage(ApiType):
     type: StageType
     """What the stage judges with. `Rules`: keywords and patterns."""
 
-    applies_to: Annotated[
-        tuple[Direction, ...],
-        Field(min_length=1, max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ]
+    applies_to: Annotated[tuple[Direction, ...], Field(min_length=1, max_length=2)]
     """Which text the stage sees: `Input` (the prompt), `Output` (the answer), or both."""
 
     action: Action
