@@ -1,0 +1,45 @@
+"""Names and labels of the objects that the operator makes for a version."""
+
+from __future__ import annotations
+
+import hashlib
+
+from rlhf_operator.api.schema import GROUP
+
+MANAGER = "rlhf-operator"
+MODEL_LABEL = f"{GROUP}/model"
+VERSION_LABEL = f"{GROUP}/version"
+SCRAPE_ANNOTATION = f"{GROUP}/scrape"
+METRICS_PORT_ANNOTATION = f"{GROUP}/metrics-port"
+
+_LONGEST = 63
+_HASH = 8
+
+
+def child(name: str, suffix: str) -> str:
+    """Return the name of an object that belongs to a version; always a DNS-1035 label."""
+    plain = f"{name}-{suffix}"
+    if len(plain) <= _LONGEST and name[0].isalpha():
+        return plain
+    # A Service's name may not start with a digit. The hash keeps cut names apart.
+    mark = hashlib.sha256(name.encode()).hexdigest()[:_HASH]
+    start = name if name[0].isalpha() else f"v{name}"
+    room = _LONGEST - len(mark) - len(suffix) - 2
+    return f"{start[:room].rstrip('-')}-{mark}-{suffix}"
+
+
+def selector(model: str, version: str) -> dict[str, str]:
+    """Return the labels by which a version's pods are found."""
+    return {MODEL_LABEL: model, VERSION_LABEL: version}
+
+
+def labels(model: str, version: str) -> dict[str, str]:
+    """Return the labels of everything that belongs to a version."""
+    return {
+        **selector(model, version),
+        "app.kubernetes.io/name": model,
+        "app.kubernetes.io/instance": version,
+        "app.kubernetes.io/component": "model-server",
+        "app.kubernetes.io/part-of": model,
+        "app.kubernetes.io/managed-by": MANAGER,
+    }

@@ -1,0 +1,191 @@
+"""What a version's objects are made of: rendered once, pinned, and then only read back.
+
+`render` is called when a version first gets its Deployment. Later passes read the pin from
+its ControllerRevision, so that a newer operator changes no running pod.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rlhf_operator.api.common import Failure
+from rlhf_operator.api.guard import GuardConfig, GuardLimits, GuardStickiness
+from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.api.version import VersionSpec
+from rlhf_operator.core import containers, names, patches, pods, repository, sources, triton
+from rlhf_operator.core.observed import Key
+from rlhf_operator.core.pod_plan import PodPlan, ServingDefaults
+
+__all__ = ["Rendering", "ServingDefaults", "refusal", "render"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendering:
+    """All that a version's objects are made of; pinned, and then never made anew."""
+
+    namespace: str
+    model: str
+    version: str
+    template: Mapping[str, Any]
+    """The complete pod template."""
+    data: Mapping[str, str]
+    """The files of the ConfigMap: the guard's configuration and the Triton repository."""
+    config_map: str
+    """The name of that ConfigMap; it carries a hash of the content."""
+    egress_ports: tuple[int, ...] = ()
+    """TCP ports, beside DNS, that the pods may reach."""
+    can_surge: bool = True
+    """Whether a new pod may run beside the old one that it replaces."""
+    deadline_seconds: int = 1800
+    """How long a pod may take to become ready."""
+    gpus: int = 0
+    """GPUs that one pod asks for."""
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 of everything in it."""
+        return f"sha256:{_hash(self.to_json())}"
+
+    @property
+    def name(self) -> str:
+        """Return the name of the version's Deployment, Service and NetworkPolicy."""
+        return names.child(self.version, "serving")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON data."""
+        return {**asdict(self), "egress_ports": list(self.egress_ports)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Rendering:
+        """Return what `to_json` wrote; fields of a newer operator are refused."""
+        return cls(**{**data, "egress_ports": tuple(data["egress_ports"])})
+
+    @property
+    def revision_name(self) -> str:
+        """Return the name of the ControllerRevision that pins it."""
+        return names.child(self.version, f"pin-{self.digest.removeprefix('sha256:')[:10]}")
+
+
+def refusal(
+    model_spec: ModelSpec, version_spec: VersionSpec, defaults: ServingDefaults
+) -> Failure | None:
+    """Return why no pod is made of this version as it is written, or nothing."""
+    backend = version_spec.serving.backend
+    if backend in ("tensorrtllm", "repository") and not defaults.allow_code:
+        message = f"backend {backend} runs code from the artefact; allowCode is not set"
+        return Failure(reason=Reason.CODE_NOT_ALLOWED, message=message)
+    found = sources.problem(version_spec.artifact) or repository.problem(version_spec.serving)
+    if found is None and version_spec.serving.chat_template is not None:
+        # The guard writes a conversation as lines of text, whichever the backend.
+        found = "chatTemplate is not supported: only the prompt as text reaches the model"
+    if found is None:
+        found = _pod_template_problem(model_spec, version_spec, defaults)
+    return Failure(reason=Reason.SPEC_INVALID, message=found[:1024]) if found else None
+
+
+def _pod_template_problem(
+    model_spec: ModelSpec, version_spec: VersionSpec, defaults: ServingDefaults
+) -> str | None:
+    if not model_spec.serving.pod_template:
+        return None
+    plain = pods.template(
+        PodPlan(
+            model=version_spec.model,
+            version="version",
+            model_spec=model_spec,
+            version_spec=version_spec,
+            defaults=defaults,
+            config_map="config",
+            files={},
+        )
+    )
+    found = patches.problems(
+        model_spec.serving.pod_template, ours=plain, volumes=defaults.allowed_volumes
+    )
+    return f"serving.podTemplate: {'; '.join(found)}" if found else None
+
+
+def render(
+    key: Key,
+    model_spec: ModelSpec,
+    version: str,
+    version_spec: VersionSpec,
+    defaults: ServingDefaults,
+    *,
+    arm_token: str | None = None,
+    force_block: bool = False,
+) -> Rendering:
+    """Return what a version's objects are made of, from the specs as they are now."""
+    config = _guard_config(key, model_spec, version, version_spec, defaults, arm_token)
+    config = config.model_copy(update={"force_block": force_block})
+    generated = repository.render(version_spec.serving)
+    paths = {path.replace("/", "__"): path for path in generated}
+    data = {pods.GUARD_CONFIG: json.dumps(config.dump(), indent=2, sort_keys=True) + "\n"}
+    data |= {name: generated[path] for name, path in paths.items()}
+    plan = PodPlan(
+        model=key.name,
+        version=version,
+        model_spec=model_spec,
+        version_spec=version_spec,
+        defaults=defaults,
+        config_map=names.child(version, f"config-{_hash(data)[:10]}"),
+        files=paths,
+    )
+    gpus = version_spec.serving.gpu.count
+    source = sources.parse(version_spec.artifact)
+    return Rendering(
+        namespace=key.namespace,
+        model=key.name,
+        version=version,
+        template=patches.merge(pods.template(plan), model_spec.serving.pod_template),
+        data=data,
+        config_map=plan.config_map,
+        egress_ports=defaults.fetch_ports if source.is_fetched else (),
+        can_surge=not (gpus and model_spec.rollout.surge == "None"),
+        deadline_seconds=max(
+            1, int(parse_duration(model_spec.rollout.ready_timeout).total_seconds())
+        ),
+        gpus=gpus,
+    )
+
+
+def _guard_config(
+    key: Key,
+    model_spec: ModelSpec,
+    version: str,
+    version_spec: VersionSpec,
+    defaults: ServingDefaults,
+    arm_token: str | None,
+) -> GuardConfig:
+    longest = defaults.longest_generation.total_seconds()
+    max_age = parse_duration(model_spec.traffic.stickiness.max_age).total_seconds()
+    return GuardConfig(
+        model=key.name,
+        version=version,
+        identity=version_spec.identity(),
+        triton_url=f"http://127.0.0.1:{triton.PORT}",
+        triton_model=repository.MODEL,
+        exclude_input=version_spec.serving.backend == "vllm",
+        guard=model_spec.guard,
+        stickiness=GuardStickiness(
+            mode="Arm" if arm_token else "None",
+            max_age_seconds=max(1, int(max_age)),
+            arm_token=arm_token,
+        ),
+        limits=GuardLimits(timeout_seconds=longest),
+        lame_duck_seconds=defaults.drain.total_seconds(),
+        drain_seconds=longest,
+        port=containers.HTTP_PORT,
+        operations_port=containers.OPERATIONS_PORT,
+    )
+
+
+def _hash(data: Mapping[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

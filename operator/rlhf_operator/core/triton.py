@@ -1,0 +1,141 @@
+"""The container that runs Triton: how it is started, probed and stopped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.core import containers, repository, sources, tensorrt
+from rlhf_operator.core.containers import OPERATIONS_PORT
+from rlhf_operator.core.pod_plan import PodPlan
+
+Manifest = dict[str, Any]
+
+PORT = 8000
+EXIT_SECONDS = 30
+"""How long Triton may take to stop once the guard has gone."""
+
+_REPOSITORY = "/repository"
+_GENERATED = "/generated"
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - in the container, a volume of its own
+_PROBE_SECONDS = 3
+_CLOSED = "shared-memory,model-repository,trace,logging"
+
+# The kubelet's probes reach the pod's address only, and Triton listens on loopback; bash can
+# open a connection by itself and is in every Triton image.
+_ASK = (
+    f"exec 3<>/dev/tcp/127.0.0.1/{PORT}"
+    " && printf 'GET /v2/health/live HTTP/1.0\\r\\n\\r\\n' >&3"
+    ' && read -r _ status _ <&3 && test "$status" = 200'
+)
+# The guard closes this port when its last answer has left; only then may Triton stop.
+_OUTLIVE_GUARD = (
+    f"while (exec 3<>/dev/tcp/127.0.0.1/{OPERATIONS_PORT}) 2>/dev/null; do sleep 0.2; done"
+)
+# The code of two of TensorRT-LLM's models lies in the image, their configuration does not.
+_ASSEMBLE = (
+    f"cp -RL {' '.join(f'{tensorrt.CODE}/{each}' for each in tensorrt.WITH_CODE)} {_REPOSITORY}/"
+    f' && cp -RL {_GENERATED}/* {_REPOSITORY}/ && exec "$0" "$@"'
+)
+_COMMAND = (
+    "tritonserver",
+    f"--model-repository={_REPOSITORY}",
+    "--model-control-mode=none",
+    "--exit-on-error=true",
+    "--strict-readiness=true",
+    "--http-address=127.0.0.1",
+    f"--http-port={PORT}",
+    "--allow-grpc=false",
+    # Each of these asks for a header that nobody knows who can reach Triton.
+    f"--http-restricted-api={_CLOSED}:rlhf-closed=$(POD_UID)",
+    f"--exit-timeout-secs={EXIT_SECONDS}",
+)
+_ENVIRONMENT = {
+    "HOME": containers.TMP,
+    "XDG_CACHE_HOME": f"{containers.TMP}/cache",
+    "HF_HOME": f"{containers.TMP}/huggingface",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def container(plan: PodPlan) -> Manifest:
+    """Return the container."""
+    is_tensorrt = plan.version_spec.serving.backend == "tensorrtllm"
+    deadline = parse_duration(plan.model_spec.rollout.ready_timeout).total_seconds()
+    probe = {"exec": {"command": ["bash", "-c", _ASK]}, "timeoutSeconds": 10}
+    image = plan.model_spec.serving.images.triton or plan.defaults.triton_image
+    uid = {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    return {
+        **containers.restricted("triton", image, cpu="250m", memory="768Mi"),
+        "resources": _resources(plan),
+        "command": ["bash", "-c", _ASSEMBLE, *_COMMAND] if is_tensorrt else list(_COMMAND),
+        "env": [uid, *({"name": name, "value": value} for name, value in _ENVIRONMENT.items())],
+        # Only Triton's own log shows why a model does not load; it holds no prompts.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "startupProbe": {
+            **probe,
+            "periodSeconds": _PROBE_SECONDS,
+            "failureThreshold": math.ceil(deadline / _PROBE_SECONDS) + 1,
+        },
+        "livenessProbe": {**probe, "periodSeconds": 20, "failureThreshold": 3},
+        "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _OUTLIVE_GUARD]}}},
+        "volumeMounts": [
+            sources.parse(plan.version_spec.artifact).mount(_artifact_path(plan), read_only=True),
+            *_repository_mounts(plan),
+            containers.tmp("triton"),
+            {"name": "shared-memory", "mountPath": _SHARED_MEMORY},
+        ],
+    }
+
+
+def volumes(plan: PodPlan) -> list[Manifest]:
+    """Return the volumes that only this container needs."""
+    size = {"medium": "Memory", "sizeLimit": plan.defaults.shared_memory}
+    found: list[Manifest] = [{"name": "shared-memory", "emptyDir": size}]
+    if plan.files:
+        found.append(containers.files("generated", plan.config_map, plan.files))
+    if plan.version_spec.serving.backend == "tensorrtllm":
+        found.append({"name": "repository", "emptyDir": {}})
+    return found
+
+
+def _resources(plan: PodPlan) -> Manifest:
+    requests = {"cpu": "250m", "memory": "768Mi"}
+    gpu = plan.version_spec.serving.gpu
+    if not gpu.count:
+        return {"requests": requests}
+    amount = {gpu.resource: str(gpu.count)}
+    return {"requests": requests | amount, "limits": amount}
+
+
+def _artifact_path(plan: PodPlan) -> str:
+    is_repository = plan.version_spec.serving.backend == "repository"
+    return _REPOSITORY if is_repository else repository.ARTIFACT
+
+
+def _repository_mounts(plan: PodPlan) -> list[Manifest]:
+    match plan.version_spec.serving.backend:
+        case "repository":
+            return []
+        case "tensorrtllm":
+            return [
+                {"name": "generated", "mountPath": _GENERATED, "readOnly": True},
+                {"name": "repository", "mountPath": _REPOSITORY},
+            ]
+        case _:
+            # One mount for each model: a ConfigMap's own folder holds hidden folders beside
+            # the files, and Triton would take them for models.
+            return [
+                {
+                    "name": "generated",
+                    "mountPath": f"{_REPOSITORY}/{folder}",
+                    "subPath": folder,
+                    "readOnly": True,
+                }
+                for folder in repository.folders(plan.version_spec.serving)
+            ]

@@ -1,0 +1,123 @@
+"""The Kubernetes objects of a version, made from its pinned rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf_operator.api.schema import API_VERSION
+from rlhf_operator.core import containers, names
+from rlhf_operator.core.rendering import Rendering
+
+Manifest = dict[str, Any]
+
+
+def owner_reference(model: str, uid: str) -> Manifest:
+    """Return what ties an object to its RLHFModel."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RLHFModel",
+        "name": model,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def revision(owner: Mapping[str, Any], rendering: Rendering, number: int = 1) -> Manifest:
+    """Return the ControllerRevision that pins a rendering; a later pin has a higher number."""
+    return {
+        **_head(rendering, owner, kind="ControllerRevision", api_version="apps/v1"),
+        "metadata": _metadata(rendering, owner, rendering.revision_name),
+        "revision": number,
+        "data": rendering.to_json(),
+    }
+
+
+def pinned(revision: Mapping[str, Any]) -> Rendering:
+    """Return the rendering that a ControllerRevision pins."""
+    return Rendering.from_json(revision["data"])
+
+
+def deployment(owner: Mapping[str, Any], rendering: Rendering, replicas: int) -> Manifest:
+    """Return the version's Deployment."""
+    surge = {"maxUnavailable": 0, "maxSurge": 1}
+    in_place = {"maxUnavailable": 1, "maxSurge": 0}
+    return {
+        **_head(rendering, owner, kind="Deployment", api_version="apps/v1"),
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 1,
+            "progressDeadlineSeconds": rendering.deadline_seconds,
+            "selector": {"matchLabels": names.selector(rendering.model, rendering.version)},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": surge if rendering.can_surge else in_place,
+            },
+            "template": dict(rendering.template),
+        },
+    }
+
+
+def service(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
+    """Return the Service of the version's pods."""
+    port = {"name": "http", "port": 80, "targetPort": containers.HTTP_PORT, "protocol": "TCP"}
+    return {
+        **_head(rendering, owner, kind="Service", api_version="v1"),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": names.selector(rendering.model, rendering.version),
+            "ports": [port],
+        },
+    }
+
+
+def config_map(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
+    """Return the ConfigMap that the pods mount; other content has another name."""
+    return {
+        **_head(rendering, owner, kind="ConfigMap", api_version="v1"),
+        "metadata": _metadata(rendering, owner, rendering.config_map),
+        "immutable": True,
+        "data": dict(rendering.data),
+    }
+
+
+def network_policy(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
+    """Return the NetworkPolicy of the version's pods."""
+    opened = [
+        {"port": port, "protocol": "TCP"}
+        for port in (containers.HTTP_PORT, containers.OPERATIONS_PORT)
+    ]
+    dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    egress: list[Manifest] = [{"ports": dns}]
+    if rendering.egress_ports:
+        fetch = [{"port": port, "protocol": "TCP"} for port in rendering.egress_ports]
+        egress.append({"ports": fetch})
+    return {
+        **_head(rendering, owner, kind="NetworkPolicy", api_version="networking.k8s.io/v1"),
+        "spec": {
+            "podSelector": {"matchLabels": names.selector(rendering.model, rendering.version)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"ports": opened}],
+            "egress": egress,
+        },
+    }
+
+
+def _head(
+    rendering: Rendering, owner: Mapping[str, Any], *, kind: str, api_version: str
+) -> Manifest:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": _metadata(rendering, owner, rendering.name),
+    }
+
+
+def _metadata(rendering: Rendering, owner: Mapping[str, Any], name: str) -> Manifest:
+    return {
+        "name": name,
+        "namespace": rendering.namespace,
+        "labels": names.labels(rendering.model, rendering.version),
+        "ownerReferences": [dict(owner)],
+    }

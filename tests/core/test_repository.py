@@ -1,0 +1,112 @@
+"""The generated Triton repositories, against golden files that follow the backends' docs."""
+
+import json
+
+import pytest
+
+from rlhf_operator.api.version import VersionServing
+from rlhf_operator.core import pbtxt, repository
+from tests.golden import files
+
+CASES = {
+    "huggingface-cpu": {
+        "gpu": {"count": 0},
+        "batching": {"maxBatchSize": 16, "maxQueueDelay": "5ms"},
+        "engineArgs": {"dtype": "float32", "instances": "2"},
+    },
+    "huggingface-gpu": {"gpu": {"count": 2}, "tokenizer": "tokenizer"},
+    "vllm": {
+        "backend": "vllm",
+        "gpu": {"count": 2},
+        "engineArgs": {"max_model_len": "4096", "quantization": "awq", "enforce_eager": "true"},
+    },
+    "tensorrtllm": {
+        "backend": "tensorrtllm",
+        "batching": {"maxBatchSize": 32},
+        "engineArgs": {"kv_cache_free_gpu_mem_fraction": "0.9"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_repository_is_as_in_the_golden_files(name):
+    serving = VersionServing.model_validate(CASES[name])
+    files.compare_folder(f"repository/{name}", dict(repository.render(serving)))
+
+
+def test_a_ready_repository_is_left_alone():
+    assert repository.render(VersionServing(backend="repository")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        pytest.param("4096", 4096, id="a whole number is a number"),
+        pytest.param("0.9", 0.9, id="a fraction is a number"),
+        pytest.param("true", True, id="true is true"),
+        pytest.param("awq", "awq", id="a word is text"),
+        pytest.param("007", "007", id="leading zeros are text"),
+        pytest.param("NaN", "NaN", id="NaN is text"),
+    ],
+)
+def test_an_engine_argument_is_read_as_what_it_looks_like(text, value):
+    found = repository.value(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        pytest.param({"engineArgs": {"dtype": "bfloat16"}}, None, id="a known argument passes"),
+        pytest.param({"engineArgs": {"dype": "auto"}}, "engineArgs.dype: unknown", id="a typo"),
+        pytest.param({"engineArgs": {"dtype": "int3"}}, "is none of", id="an unknown word"),
+        pytest.param({"engineArgs": {"threads": "0"}}, "not a whole number", id="no threads"),
+        pytest.param(
+            {"backend": "vllm", "engineArgs": {"trust_remote_code": "true"}},
+            "engineArgs.trust_remote_code: set by the operator",
+            id="code of the artefact is not trusted",
+        ),
+        pytest.param(
+            {"backend": "vllm", "engineArgs": {"load_format": "pt"}},
+            "set by the operator",
+            id="weights that could carry code are not loaded",
+        ),
+        pytest.param(
+            {"backend": "vllm", "engineArgs": {"some_plugin": "/tmp/x.py"}},
+            "paths and addresses",
+            id="no argument names a file",
+        ),
+        pytest.param(
+            {"backend": "vllm", "engineArgs": {"max_model_len": "4096"}}, None, id="vLLM's own pass"
+        ),
+        pytest.param(
+            {"backend": "vllm", "engineArgs": {"--x": "1"}}, "not the name", id="not a name"
+        ),
+        pytest.param(
+            {"backend": "tensorrtllm", "engineArgs": {"gpt_model_path": "x"}},
+            "unknown",
+            id="TensorRT-LLM's paths are ours",
+        ),
+        pytest.param(
+            {"backend": "repository", "engineArgs": {"a": "1"}},
+            "served as it is",
+            id="a ready repository takes no arguments",
+        ),
+        pytest.param({"tokenizer": "../../etc"}, "not a sub-folder", id="the tokenizer climbs out"),
+        pytest.param({"tokenizer": "/etc"}, "not a sub-folder", id="the tokenizer is elsewhere"),
+        pytest.param({"tokenizer": "a/b"}, None, id="the tokenizer is in a sub-folder"),
+    ],
+)
+def test_what_the_backend_would_not_understand_is_refused(given, sentence):
+    found = repository.problem(VersionServing.model_validate(given))
+    assert found is None if sentence is None else sentence in (found or "")
+
+
+def test_our_backend_reads_its_settings_as_json():
+    serving = VersionServing.model_validate(CASES["huggingface-cpu"])
+    settings = json.loads(repository.render(serving)["model/1/model.json"])
+    assert settings == {"model": "/artifact", "tokenizer": "/artifact", "dtype": "float32"}
+
+
+def test_text_is_escaped():
+    assert pbtxt.render({"a": 'x"y\\z\n'}) == 'a: "x\\"y\\\\z\\n"\n'
