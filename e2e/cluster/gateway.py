@@ -21,15 +21,16 @@ def start() -> None:
     """Start Envoy Gateway and wait until its Gateway accepts connections."""
     pins = "".join((settings.SOURCE / "go" / name / "go.mod").read_text() for name in _CRD_PINS)
     apply_once("crds", pins, _crds)
+    run([*kubectl(), "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"])
+    template = Template((settings.SOURCE / "manifests" / "gateway.yaml").read_text())
+    manifest = template.substitute(address=settings.NODE_ADDRESS)
+    apply_once("gateway", manifest, lambda: manifest)
     _prepare()
     controller = _controller()
     if not processes.running(controller.record):
         # An Envoy that outlived its controller holds the port.
         processes.end_orphans(packages.ENVOY)
     controller.start()
-    template = Template((settings.SOURCE / "manifests" / "gateway.yaml").read_text())
-    manifest = template.substitute(address=settings.NODE_ADDRESS)
-    apply_once("gateway", manifest, lambda: manifest)
     controller.wait(_listening)
 
 
