@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlhf_operator.api.model import Rollout
 from rlhf_operator.api.reasons import Reason
@@ -295,3 +297,28 @@ def test_steps_that_the_ratio_cannot_give(surge, replicas, weights, told):
 @pytest.mark.parametrize("weight", range(1, 100))
 def test_a_hundred_pods_give_every_step(weight):
     assert ratio.choose((100 - weight, weight), (100 - weight, weight)) is not None
+
+
+@given(weight=st.integers(1, 99), stable=st.integers(0, 60), canary=st.integers(0, 60))
+def test_a_share_is_right_or_there_is_none(weight, stable, canary):
+    counts = ratio.choose((100 - weight, weight), (stable, canary))
+    if counts is not None:
+        assert 0 < counts[0] <= stable
+        assert 0 < counts[1] <= canary
+        assert abs(100 * counts[1] / sum(counts) - weight) <= ratio.TOLERANCE
+
+
+@given(
+    weight=st.integers(0, 100),
+    stable=st.integers(0, 12),
+    canary=st.integers(0, 12),
+    lost=st.integers(0, 12),
+)
+def test_the_canary_never_gets_more_than_its_step(weight, stable, canary, lost):
+    cluster = Cluster("Service")
+    cluster.apply(service_split(arm("sft", 100 - weight, stable), arm("v7", weight, canary)))
+    left = max(0, stable - lost)
+    now = service_split(arm("sft", 100 - weight, left, unready=lost), arm("v7", weight, canary))
+    cluster.apply(now)
+    share = (cluster.read(now).weights or {}).get("v7", 0)
+    assert share <= weight + ratio.TOLERANCE
