@@ -7,6 +7,7 @@ Successful. A reading that cannot be used is Inconclusive, no answer at all is E
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isfinite
 
@@ -159,6 +160,9 @@ def _usable(
     if reading.value is not None and not (
         isfinite(reading.value) and abs(reading.value) <= _LARGEST
     ):
+        if (reading.samples or 0) < goal.slo.min_samples:
+            # Without traffic an expression rightly yields NaN; that is few data, not bad data.
+            return replace(reading, value=None)
         message = f"the value is {reading.value}, not a number to compare"
         return Reading(problem=Problem.NOT_A_NUMBER, at=reading.at, message=message)
     return reading

@@ -1,0 +1,235 @@
+"""All counted series of one metric source, by model and version, each looked up once.
+
+Fed with the answers to range queries for all models at once; asked for the counts of one
+version since a mark. Late and duplicate points are ignored, so answers may overlap.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from rlhf_operator.api.measurements import Series
+from rlhf_operator.api.metrics import (
+    ABOUT_VERSION,
+    CATEGORY,
+    KIND,
+    MODEL,
+    NAMESPACE,
+    VALUE,
+    VERSION,
+)
+from rlhf_operator.core.counters import Track
+from rlhf_operator.core.indicators import Counter, Measure
+
+ModelKey = tuple[str, str]
+_NOT_TARGET = frozenset({"__name__", ABOUT_VERSION, CATEGORY, KIND, VALUE, "le"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of one version since a mark."""
+
+    events: int
+    samples: int
+    at: float
+    """Time of the newest point that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The series of one pod that make up one measure."""
+
+    events: tuple[Track, ...]
+    samples: tuple[Track, ...]
+
+    @property
+    def known_until(self) -> float:
+        """Return the newest scrape of this pod that both counters have shown.
+
+        The two counters are read by two queries; the second may already see one scrape more.
+        """
+        samples = max((track.last for track in self.samples), default=float("inf"))
+        return min(samples, max((track.last for track in self.events), default=float("inf")))
+
+
+class _Arm:
+    """One version's series."""
+
+    __slots__ = ("_targets", "tracks")
+
+    def __init__(self) -> None:
+        self.tracks: dict[str, list[Track]] = {}
+        self._targets: dict[Measure, tuple[_Target, ...]] = {}
+
+    def add(self, name: str, track: Track) -> None:
+        self.tracks.setdefault(name, []).append(track)
+        self._targets.clear()
+
+    def drop(self, name: str) -> None:
+        self.tracks.pop(name, None)
+        self._targets.clear()
+
+    def targets(self, measure: Measure) -> tuple[_Target, ...]:
+        found = self._targets.get(measure)
+        if found is None:
+            found = self._targets[measure] = self._grouped(measure)
+        return found
+
+    def _grouped(self, measure: Measure) -> tuple[_Target, ...]:
+        events = self._chosen(measure.events) if measure.events else {}
+        samples = self._chosen(measure.samples)
+        if not samples or (measure.events and not events and not measure.absent_is_zero):
+            return ()
+        return tuple(
+            _Target(tuple(events.get(target, ())), tuple(samples.get(target, ())))
+            for target in events.keys() | samples.keys()
+        )
+
+    def _chosen(self, counter: Counter) -> dict[frozenset[tuple[str, str]], list[Track]]:
+        found: dict[frozenset[tuple[str, str]], list[Track]] = {}
+        for track in self.tracks.get(counter.name, ()):
+            if all(track.labels.get(label, "") in values for label, values in counter.where):
+                target = frozenset(
+                    item for item in track.labels.items() if item[0] not in _NOT_TARGET
+                )
+                found.setdefault(target, []).append(track)
+        return found
+
+
+class _Book:
+    """One model: its versions, the starts of its counts, and since when each counter is known."""
+
+    __slots__ = ("arms", "known_from", "marks")
+
+    def __init__(self) -> None:
+        self.arms: dict[str, _Arm] = {}
+        self.marks: tuple[float, ...] = ()
+        self.known_from: dict[str, float] = {}
+
+
+class Ledger:
+    """Mutable, and owned by one task."""
+
+    def __init__(self, horizon: float) -> None:
+        # How far back, in seconds, totals can be asked for.
+        self._horizon = horizon
+        self._books: dict[ModelKey, _Book] = {}
+        self._index: dict[str, dict[int, Track]] = {}
+        self._order: dict[str, list[tuple[Mapping[str, str], Track | None]]] = {}
+
+    def start(self, model: ModelKey, marks: Sequence[float]) -> None:
+        """Count a model from these instants; what is not known that far back must be read again."""
+        book = self._books.setdefault(model, _Book())
+        book.marks = tuple(sorted(set(marks)))
+        for name, known_from in list(book.known_from.items()):
+            tracks = [each for arm in book.arms.values() for each in arm.tracks.get(name, ())]
+            known = [track.start(book.marks) for track in tracks]
+            if not all(known) or (book.marks and book.marks[0] < known_from):
+                self._close(book, name)
+
+    def forget(self, model: ModelKey) -> None:
+        """Drop a model and all its series."""
+        book = self._books.pop(model, None)
+        if book is not None:
+            for name in list(book.known_from):
+                self._close(book, name)
+
+    def unread(self, model: ModelKey, name: str) -> bool:
+        """Return whether a counter of this model must be read from its marks on."""
+        return name not in self._books[model].known_from
+
+    def earliest(self, model: ModelKey) -> float:
+        """Return the oldest mark of a model."""
+        return min(self._books[model].marks)
+
+    def open(self, model: ModelKey, name: str, known_from: float) -> None:
+        """Expect a counter's points from an instant on, the value at that instant among them."""
+        if (book := self._books.get(model)) is not None:
+            self._close(book, name)
+            book.known_from[name] = known_from
+            self._order.pop(name, None)
+
+    def close(self, model: ModelKey, name: str) -> None:
+        """Take an opening back: the points could not be read to the end."""
+        if (book := self._books.get(model)) is not None:
+            self._close(book, name)
+
+    def _close(self, book: _Book, name: str) -> None:
+        book.known_from.pop(name, None)
+        index = self._index.get(name, {})
+        for arm in book.arms.values():
+            for track in arm.tracks.get(name, ()):
+                index.pop(_identity(track.labels), None)
+            arm.drop(name)
+        self._order.pop(name, None)
+
+    def feed(self, name: str, answer: Sequence[Series], *, whole: bool = True) -> None:
+        """Take in the points of one counter, of all models or of some."""
+        order = self._order.get(name, [])
+        seen: list[tuple[Mapping[str, str], Track | None]] = []
+        for place, series in enumerate(answer):
+            labels = series.labels
+            # Prometheus mostly answers in the same order: comparing is cheaper than hashing.
+            if place < len(order) and order[place][0] == labels:
+                seen.append(order[place])
+                track = order[place][1]
+            else:
+                track = self._index.setdefault(name, {}).get(_identity(labels))
+                seen.append((track.labels if track else labels, track))
+            if track is not None:
+                track.feed(series.points, self._horizon)
+            elif (born := self._first_seen(name, series)) is not None:
+                seen[-1] = (born.labels, born)
+        if whole:
+            self._order[name] = seen
+
+    def _first_seen(self, name: str, series: Series) -> Track | None:
+        labels = series.labels
+        book = self._books.get((labels.get(NAMESPACE, ""), labels.get(MODEL, "")))
+        known_from = None if book is None else book.known_from.get(name)
+        version = labels.get(ABOUT_VERSION) or labels.get(VERSION)
+        points = [
+            point
+            for point in series.points
+            if known_from is not None and point[0] >= known_from and isfinite(point[1])
+        ]
+        if book is None or known_from is None or not version or not points:
+            return None
+        kept = {sys.intern(key): sys.intern(value) for key, value in labels.items()}
+        track = Track(kept, points[0], known_from=known_from, marks=book.marks)
+        track.feed(points[1:], self._horizon)
+        self._index.setdefault(name, {})[_identity(kept)] = track
+        book.arms.setdefault(version, _Arm()).add(name, track)
+        return track
+
+    def tally(
+        self,
+        model: ModelKey,
+        version: str,
+        measure: Measure,
+        mark: float,
+        until: float | None = None,
+    ) -> Tally | None:
+        """Return exact counts since a mark, or None when the version has no such series."""
+        book = self._books.get(model)
+        arm = None if book is None else book.arms.get(version)
+        targets = () if arm is None else arm.targets(measure)
+        if not targets:
+            return None
+        events = samples = newest = 0.0
+        for target in targets:
+            end = target.known_until
+            newest = max(newest, end)
+            end = end if until is None else min(until, end)
+            for track in target.events:
+                events += track.growth(mark, end)
+            for track in target.samples:
+                samples += track.growth(mark, end)
+        return Tally(round(events), round(samples), newest)
+
+
+def _identity(labels: Mapping[str, str]) -> int:
+    return hash(frozenset(labels.items()))
