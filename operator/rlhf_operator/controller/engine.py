@@ -7,68 +7,32 @@ rollouts' status and from the points that Prometheus keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
-from rlhf_operator.api.measurements import Answer, Problem
-from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, SLOResult
+from rlhf_operator.api.rollout import ArmCount, Checkpoint, PinnedPolicy
+from rlhf_operator.controller import trial
+from rlhf_operator.controller.followed import Assessment, Followed, Subject
+from rlhf_operator.controller.goal import Beat, Goal, Values
+from rlhf_operator.controller.reader import MetricSource, Observer, Reader
 from rlhf_operator.core.observed import Key
 
+__all__ = ["Assessment", "Engine", "MetricSource", "Observer", "Subject"]
 
-class MetricSource(Protocol):
-    """One Prometheus, asked about all models at once."""
-
-    scrape_interval: timedelta
-
-    async def range_vector(self, query: str, at: datetime) -> Answer:
-        """Return the raw points that a range selector yields."""
-
-    async def instant(self, query: str, at: datetime) -> Answer:
-        """Return the values of an expression, one point a series."""
+_LOG = logging.getLogger(__name__)
+# Judging gives way to other work after so many subjects.
+_BATCH = 50
 
 
-class Observer(Protocol):
-    """Who is told how the engine itself does."""
+class _Nobody:
+    """An observer that notes nothing."""
 
-    def queried(self, source: str, query: str, seconds: float, problem: Problem | None) -> None:
-        """Note one query, its duration, and why it yielded nothing."""
+    def queried(self, *_: object) -> None:
+        """Note nothing."""
 
-    def judged(self, subjects: int, seconds: float, late: float) -> None:
-        """Note one round: how many subjects, how long it took, how late it began."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """One model under judgement, as its rollout's status has it."""
-
-    key: Key
-    policies: tuple[PinnedPolicy, ...]
-    version: str
-    """The version under judgement."""
-    stable: str | None
-    """The version to compare with; None when no other serves."""
-    since: datetime
-    """The last weight change in force: the start of the stratum."""
-    checkpoint: Checkpoint | None = None
-    """Counts from which to count on."""
-    previous: tuple[SLOResult, ...] = ()
-    """Recorded results, so that runs of failures go on after a restart."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assessment:
-    """What all SLOs of one subject say, complete, for the version and stratum followed."""
-
-    key: Key
-    version: str
-    since: datetime
-    at: datetime
-    results: tuple[SLOResult, ...]
-    """One result per policy and SLO for the version under judgement."""
-    stable_results: tuple[SLOResult, ...] = ()
-    """The Safety SLOs of the stable version under their absolute bounds."""
+    def judged(self, *_: object) -> None:
+        """Note nothing."""
 
 
 class Engine:
@@ -82,30 +46,214 @@ class Engine:
         notify: Callable[[Key], None],
         observer: Observer | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._now = now
+        self._notify = notify
+        self._observer: Observer = observer or _Nobody()
+        self._readers = {
+            name: Reader(name, source, now, self._observer) for name, source in sources.items()
+        }
+        self._followed: dict[Key, Followed] = {}
+        self._members: dict[Beat, dict[Key, Followed]] = {}
+        self._due: dict[Beat, datetime] = {}
+        self._running: dict[Beat, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+
+    # -- whom to follow -----------------------------------------------------------------------
 
     def follow(self, subject: Subject) -> None:
         """Judge this subject from now on; the same subject again changes nothing."""
-        raise NotImplementedError
+        known = self._followed.get(subject.key)
+        if known is not None:
+            if known.is_about(subject):
+                return
+            self._leave(known)
+        followed = Followed(subject)
+        self._followed[subject.key] = followed
+        for name, reader in self._readers.items():
+            marks = followed.marks(name)
+            if marks:
+                reader.ledger.start(_model(subject.key), marks)
+            else:
+                reader.ledger.forget(_model(subject.key))
+        for beat in followed.beats:
+            self._members.setdefault(beat, {})[subject.key] = followed
+            self._due.setdefault(beat, _next(self._now(), beat.interval))
+        self._changed.set()
 
     def forget(self, key: Key) -> None:
         """Stop judging a model."""
-        raise NotImplementedError
+        followed = self._followed.pop(key, None)
+        if followed is not None:
+            self._leave(followed)
+            for reader in self._readers.values():
+                reader.ledger.forget(_model(key))
+
+    def _leave(self, followed: Followed) -> None:
+        for beat in followed.beats:
+            members = self._members[beat]
+            del members[followed.subject.key]
+            if not members:
+                del self._members[beat], self._due[beat]
+
+    # -- what was found -----------------------------------------------------------------------
 
     def results(self, key: Key) -> Assessment | None:
-        """Return the newest assessment of what is followed; None until each SLO was judged."""
-        raise NotImplementedError
+        """Return the newest assessment of what is followed.
+
+        None until each SLO was judged once, unless one has failed already.
+        """
+        followed = self._followed.get(key)
+        return None if followed is None else followed.assessment()
 
     def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:
-        """Return exact counts as of an instant not after `at`, or None before the first read."""
-        raise NotImplementedError
+        """Return exact counts as of an instant not after `at`; None when there is nothing yet.
+
+        The instant lies a little back: only then were all its points visible, and a successor
+        that counts on from it misses nothing and counts nothing twice.
+        """
+        followed = self._followed.get(key)
+        if followed is None:
+            return None
+        until = self._settled(followed, at)
+        if until is None or until <= followed.newest_mark:
+            return followed.checkpoint
+        counts = tuple(
+            count
+            for goal in followed.goals
+            for version in followed.versions
+            if (count := self._count(followed, goal, version, until)) is not None
+        )
+        return Checkpoint(since=followed.subject.since, at=until, counts=counts)
+
+    def _settled(self, followed: Followed, at: datetime) -> datetime | None:
+        until = at
+        for goal in followed.goals:
+            reader = self._readers.get(goal.source)
+            for counter in goal.objective.measure.counters if reader else ():
+                assert reader is not None
+                settled = reader.settled_until(counter.name)
+                if settled is None or not reader.ready(followed.model, counter.name):
+                    return None
+                until = min(until, settled)
+        return until
+
+    def _count(
+        self, followed: Followed, goal: Goal, version: str, until: datetime
+    ) -> ArmCount | None:
+        reader = self._readers.get(goal.source)
+        if reader is None:
+            return None
+        start = goal.starts[version]
+        tally = reader.ledger.tally(
+            followed.model,
+            version,
+            goal.objective.measure,
+            start.mark,
+            until.timestamp(),
+        )
+        return ArmCount(
+            slo=goal.objective.name,
+            version=version,
+            events=start.events + (tally.events if tally else 0),
+            samples=start.samples + (tally.samples if tally else 0),
+        )
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read and judge until told to stop."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                self._start_due()
+                changed = asyncio.create_task(self._changed.wait())
+                wait = min(self._due.values(), default=self._now() + timedelta(seconds=1))
+                await asyncio.wait(
+                    (stopping, changed),
+                    timeout=max(0.0, (wait - self._now()).total_seconds()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                changed.cancel()
+                self._changed.clear()
+        finally:
+            stopping.cancel()
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _start_due(self) -> None:
+        """Start every round that is due; one that is still going is not started twice."""
+        now = self._now()
+        for beat, due in list(self._due.items()):
+            running = self._running.get(beat)
+            if running is not None and running.done():
+                if running.exception() is not None:
+                    _LOG.error("a round of %s failed", beat, exc_info=running.exception())
+                running = None
+            if due <= now:
+                self._due[beat] = _next(now, beat.interval)
+                if running is None:
+                    self._running[beat] = asyncio.create_task(self.beat(beat, due))
+
+    async def tick(self) -> None:
+        """Run one round of everything that is followed, whether due or not."""
+        for is_query in (False, True):
+            beats = [beat for beat in self._members if beat.is_query is is_query]
+            await asyncio.gather(*(self.beat(beat, self._now()) for beat in beats))
+
+    async def beat(self, beat: Beat, due: datetime) -> None:
+        """Read what one beat needs, once for all its members, and judge them."""
+        began = self._now()
+        members = list(self._members.get(beat, {}).values())
+        reader = self._readers.get(beat.source)
+        values: Mapping[str, Values] = {}
+        if reader is not None and beat.is_query:
+            values = await self._values(reader, members, beat)
+        elif reader is not None:
+            await self._counters(reader, members, beat)
+        for place, followed in enumerate(members):
+            if place % _BATCH == _BATCH - 1:
+                await asyncio.sleep(0)
+            if self._followed.get(followed.subject.key) is followed:
+                followed.judge(beat, reader, values, self._now())
+                if followed.has_news():
+                    self._notify(followed.subject.key)
+        took = (self._now() - began).total_seconds()
+        self._observer.judged(len(members), took, (began - due).total_seconds())
+
+    async def _counters(self, reader: Reader, members: Iterable[Followed], beat: Beat) -> None:
+        models: dict[str, list[tuple[str, str]]] = {}
+        for followed in members:
+            for name in followed.names(beat):
+                models.setdefault(name, []).append(followed.model)
+        at = self._now()
+        await asyncio.gather(*(reader.read(name, who, at) for name, who in models.items()))
+
+    async def _values(
+        self, reader: Reader, members: Iterable[Followed], beat: Beat
+    ) -> Mapping[str, Values]:
+        texts = sorted({text for followed in members for text in followed.texts(beat)})
+        at = self._now()
+        answers = await asyncio.gather(
+            *(reader.ask(reader.source.expression, text, at) for text in texts)
+        )
+        return {text: Values.of(answer) for text, answer in zip(texts, answers, strict=True)}
+
+    # -- before the first weight ----------------------------------------------------------------
 
     async def try_queries(
         self, policies: tuple[PinnedPolicy, ...], namespace: str, model: str, version: str
     ) -> tuple[str, ...]:
         """Ask each query of the teams' own once for a version; return what is wrong."""
-        raise NotImplementedError
+        who = (namespace, model, version)
+        return await trial.problems(policies, self._readers, who, self._now())
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Read and judge until told to stop."""
-        raise NotImplementedError
+
+def _model(key: Key) -> tuple[str, str]:
+    return key.namespace, key.name
+
+
+def _next(now: datetime, interval: timedelta) -> datetime:
+    """Return the next multiple of the interval: equal intervals share their rounds."""
+    seconds = interval.total_seconds()
+    return datetime.fromtimestamp((now.timestamp() // seconds + 1) * seconds, UTC)

@@ -1,0 +1,251 @@
+"""One model that the engine follows: its goals, and what was last judged of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from rlhf_operator.api.measurements import Problem
+from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, SLOResult, Verdict
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
+from rlhf_operator.controller.reader import Reader
+from rlhf_operator.core.analysis import weigh
+from rlhf_operator.core.objective import (
+    Judgement,
+    Objective,
+    Reading,
+    objective,
+    remembered,
+    result,
+)
+from rlhf_operator.core.observed import Key
+from rlhf_operator.core.queries import problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """One model under judgement, as its rollout's status has it."""
+
+    key: Key
+    policies: tuple[PinnedPolicy, ...]
+    version: str
+    """The version under judgement."""
+    stable: str | None
+    """The version to compare with; None when no other serves."""
+    since: datetime
+    """The last weight change in force: the start of the stratum."""
+    checkpoint: Checkpoint | None = None
+    """Counts from which to count on."""
+    previous: tuple[SLOResult, ...] = ()
+    """Recorded results, so that runs of failures go on after a restart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assessment:
+    """What all SLOs of one subject say, for the version and stratum followed."""
+
+    key: Key
+    version: str
+    since: datetime
+    at: datetime
+    results: tuple[SLOResult, ...]
+    """One result per policy and SLO for the version under judgement."""
+    stable_results: tuple[SLOResult, ...] = ()
+    """The Safety SLOs of the stable version under their absolute bounds."""
+
+
+class Followed:
+    """One subject and what was judged of it. Mutable; owned by the engine."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        fits = subject.checkpoint is not None and subject.checkpoint.since == subject.since
+        self.checkpoint = subject.checkpoint if fits else None
+        self.versions = (
+            (subject.version,)
+            if subject.stable in (None, subject.version)
+            else (subject.version, subject.stable or "")
+        )
+        self.goals = tuple(
+            self._goal(policy, objective(policy, slo))
+            for policy in subject.policies
+            for slo in policy.slos
+        )
+        self.beats = frozenset(goal.beat for goal in self.goals) | frozenset(
+            Beat(goal.source, goal.beat.interval, False) for goal in self.goals
+        )
+        self.model = (subject.key.namespace, subject.key.name)
+        self._on = {
+            beat: tuple(goal for goal in self.goals if goal.beat == beat) for beat in self.beats
+        }
+        self._names = {
+            beat: frozenset(
+                counter.name
+                for goal in self.goals
+                if (goal.source, goal.beat.interval) == (beat.source, beat.interval)
+                for counter in goal.objective.measure.counters
+            )
+            for beat in self.beats
+        }
+        self._told: tuple[Verdict | None, ...] | None = None
+        self._at: datetime | None = None
+
+    def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
+        query = goal.slo.query
+        starts = {version: self._start(goal.name, version) for version in self.versions}
+        made = Goal(
+            objective=goal,
+            source=policy.metric_source,
+            beat=Beat(policy.metric_source, parse_duration(policy.interval), query is not None),
+            refused=None if query is None else problem(query),
+            starts=starts,
+            canary=Verdicts(),
+            stable=Verdicts(),
+        )
+        for before in self.subject.previous:
+            if (before.policy, before.name) == (goal.policy, goal.slo.name):
+                if before.version == self.subject.version:
+                    made.canary.measured = remembered(before)
+                elif before.version == self.subject.stable:
+                    made.stable.measured = remembered(before)
+        return made
+
+    def _start(self, name: str, version: str) -> Start:
+        for count in self.checkpoint.counts if self.checkpoint else ():
+            if count.slo == name and count.version == version:
+                assert self.checkpoint is not None
+                return Start(self.checkpoint.at.timestamp(), count.events, count.samples)
+        return Start(self.subject.since.timestamp())
+
+    def is_about(self, subject: Subject) -> bool:
+        """Return whether a subject asks for what is followed already."""
+        mine = self.subject
+        return (subject.version, subject.stable, subject.since) == (
+            mine.version,
+            mine.stable,
+            mine.since,
+        ) and subject.policies == mine.policies
+
+    def marks(self, source: str) -> tuple[float, ...]:
+        """Return the instants from which a source's counters are counted."""
+        return tuple(
+            {
+                start.mark
+                for goal in self.goals
+                if goal.source == source
+                for start in goal.starts.values()
+            }
+        )
+
+    @property
+    def newest_mark(self) -> datetime:
+        """Return the newest instant from which anything is counted."""
+        newest = max((s.mark for goal in self.goals for s in goal.starts.values()), default=0.0)
+        return max(self.subject.since, datetime.fromtimestamp(newest, UTC))
+
+    def on(self, beat: Beat) -> Iterable[Goal]:
+        """Return the goals that are judged on a beat."""
+        return self._on.get(beat, ())
+
+    def names(self, beat: Beat) -> frozenset[str]:
+        """Return the counters that must be read on a beat."""
+        return self._names.get(beat, frozenset())
+
+    def texts(self, beat: Beat) -> frozenset[str]:
+        """Return the teams' expressions that must be asked on a beat."""
+        return frozenset(
+            goal.objective.slo.query.prom_ql
+            for goal in self.on(beat)
+            if goal.objective.slo.query is not None and goal.refused is None
+        )
+
+    # -- judging ------------------------------------------------------------------------------
+
+    def judge(
+        self, beat: Beat, reader: Reader | None, values: Mapping[str, Values], now: datetime
+    ) -> None:
+        """Judge the goals of one beat anew."""
+        stable = self.versions[1] if len(self.versions) > 1 else None
+        stale = reader.settle if reader else timedelta(0)
+        since = self.subject.since
+        for goal in self.on(beat):
+            mine = reading(goal, self.model, self.subject.version, reader, values)
+            other = None
+            if stable is not None and (
+                goal.objective.slo.versus_stable or goal.objective.slo.class_ == "Safety"
+            ):
+                other = reading(goal, self.model, stable, reader, values)
+            goal.canary.note(
+                weigh(
+                    goal.objective,
+                    mine,
+                    other,
+                    goal.canary.measured,
+                    now=now,
+                    since=since,
+                    stale=stale,
+                )
+            )
+            if other is not None and goal.objective.slo.class_ == "Safety":
+                goal.stable.note(
+                    weigh(
+                        goal.objective,
+                        other,
+                        None,
+                        goal.stable.measured,
+                        now=now,
+                        since=since,
+                        stale=stale,
+                    )
+                )
+        self._at = now
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        """Return whether the verdicts differ from those last told, and take them as told."""
+        lasts = [each.last for goal in self.goals for each in (goal.canary, goal.stable)]
+        verdicts = tuple(None if last is None else last.verdict for last in lasts)
+        if not self._is_telling or verdicts == self._told:
+            return False
+        self._told = verdicts
+        return True
+
+    @property
+    def _is_telling(self) -> bool:
+        """Return whether all goals were judged; a failure does not wait for the others."""
+        lasts = [goal.canary.last for goal in self.goals]
+        found = [last for goal in self.goals if (last := goal.stable.last)]
+        found += [last for last in lasts if last is not None]
+        return None not in lasts or any(last.verdict is Verdict.FAILED for last in found)
+
+    def assessment(self) -> Assessment | None:
+        """Return what was judged, as it goes on record."""
+        if self._at is None or not self._is_telling:
+            return None
+        subject = self.subject
+        return Assessment(
+            key=subject.key,
+            version=subject.version,
+            since=subject.since,
+            at=self._at,
+            results=tuple(
+                result(goal.objective, subject.version, goal.canary.last or _NOT_YET)
+                for goal in self.goals
+            ),
+            stable_results=tuple(
+                result(goal.objective, subject.stable or "", goal.stable.last)
+                for goal in self.goals
+                if goal.stable.last is not None
+            ),
+        )
+
+
+_NOT_YET = Judgement(
+    verdict=Verdict.INCONCLUSIVE,
+    failures=0,
+    message="not measured yet",
+    reading=Reading(problem=Problem.NO_SERIES, message="not measured yet"),
+)

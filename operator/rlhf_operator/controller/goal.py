@@ -1,0 +1,133 @@
+"""One SLO of one followed model: whence it is counted, and how its reading comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from rlhf_operator.api.measurements import Answer, Problem, Silence
+from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
+from rlhf_operator.controller.reader import Reader
+from rlhf_operator.core.indicators import Form
+from rlhf_operator.core.ledger import ModelKey, Tally
+from rlhf_operator.core.objective import Judgement, Objective, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What is read together: one source's counters, or its teams' queries, at one interval."""
+
+    source: str
+    interval: timedelta
+    is_query: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Whence one SLO is counted on one version, and what had been counted up to there."""
+
+    mark: float
+    events: int = 0
+    samples: int = 0
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """The last judgement of one version, and the last that rested on a measurement."""
+
+    last: Judgement | None = None
+    measured: Judgement | None = None
+
+    def note(self, judgement: Judgement) -> None:
+        """Take in a new judgement."""
+        self.last = judgement
+        if judgement.measured:
+            self.measured = judgement
+
+
+@dataclass(slots=True)
+class Goal:
+    """One SLO of one subject."""
+
+    objective: Objective
+    source: str
+    beat: Beat
+    refused: str | None
+    starts: Mapping[str, Start]
+    canary: Verdicts
+    stable: Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """One expression's values by namespace, model and version."""
+
+    found: Mapping[tuple[str, str, str], float | Problem]
+    silence: Silence | None = None
+
+    @staticmethod
+    def of(answer: Answer) -> Values:
+        """Return the values of an answer; two series for one version are a problem."""
+        if isinstance(answer, Silence):
+            return Values({}, answer)
+        found: dict[tuple[str, str, str], float | Problem] = {}
+        for series in answer:
+            get = series.labels.get
+            who = (get(NAMESPACE, ""), get(MODEL, ""), get(VERSION, ""))
+            found[who] = Problem.SEVERAL_SERIES if who in found else series.points[-1][1]
+        return Values(found)
+
+
+def reading(
+    goal: Goal, model: ModelKey, version: str, reader: Reader | None, values: Mapping[str, Values]
+) -> Reading:
+    """Return what one version shows on this goal."""
+    if reader is None:
+        message = f"the metric source {goal.source} is not configured"
+        return Reading(problem=Problem.REFUSED, message=message)
+    if goal.refused is not None:
+        return Reading(problem=Problem.REFUSED, message=f"query refused: {goal.refused}")
+    start, measure = goal.starts[version], goal.objective.measure
+    tally = reader.ledger.tally(model, version, measure, start.mark)
+    for counter in measure.counters:
+        silence = reader.silence(model, counter.name)
+        if silence is not None:
+            events = None if tally is None else start.events + tally.events
+            return Reading(events=events, problem=silence.problem, message=silence.message)
+    if tally is None:
+        return Reading(
+            problem=Problem.NO_SERIES, message=f"no series {measure} for version {version}"
+        )
+    if measure.form is Form.QUERY:
+        return _queried(goal, model, version, start, tally, values)
+    events, samples = start.events + tally.events, start.samples + tally.samples
+    value = float(events) if measure.form is Form.COUNT else None
+    if value is None and samples:
+        value = events / samples
+    at = datetime.fromtimestamp(tally.at, UTC)
+    return Reading(events=events, samples=samples, value=value, at=at)
+
+
+def _queried(
+    goal: Goal,
+    model: ModelKey,
+    version: str,
+    start: Start,
+    tally: Tally,
+    values: Mapping[str, Values],
+) -> Reading:
+    """Return an expression's value; the counter beside it says how fresh it is."""
+    assert goal.objective.slo.query is not None
+    answer = values[goal.objective.slo.query.prom_ql]
+    if answer.silence is not None:
+        return Reading(problem=answer.silence.problem, message=answer.silence.message)
+    value = answer.found.get((*model, version))
+    if value is None:
+        message = f"the query yields nothing for version {version}"
+        return Reading(problem=Problem.NO_SERIES, message=message)
+    if isinstance(value, Problem):
+        message = f"the query yields several series for version {version}; it must yield one"
+        return Reading(problem=value, message=message)
+    samples = start.samples + tally.samples
+    return Reading(samples=samples, value=value, at=datetime.fromtimestamp(tally.at, UTC))

@@ -1,0 +1,489 @@
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
+from rlhf_operator.api.metrics import (
+    GUARD_ERRORS,
+    GUARD_REQUESTS,
+    GUARD_RESPONSES,
+    GUARD_UNSAFE_SERVED,
+    GUARD_UNSAFE_SERVED_RESPONSES,
+)
+from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, Verdict
+from rlhf_operator.controller.engine import Engine, Subject
+from rlhf_operator.core.observed import Key
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = Key(namespace="shop", name="support")
+SECOND = timedelta(seconds=1)
+_QUERY = re.compile(r'(?:last_over_time\()?(\w+)(?:\{rlhf_model=~"(.*?)"\})?\[(\d+)([sm])\]\)?')
+
+
+def at(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+@dataclass
+class Scraped:
+    """One series: (time, value, when it becomes visible)."""
+
+    labels: dict[str, str]
+    points: list[tuple[float, float, float]] = field(default_factory=list)
+
+
+class Metrics:
+    """Answers as Prometheus does, from series that a test scripts; the clock is the test's."""
+
+    scrape_interval = SECOND
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+        self.series: list[Scraped] = []
+        self.values: dict[str, Answer] = {}
+        self.asked: list[str] = []
+        self.silence: Silence | None = None
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def add(self, name: str, version: str = "v2", pod: str = "a", **labels: str) -> Scraped:
+        target = {"namespace": "shop", "rlhf_model": "support", "rlhf_version": version}
+        made = Scraped({"__name__": name, "pod": pod} | target | labels)
+        self.series.append(made)
+        return made
+
+    async def range_vector(self, query: str, at: datetime) -> Answer:
+        self.asked.append(query)
+        return self.silence or tuple(self._chosen(query, at.timestamp()))
+
+    async def instant(self, query: str, at: datetime) -> Answer:
+        self.asked.append(query)
+        if self.silence is not None:
+            return self.silence
+        when = at.timestamp()
+        return tuple(
+            Series(each.labels, [(when, each.points[-1][1])]) for each in self._chosen(query, when)
+        )
+
+    async def expression(self, query: str, at: datetime) -> Answer:
+        self.asked.append(query)
+        return self.values.get(query, ())
+
+    def _chosen(self, query: str, end: float) -> Iterable[Series]:
+        found = _QUERY.fullmatch(query)
+        assert found, query
+        name, models, number, unit = found.groups()
+        start = end - int(number) * {"s": 1, "m": 60}[unit]
+        for each in self.series:
+            fits = models is None or each.labels["rlhf_model"] in models.split("|")
+            if each.labels["__name__"] == name and fits:
+                shown = [
+                    (t, v)
+                    for t, v, visible in each.points
+                    if start <= t <= end and visible <= self.now.timestamp()
+                ]
+                if shown:
+                    yield Series(dict(each.labels), shown)
+
+
+def policy(*slos: dict[str, object], source: str = "default") -> PinnedPolicy:
+    body = {"name": "p", "metricSource": source, "interval": "1s", "slos": list(slos)}
+    return PinnedPolicy.model_validate(body)
+
+
+UNSAFE = {
+    "name": "unsafe",
+    "class": "Safety",
+    "indicator": {"type": "UnsafeServedRate"},
+    "max": "0.02",
+    "minSamples": 100,
+}
+CSAE = {
+    "name": "csae",
+    "class": "Safety",
+    "indicator": {"type": "UnsafeServedCount", "categories": ["csae"]},
+    "maxCount": 0,
+}
+LATENCY: dict[str, object] = {
+    "name": "p95",
+    "class": "Performance",
+    "query": {
+        "promQL": "sum by (namespace, rlhf_model, rlhf_version) (rate(d[1m]))",
+        "samples": "n_total",
+        "betterWhen": "Lower",
+    },
+    "max": "2.5",
+}
+BARE = {"namespace": "shop", "rlhf_model": "support"}
+
+
+def subject(*slos: dict[str, object], since: float = 0, stable: str | None = None) -> Subject:
+    chosen = policy(*(slos or (UNSAFE,)))
+    return Subject(key=KEY, policies=(chosen,), version="v2", stable=stable, since=at(since))
+
+
+class World:
+    """An engine, its metrics, and whom it told."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.told: list[Key] = []
+        self.engine = self.restarted()
+
+    def restarted(self) -> Engine:
+        self.engine = Engine(
+            sources={"default": self.metrics}, now=self.metrics.clock, notify=self.told.append
+        )
+        return self.engine
+
+    async def tick(self, seconds: float) -> None:
+        self.metrics.now = at(seconds)
+        await self.engine.tick()
+
+    def grow(self, until: int, *counters: tuple[Scraped, float], start: int = -10) -> None:
+        for scraped, per_second in counters:
+            scraped.points = [
+                (at(t).timestamp(), max(0.0, per_second * (t - start)), at(t).timestamp())
+                for t in range(start, until + 1)
+            ]
+
+    def guard(self, version: str = "v2") -> tuple[Scraped, Scraped]:
+        unsafe = self.metrics.add(GUARD_UNSAFE_SERVED_RESPONSES.name, version)
+        return unsafe, self.metrics.add(GUARD_RESPONSES.name, version)
+
+
+async def test_counts_begin_at_the_last_weight_change() -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(20, (unsafe, 1), (responses, 100))
+    world.engine.follow(subject(since=10))
+    await world.tick(20)
+    found = world.engine.results(KEY)
+    assert found is not None
+    [result] = found.results
+    assert (result.events, result.samples, result.value) == (10, 1000, "0.01")
+    assert result.verdict is Verdict.SUCCESSFUL
+    assert world.told == [KEY]
+
+
+async def test_it_tells_when_a_verdict_changes_and_not_on_every_tick() -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(40, (unsafe, 0), (responses, 100))
+    world.engine.follow(subject())
+    for second in range(2, 30):
+        await world.tick(second)
+    assert world.told == [KEY]
+    unsafe.points = [(t, v if t < at(30).timestamp() else 500.0, s) for t, v, s in unsafe.points]
+    await world.tick(31)
+    await world.tick(32)
+    assert world.told == [KEY, KEY]
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.FAILED
+    assert found.results[0].message == "unsafe 0.1562 (500 of 3200) > 0.02"
+
+
+async def test_results_of_another_stratum_or_version_are_never_returned() -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(40, (unsafe, 1), (responses, 10))
+    world.engine.follow(subject())
+    await world.tick(20)
+    assert world.engine.results(KEY) is not None
+    world.engine.follow(subject(since=20))
+    assert world.engine.results(KEY) is None
+    await world.tick(31)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert (found.since, found.results[0].events) == (at(20), 11)
+    world.engine.follow(replace(subject(since=20), version="v3"))
+    assert world.engine.results(KEY) is None
+    world.engine.forget(KEY)
+    assert world.engine.results(KEY) is None
+
+
+async def test_following_the_same_subject_again_changes_nothing() -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(40, (unsafe, 1), (responses, 10))
+    world.engine.follow(subject())
+    await world.tick(20)
+    checkpoint = world.engine.checkpoint(KEY, at(20))
+    world.engine.follow(replace(subject(), checkpoint=checkpoint))
+    assert world.engine.results(KEY) is not None
+
+
+async def test_a_change_of_weight_costs_no_extra_query() -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(60, (unsafe, 1), (responses, 10))
+    world.engine.follow(subject())
+    await world.tick(20)
+    world.metrics.asked.clear()
+    world.engine.follow(subject(since=20.5))
+    await world.tick(21)
+    assert len(world.metrics.asked) == 2
+
+
+async def test_each_counter_is_asked_once_however_many_models_there_are() -> None:
+    world = World()
+    for number in range(30):
+        key = Key(namespace="shop", name=f"m{number}")
+        chosen = policy(UNSAFE, CSAE, {**UNSAFE, "name": "again"})
+        world.engine.follow(
+            Subject(key=key, policies=(chosen,), version="v1", stable=None, since=at(0))
+        )
+    await world.tick(10)
+    world.metrics.asked.clear()
+    await world.tick(11)
+    assert sorted(world.metrics.asked) == [
+        "rlhf_guard_responses_total[8s]",
+        "rlhf_guard_unsafe_served_responses_total[8s]",
+        "rlhf_guard_unsafe_served_total[8s]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("problem", "verdict"),
+    [(Problem.SOURCE_DOWN, Verdict.ERROR), (Problem.PARTIAL, Verdict.INCONCLUSIVE)],
+)
+async def test_silence_neither_fails_nor_passes_and_resumes_by_itself(
+    problem: Problem, verdict: Verdict
+) -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(200, (unsafe, 0), (responses, 100))
+    world.engine.follow(subject())
+    await world.tick(10)
+    world.metrics.silence = Silence(problem, "no answer")
+    await world.tick(11)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is verdict
+    assert found.results[0].samples is None
+    await world.tick(100)
+    world.metrics.silence = None
+    await world.tick(120)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.SUCCESSFUL
+    assert found.results[0].samples == 12000
+
+
+async def test_a_counted_safety_event_stays_failed_when_the_source_goes_away() -> None:
+    world = World()
+    csae = world.metrics.add(GUARD_UNSAFE_SERVED.name, category="csae")
+    world.grow(10, (world.guard()[1], 10), (csae, 0.3), start=0)
+    world.engine.follow(subject(CSAE))
+    await world.tick(10)
+    world.metrics.silence = Silence(Problem.SOURCE_DOWN, "no answer")
+    await world.tick(60)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.FAILED
+
+
+async def test_a_category_that_no_rule_looks_for_is_not_zero() -> None:
+    world = World()
+    world.grow(10, (world.guard()[1], 10))
+    world.engine.follow(subject(CSAE))
+    await world.tick(10)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.INCONCLUSIVE
+    assert 'category="csae"' in found.results[0].message
+
+
+async def test_points_that_no_longer_come_are_stale() -> None:
+    world = World()
+    world.grow(10, *((each, 10) for each in world.guard()))
+    world.engine.follow(subject({**UNSAFE, "max": "1"}))
+    await world.tick(10)
+    await world.tick(18)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.INCONCLUSIVE
+    assert "8 s old" in found.results[0].message
+
+
+async def test_stable_is_judged_by_its_own_safety_bounds() -> None:
+    world = World()
+    world.grow(10, *zip(world.guard("v1"), (1, 10), strict=True))
+    world.grow(10, *zip(world.guard("v2"), (0, 10), strict=True))
+    world.engine.follow(subject(stable="v1", since=-9))
+    await world.tick(10)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert [each.verdict for each in found.results] == [Verdict.SUCCESSFUL]
+    assert [each.verdict for each in found.stable_results] == [Verdict.FAILED]
+    assert found.stable_results[0].version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "answer", "verdict", "said"),
+    [
+        ("one good value", [1.0], Verdict.SUCCESSFUL, "within max 2.5"),
+        ("one bad value", [3.0], Verdict.FAILED, "3 (of 1000) > 2.5"),
+        ("no value", [], Verdict.INCONCLUSIVE, "yields nothing for version v2"),
+        ("two values", [1.0, 1.0], Verdict.INCONCLUSIVE, "several series"),
+        ("NaN", [float("nan")], Verdict.INCONCLUSIVE, "not a number"),
+        ("no answer", None, Verdict.ERROR, "timed out"),
+    ],
+)
+async def test_a_teams_query(
+    sentence: str, answer: list[float] | None, verdict: Verdict, said: str
+) -> None:
+    world = World()
+    text = LATENCY["query"]["promQL"]  # type: ignore[index]
+    labels = {**BARE, "rlhf_version": "v2"}
+    world.grow(100, (world.metrics.add("n_total"), 10))
+    world.metrics.values[text] = (
+        Silence(Problem.SOURCE_DOWN, "timed out")
+        if answer is None
+        else tuple(Series({**labels, "x": str(n)}, [(0.0, v)]) for n, v in enumerate(answer))
+    )
+    world.engine.follow(subject(LATENCY))
+    await world.tick(30)
+    early = world.engine.results(KEY)
+    assert early is not None
+    assert early.results[0].verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)
+    await world.tick(100)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is verdict
+    assert said in found.results[0].message
+
+
+async def test_queries_are_tried_for_stable() -> None:
+    world = World()
+    text = LATENCY["query"]["promQL"]  # type: ignore[index]
+    slos = (LATENCY, {**LATENCY, "name": "bad", "query": {**LATENCY["query"], "promQL": "1"}})  # type: ignore[dict-item]
+
+    async def tried(*policies: PinnedPolicy) -> tuple[str, ...]:
+        return await world.engine.try_queries(policies, "shop", "support", "v1")
+
+    refused = "p/bad: query refused: it yields one number for all models"
+    nothing, wrong = await tried(policy(*slos))
+    assert nothing == "p/p95: the query yields nothing for version v1"
+    assert wrong.startswith(refused)
+    world.metrics.values[text] = (Series({**BARE, "rlhf_version": "v1"}, [(0.0, 1.0)]),)
+    assert (await tried(policy(LATENCY)))[0].startswith("p/p95: samples: no fresh series n_total")
+    world.grow(0, (world.metrics.add("n_total", "v1"), 10))
+    assert await tried(policy(LATENCY)) == ()
+    assert "not configured" in (await tried(policy(LATENCY, source="elsewhere")))[0]
+
+
+async def test_an_unknown_source_is_an_error() -> None:
+    world = World()
+    chosen = policy(UNSAFE, source="elsewhere")
+    world.engine.follow(
+        Subject(key=KEY, policies=(chosen,), version="v2", stable=None, since=at(0))
+    )
+    await world.tick(10)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.ERROR
+    assert "elsewhere is not configured" in found.results[0].message
+
+
+async def test_the_loop_runs_by_the_clock_and_stops() -> None:
+    world = World()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    engine = Engine(
+        sources={"default": world.metrics},
+        now=lambda: at(loop.time() - began),
+        notify=world.told.append,
+    )
+    world.grow(20, *((each, 10) for each in world.guard()))
+    world.metrics.now = at(20)
+    stop = asyncio.Event()
+    running = asyncio.create_task(engine.run(stop))
+    engine.follow(subject())
+    await asyncio.sleep(1.3)
+    stop.set()
+    await running
+    assert len(world.told) == 1
+
+
+# -- exact counts, whatever happens ---------------------------------------------------------------
+
+
+def scripted(random: Random, metrics: Metrics, pod: int, since: float) -> tuple[int, int]:
+    """Script one pod; return its true counts since the weight change."""
+    born = random.choice([-30.0, -30.0, random.uniform(-29, 50)])
+    died = random.choice([80.0, 80.0, random.uniform(born + 1, 80)])
+    names = (GUARD_ERRORS.name, GUARD_REQUESTS.name)
+    series = [metrics.add(name, pod=f"pod-{pod}") for name in names]
+    values = [random.randrange(100) if born == -30 else 0 for _ in names]
+    before: list[float | None] = [None, None]
+    true, visible, time = [0, 0], 0.0, born
+    while time < died:
+        if random.random() < 0.03:
+            values = [0, 0]
+        step = random.randrange(0, 5)
+        values = [values[0] + random.randint(0, step), values[1] + step]
+        if random.random() > 0.1 or before[0] is None:
+            visible = max(visible, at(time).timestamp() + random.uniform(0, 2))
+            for index, value in enumerate(values):
+                stamp = round(at(time).timestamp(), 3)
+                series[index].points.append((stamp, float(value), visible))
+                if stamp > at(since).timestamp():
+                    base = before[index]
+                    grown = value if base is None or value < base else value - base
+                    true[index] += int(grown)
+                before[index] = value
+        time += random.uniform(0.8, 1.2) if random.random() > 0.03 else random.uniform(5, 20)
+    return true[0], true[1]
+
+
+async def live(random: Random, world: World, since: float, restarts: bool) -> None:
+    """Run the engine through the script, with reads that fail and, if wanted, restarts."""
+    asked = subject(
+        {"name": "e", "class": "Quality", "indicator": {"type": "ErrorRate"}, "max": "1"},
+        since=since,
+    )
+    saved: Checkpoint | None = None
+    second = since + random.uniform(0, 3)
+    world.engine.follow(asked)
+    while second < 85:
+        down = random.random() < 0.15
+        world.metrics.silence = Silence(Problem.SOURCE_DOWN, "down") if down else None
+        await world.tick(second)
+        if random.random() < 0.3:
+            saved = world.engine.checkpoint(KEY, at(second)) or saved
+        if restarts and random.random() < 0.1:
+            kept = saved and Checkpoint.model_validate(saved.dump())
+            world.restarted().follow(replace(asked, checkpoint=kept))
+        second += random.choice([0.3, 1, 1, 1, 7])
+    world.metrics.silence = None
+    await world.tick(86)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), since=st.floats(0, 40), restarts=st.booleans())
+async def test_counts_are_exact_through_resets_gaps_late_scrapes_and_restarts(
+    seed: int, since: float, restarts: bool
+) -> None:
+    random, world = Random(seed), World()
+    since = round(since, 3)
+    true = [scripted(random, world.metrics, pod, since) for pod in range(random.randint(1, 3))]
+    await live(random, world, since, restarts)
+    [goal] = world.engine._followed[KEY].goals
+    reader = world.engine._readers["default"]
+    start = goal.starts["v2"]
+    tally = reader.ledger.tally(("shop", "support"), "v2", goal.objective.measure, start.mark)
+    assert tally is not None
+    counted = (start.events + tally.events, start.samples + tally.samples)
+    assert counted == tuple(map(sum, zip(*true, strict=True)))
