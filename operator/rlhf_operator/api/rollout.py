@@ -273,6 +273,15 @@ class StandbyRecord(ApiType):
     """Until when."""
 
 
+class Pin(ApiType):
+    """The rendered pods of a version, which no upgrade of the operator changes."""
+
+    version: Name
+    """The version."""
+    revision: Annotated[str, Field(max_length=253)]
+    """The `ControllerRevision` that holds the rendering; its name carries the content's hash."""
+
+
 class RolloutStatus(ApiType):
     """The live state of the run; the one commit record. Written before any deed."""
 
@@ -328,6 +337,8 @@ class RolloutStatus(ApiType):
     """Counts from which a restarted operator counts on."""
     standby: StandbyRecord | None = None
     """The previous stable version, kept warm."""
+    pins: Annotated[tuple[Pin, ...], Keyed("version", 64)] = ()
+    """The rendered pods of each version that runs."""
     quarantine: QuarantineRecord | None = None
     """The identity that failed here."""
     decisions: Annotated[tuple[DecisionRecord, ...], Field(max_length=64)] = ()

@@ -6,6 +6,7 @@ API server and this package accept and refuse the same objects. Knows no kind.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class ApiType(BaseModel):
     transitions: ClassVar[tuple[CelRule, ...]] = ()
 
     @classmethod
+    @functools.cache
     def cel_rules(cls) -> tuple[CelRule, ...]:
         """Return the rules of this type, in the order of their definition."""
         found: dict[str, CelRule] = {}

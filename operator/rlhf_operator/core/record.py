@@ -15,6 +15,7 @@ from rlhf_operator.api.rollout import (
     Checkpoint,
     DecisionRecord,
     Outcome,
+    Pin,
     QuarantineRecord,
     RolloutStatus,
     RunType,
@@ -75,7 +76,9 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
         case Action.PROMOTE:
             changes = _promoted(seen, run, decision)
         case Action.BLOCK:
-            changes = {"force_block": True}
+            stable = run.status.stable.name if run.status.stable else None
+            kept = tuple(pin for pin in run.status.pins if pin.version != stable)
+            changes = {"force_block": True, "pins": kept}
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
             changes = {}
     if decision.act is not None and decision.refused is None:
@@ -103,6 +106,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
         "message": spec.cause.message,
         "steps": (StepRecord(index=-1, weight=0, declared_at=seen.now),),
         "standby": _inherited_standby(seen),
+        "pins": _inherited_pins(seen, run),
     }
     if spec.type is RunType.ROLLOUT:
         changes["canary"] = spec.to
@@ -124,6 +128,13 @@ def _inherited_standby(seen: Observed) -> StandbyRecord | None:
     """Return what is kept warm, so that the new record alone says what is live."""
     before = seen.previous.status.standby if seen.previous else None
     return before if before is not None and seen.now < before.until else None
+
+
+def _inherited_pins(seen: Observed, run: Run) -> tuple[Pin, ...]:
+    """Return the pins so far; a restart drops the one that is to be made anew."""
+    pins = seen.previous.status.pins if seen.previous else ()
+    renewed = run.spec.to.name if run.spec.type is RunType.RESTART else None
+    return tuple(pin for pin in pins if pin.version != renewed)
 
 
 def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:

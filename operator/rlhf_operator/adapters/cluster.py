@@ -1,0 +1,310 @@
+"""The API server, through the asyncio client of `kubernetes`: reads and fenced writes.
+
+Objects travel as raw JSON; typed models of the client would refuse what a newer server says.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from rlhf_operator.api.errors import Transient
+
+Raw = Mapping[str, Any]
+MANAGER = "rlhf-operator"
+_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
+_CACHED_REVISIONS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """Where a kind lives in the API."""
+
+    api_version: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
+        """Return the path of a collection or an object."""
+        prefix = "/api" if "/" not in self.api_version else "/apis"
+        parts = [prefix, self.api_version]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+RESOURCES: dict[str, Resource] = {
+    "RLHFModel": Resource(api_version="rlhf.dev/v1alpha1", plural="rlhfmodels"),
+    "RLHFModelVersion": Resource(api_version="rlhf.dev/v1alpha1", plural="rlhfmodelversions"),
+    "AlignmentPolicy": Resource(api_version="rlhf.dev/v1alpha1", plural="alignmentpolicies"),
+    "RLHFRollout": Resource(api_version="rlhf.dev/v1alpha1", plural="rlhfrollouts"),
+    "RLHFDecision": Resource(api_version="rlhf.dev/v1alpha1", plural="rlhfdecisions"),
+    "Deployment": Resource(api_version="apps/v1", plural="deployments"),
+    "ControllerRevision": Resource(api_version="apps/v1", plural="controllerrevisions"),
+    "Service": Resource(api_version="v1", plural="services"),
+    "ConfigMap": Resource(api_version="v1", plural="configmaps"),
+    "Pod": Resource(api_version="v1", plural="pods"),
+    "Node": Resource(api_version="v1", plural="nodes"),
+    "Secret": Resource(api_version="v1", plural="secrets"),
+    "NetworkPolicy": Resource(api_version="networking.k8s.io/v1", plural="networkpolicies"),
+    "HTTPRoute": Resource(api_version="gateway.networking.k8s.io/v1", plural="httproutes"),
+    "VirtualService": Resource(api_version="networking.istio.io/v1", plural="virtualservices"),
+    "Lease": Resource(api_version="coordination.k8s.io/v1", plural="leases"),
+    "Event": Resource(api_version="v1", plural="events"),
+}
+
+
+class ApiError(Exception):
+    """The API server said no, with a status code that the caller may expect."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class KubernetesCluster:
+    """One API server. What it stores goes to `seen` at once, before the watch brings it."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        *,
+        seen: Callable[[Raw], object] = lambda _: None,
+        known: Callable[[str, str, str], Raw | None] = lambda *_: None,
+        gone: Callable[[str, str, str], object] = lambda *_: None,
+    ) -> None:
+        self._client = client
+        self._seen = seen
+        self._known = known
+        self._gone = gone
+        self._applied: dict[tuple[str, str, str], tuple[str, Any]] = {}
+        self._revisions: dict[tuple[str, str], Raw] = {}
+        self._signing: set[tuple[str, str]] = set()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send one request and return its JSON.
+
+        Raises ApiError for an answer of 400, 404, 409 or 422, and Transient where the server
+        did not answer or cannot now.
+        """
+        url = path + (f"?{urlencode(query)}" if query else "")
+        text = None if body is None else json.dumps(body)
+        headers = {"Accept": "application/json", "Content-Type": content}
+        try:
+            _, full, signed, _, _ = await self._client.param_serialize(
+                method, url, header_params=headers, auth_settings=["BearerToken"]
+            )
+            session = self._session()
+            async with session.request(
+                method, full, headers=signed, data=text, timeout=_TIMEOUT
+            ) as answer:
+                payload = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Transient(f"the API server does not answer: {error!r}") from error
+        if answer.status in (400, 403, 404, 409, 422):
+            raise ApiError(answer.status, _message(payload))
+        if answer.status >= 300:
+            after = float(answer.headers.get("Retry-After", "1"))
+            raise Transient(f"the API server says {answer.status}: {_message(payload)}", after)
+        return json.loads(payload) if payload else {}
+
+    def _session(self) -> aiohttp.ClientSession:
+        rest = self._client.rest_client
+        if rest.pool_manager is None:
+            rest.pool_manager = rest._create_pool_manager()
+        return rest.pool_manager  # type: ignore[no-any-return]
+
+    async def read(self, kind: str, namespace: str, name: str) -> Raw | None:
+        """Return an object, fresh; revisions never change and are read once."""
+        if kind == "ControllerRevision" and (namespace, name) in self._revisions:
+            return self._revisions[(namespace, name)]
+        try:
+            found: Raw = await self.request("GET", RESOURCES[kind].path(namespace, name))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+        if kind == "ControllerRevision":
+            if len(self._revisions) > _CACHED_REVISIONS:
+                self._revisions.clear()
+            self._revisions[(namespace, name)] = found
+        return found
+
+    async def pods(self, key: Any, version: str) -> Sequence[Raw]:
+        """Return the pods of a version, fresh."""
+        selector = f"rlhf.dev/model={key.name},rlhf.dev/version={version}"
+        path = RESOURCES["Pod"].path(key.namespace)
+        found = await self.request("GET", path, query={"labelSelector": selector})
+        return found["items"]  # type: ignore[no-any-return]
+
+    async def create(self, manifest: Raw) -> bool:
+        """Create an object; False when it exists already."""
+        kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
+        query = {"fieldManager": MANAGER}
+        try:
+            stored = await self.request(
+                "POST", RESOURCES[kind].path(namespace), dict(manifest), query=query
+            )
+        except ApiError as error:
+            if error.code == 409:
+                return False
+            raise Transient(f"{kind} was not created: {error}", 5.0) from error
+        self._seen(stored)
+        return True
+
+    async def write_status(self, stored: Raw, status: Raw) -> None:
+        """Replace the status of an object; Transient when it changed since it was read."""
+        metadata = stored["metadata"]
+        path = RESOURCES[stored["kind"]].path(metadata["namespace"], metadata["name"], "status")
+        version = metadata["resourceVersion"]
+        patch = [
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/status", "value": dict(status)},
+        ]
+        try:
+            answer = await self.request(
+                "PATCH", path, patch, "application/json-patch+json", {"fieldManager": MANAGER}
+            )
+        except ApiError as error:
+            if error.code == 404:
+                raise Transient(f"{path} is gone") from error
+            if error.code == 409:
+                raise Transient(f"{path} changed meanwhile", 0.05) from error
+            raise
+        self._seen(answer)
+
+    async def apply(self, manifest: Raw) -> None:
+        """Server-side apply of our fields; nothing is sent while what we applied stands."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        address = (kind, metadata["namespace"], metadata["name"])
+        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        if self._stands(address, digest):
+            return
+        path = RESOURCES[kind].path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": MANAGER, "force": "true"}
+        try:
+            stored = await self.request(
+                "PATCH", path, dict(manifest), "application/apply-patch+yaml", query
+            )
+        except ApiError as error:
+            raise Transient(f"{kind} {metadata['name']} was not applied: {error}", 5.0) from error
+        self._applied[address] = (digest, _mark(stored))
+        self._seen(stored)
+
+    def _stands(self, address: tuple[str, str, str], digest: str) -> bool:
+        last = self._applied.get(address)
+        if last is None or last[0] != digest:
+            return False
+        stored = self._known(*address)
+        watched = address[0] in ("Deployment", "Service", "HTTPRoute", "VirtualService")
+        if not watched:
+            return True
+        return stored is not None and _mark(stored) == last[1]
+
+    def forget_applied(self) -> None:
+        """Apply everything once more when it is next asked for: repairs what no watch shows."""
+        self._applied.clear()
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object of ours; one that is gone is fine."""
+        self._applied.pop((kind, namespace, name), None)
+        body = {"propagationPolicy": "Background"}
+        try:
+            await self.request("DELETE", RESOURCES[kind].path(namespace, name), body)
+        except ApiError as error:
+            if error.code != 404:
+                raise Transient(f"{kind} {name} was not deleted: {error}", 5.0) from error
+            self._gone(kind, namespace, name)
+
+    async def ensure_signing_key(self, namespace: str, name: str) -> None:
+        """Make the Secret that the guards of a namespace sign with, unless it is there."""
+        if (namespace, name) in self._signing:
+            return
+        key = base64.b64encode(secrets.token_bytes(32)).decode()
+        await self.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "name": name,
+                    "namespace": namespace,
+                    "labels": {"app.kubernetes.io/managed-by": MANAGER},
+                },
+                "stringData": {"signing-key": key},
+            }
+        )
+        self._signing.add((namespace, name))
+
+    async def put_lease(self, lease: Raw, *, exists: bool) -> bool:
+        """Create or replace a Lease at its resourceVersion; False when another was first."""
+        metadata = lease["metadata"]
+        name = metadata["name"] if exists else ""
+        path = RESOURCES["Lease"].path(metadata["namespace"], name)
+        try:
+            await self.request("PUT" if exists else "POST", path, dict(lease))
+        except ApiError as error:
+            if error.code in (404, 409):
+                return False
+            raise Transient(f"the Lease was refused: {error}", 5.0) from error
+        return True
+
+    async def tell(self, about: Raw, kind: str, reason: str, message: str) -> None:
+        """Post an Event; a lost one does no harm."""
+        metadata = about["metadata"]
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251 - a log's time
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{metadata['name']}.",
+                "namespace": metadata["namespace"],
+            },
+            "involvedObject": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            },
+            "reason": reason,
+            "message": message[:1024],
+            "type": kind,
+            "source": {"component": MANAGER},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            await self.request("POST", RESOURCES["Event"].path(metadata["namespace"]), event)
+        except (ApiError, Transient):
+            return
+
+
+def _mark(stored: Raw) -> Any:
+    """Return what changes when someone changes the object's content."""
+    metadata = stored["metadata"]
+    return metadata.get("generation") or metadata.get("resourceVersion")
+
+
+def _message(payload: bytes) -> str:
+    try:
+        return str(json.loads(payload).get("message", ""))[:500]
+    except (ValueError, AttributeError):
+        return payload[:200].decode(errors="replace")

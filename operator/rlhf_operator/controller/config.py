@@ -1,0 +1,142 @@
+"""The operator's configuration: one YAML file, read once at the start."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field
+
+from rlhf_operator.api.schema import ApiType, Duration, parse_duration
+from rlhf_operator.core.rendering import ServingDefaults
+from rlhf_operator.reconcile.ports import Settings
+
+SIGNING_SECRET = "rlhf-guard-signing"  # noqa: S105 - a name, not a secret
+
+
+class MetricSourceConfig(ApiType):
+    """One Prometheus that policies may name."""
+
+    name: str
+    """The name that policies use."""
+    url: str
+    """Its address."""
+    bearer_token_file: str | None = None
+    """A file with a bearer token."""
+    ca_file: str | None = None
+    """A file with the certificate authority."""
+    timeout: Duration = "5s"
+    """The longest time that an answer may take."""
+
+
+class ImagesConfig(ApiType):
+    """The images of serving pods, where a model names none."""
+
+    triton: str
+    """Triton Inference Server with the backends."""
+    guard: str
+    """The guard."""
+    artifacts: str
+    """The program that fetches and verifies artefacts."""
+
+
+class RoutersConfig(ApiType):
+    """Which routers the operator may use."""
+
+    gateway_api: Annotated[bool, Field(alias="gatewayAPI")] = True
+    """HTTPRoute."""
+    istio: bool = False
+    """VirtualService."""
+    service: bool = True
+    """Replica ratio behind one Service."""
+
+
+class LeaderElectionConfig(ApiType):
+    """Who leads when several replicas run."""
+
+    enabled: bool = True
+    """Whether to elect a leader at all."""
+    lease_name: str = "rlhf-operator"
+    """The name of the Lease."""
+    lease_duration: Duration = "15s"
+    """How long a silent leader is waited for."""
+    renew_deadline: Duration = "10s"
+    """How long a leader goes on without a renewal; shorter than leaseDuration."""
+    retry_period: Duration = "2s"
+    """How often the Lease is tried."""
+
+
+class LoggingConfig(ApiType):
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The lowest level that is logged."""
+    format: Literal["json", "text"] = "json"
+    """The form of a line."""
+
+
+class OperatorConfig(ApiType):
+    """The operator's configuration."""
+
+    namespace: str = "rlhf-system"
+    """The operator's own namespace."""
+    watch_namespaces: tuple[str, ...] = ()
+    """The namespaces that are served; all when empty."""
+    metric_sources: tuple[MetricSourceConfig, ...] = ()
+    """The Prometheus servers that policies may name."""
+    mandatory_policies: tuple[str, ...] = ()
+    """Policies of the operator's namespace that bind every model."""
+    user_query_namespaces: tuple[str, ...] = ()
+    """The namespaces whose policies may hold PromQL."""
+    images: ImagesConfig
+    """The images of serving pods."""
+    routers: RoutersConfig = RoutersConfig()
+    """Which routers the operator may use."""
+    read_nodes: bool = True
+    """Whether nodes may be read, for the GPU pre-flight."""
+    allow_code: bool = False
+    """Whether artefacts that carry code are accepted."""
+    max_concurrent_rollouts: Annotated[int, Field(ge=1)] = 10
+    """How many canary runs may go on at once; rollbacks are exempt."""
+    drain: Duration = "2m"
+    """How long pods go on after their traffic was moved away."""
+    scrape_interval: Duration = "15s"
+    """How often Prometheus scrapes the model pods."""
+    leader_election: LeaderElectionConfig = LeaderElectionConfig()
+    """Who leads when several replicas run."""
+    logging: LoggingConfig = LoggingConfig()
+    """What is logged and how."""
+    health_port: int = 8081
+    """The port of /healthz and /readyz."""
+    metrics_port: int = 9091
+    """The port of /metrics."""
+
+    def settings(self) -> Settings:
+        """Return what a pass looks at."""
+        return Settings(
+            serving=ServingDefaults(
+                triton_image=self.images.triton,
+                guard_image=self.images.guard,
+                artifacts_image=self.images.artifacts,
+                signing_secret=SIGNING_SECRET,
+                allow_code=self.allow_code,
+            ),
+            drain=parse_duration(self.drain),
+            max_concurrent_rollouts=self.max_concurrent_rollouts,
+            mandatory_policies=self.mandatory_policies,
+            namespace=self.namespace,
+            metric_sources=frozenset(source.name for source in self.metric_sources),
+            query_namespaces=frozenset(self.user_query_namespaces),
+        )
+
+
+def load(path: Path) -> OperatorConfig:
+    """Return the configuration in a YAML file; raises ValidationError with each field named."""
+    return OperatorConfig.model_validate(yaml.safe_load(path.read_text()) or {})
+
+
+def seconds(length: str) -> float:
+    """Return a duration in seconds."""
+    return parse_duration(length) / timedelta(seconds=1)

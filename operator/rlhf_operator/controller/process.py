@@ -1,0 +1,245 @@
+"""The running operator: everything wired together, from the Lease to the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import kopf
+from aiohttp import web
+from kubernetes.aio.client import ApiClient
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from rlhf_operator.adapters.cluster import KubernetesCluster
+from rlhf_operator.adapters.golden import GoldenProber
+from rlhf_operator.adapters.prometheus import PrometheusSource
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.controller import watches
+from rlhf_operator.controller.config import MetricSourceConfig, OperatorConfig, seconds
+from rlhf_operator.controller.engine import Engine
+from rlhf_operator.controller.leader import Elector, Terms
+from rlhf_operator.controller.queue import DeadlineQueue
+from rlhf_operator.controller.store import MemoryStore
+from rlhf_operator.controller.telemetry import Telemetry
+from rlhf_operator.core.observed import Key
+from rlhf_operator.reconcile.line import reconcile
+from rlhf_operator.reconcile.ports import Fenced, World
+
+log = logging.getLogger(__name__)
+
+WORKERS = 16
+SWEEP_EVERY = 120.0
+_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+def utc_now() -> datetime:
+    """Return the time; the only clock that decisions see."""
+    return datetime.now(UTC)
+
+
+class Process:
+    """One operator process."""
+
+    def __init__(self, config: OperatorConfig, client: ApiClient, identity: str) -> None:
+        self.config = config
+        self.store = MemoryStore()
+        self.queue: DeadlineQueue[Key] = DeadlineQueue(time.monotonic)
+        self.receiver = watches.Receiver(self.store, self.queue.add, config.namespace)
+        self.cluster = KubernetesCluster(
+            client, seen=self.receiver.stored, known=self.store.get, gone=self.receiver.gone
+        )
+        self.registry = CollectorRegistry()
+        self.telemetry = Telemetry(self.registry)
+        sources = {each.name: _source(each, config) for each in config.metric_sources}
+        self.engine = Engine(
+            sources=sources, now=utc_now, notify=self.queue.add, observer=self.telemetry
+        )
+        self.prober = GoldenProber(now=utc_now, notify=self.queue.add)
+        self.elector = _elector(self.cluster, config, identity)
+        self.world = World(
+            store=self.store,
+            cluster=self.cluster,
+            slos=self.engine,
+            prober=self.prober,
+            settings=config.settings(),
+            epoch=lambda: self.elector.epoch,
+        )
+        self.kinds = watches.watched(config)
+        self._failures: dict[Key, int] = {}
+        self._synced = asyncio.Event()
+        self._alive = time.monotonic()
+        self._last_sweep = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop or the leadership is lost."""
+        server = await self._serve()
+        try:
+            if self.config.leader_election.enabled:
+                await self._race(stop, self.elector.win())
+            if not stop.is_set():
+                log.info("leading, epoch %d", self.elector.epoch)
+                self.telemetry.leading.set(1)
+                await self._lead(stop)
+        finally:
+            self.telemetry.leading.set(0)
+            await self.prober.close()
+            await self.elector.release()
+            await server.cleanup()
+
+    async def _race(self, stop: asyncio.Event, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        kopf_stop = asyncio.Event()
+        work = [
+            asyncio.create_task(self._watch(kopf_stop), name="watches"),
+            asyncio.create_task(self._sweeps(), name="sweep"),
+            asyncio.create_task(self.engine.run(kopf_stop), name="engine"),
+            asyncio.create_task(self._pulse(), name="pulse"),
+            *(asyncio.create_task(self._worker(), name=f"worker-{n}") for n in range(WORKERS)),
+        ]
+        if self.config.leader_election.enabled:
+            work.append(asyncio.create_task(self.elector.keep(), name="lease"))
+        waiting = asyncio.create_task(stop.wait(), name="stop")
+        done, _ = await asyncio.wait({*work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        kopf_stop.set()
+        for task in (*work, waiting):
+            task.cancel()
+        await asyncio.gather(*work, waiting, return_exceptions=True)
+        for task in done - {waiting}:
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception()  # type: ignore[misc]
+            log.error("%s ended; the process stops so that another can lead", task.get_name())
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        namespaces = self.config.watch_namespaces
+        await kopf.operator(
+            registry=watches.registry(self.kinds, self.receiver.receive),
+            settings=watches.settings(),
+            namespaces=namespaces,
+            clusterwide=not namespaces,
+            stop_flag=stop,
+        )
+
+    async def _sweeps(self) -> None:
+        while True:
+            try:
+                await watches.sweep(
+                    self.store,
+                    self.cluster,
+                    self.receiver,
+                    self.kinds,
+                    self.config.watch_namespaces,
+                )
+                self._last_sweep = time.monotonic()
+                self._synced.set()
+                wait = SWEEP_EVERY
+            except Transient as error:
+                log.warning("the sweep failed: %s", error)
+                wait = 2.0
+            await asyncio.sleep(wait)
+            self.cluster.forget_applied()
+
+    async def _pulse(self) -> None:
+        while True:
+            self._alive = time.monotonic()
+            await asyncio.sleep(1)
+
+    async def _worker(self) -> None:
+        await self._synced.wait()
+        while True:
+            key, late = await self.queue.get()
+            self.telemetry.lateness.observe(late)
+            began = time.monotonic()
+            try:
+                await self._one(key)
+            finally:
+                self.telemetry.seconds.observe(time.monotonic() - began)
+                self.queue.done(key)
+
+    async def _one(self, key: Key) -> None:
+        if self.config.leader_election.enabled and not self.elector.is_leader:
+            self.queue.add(key, 1.0)
+            return
+        now = utc_now()
+        try:
+            wake = await reconcile(key, self.world, now)
+        except Transient as error:
+            self._later(key, str(error), error.retry_after)
+        except Fenced as error:
+            log.error("%s: %s", key, error)
+            raise
+        except Exception:
+            log.exception("%s: a pass broke; it is tried again", key)
+            self._later(key, "bug", 5.0)
+        else:
+            self._failures.pop(key, None)
+            self.telemetry.passes.labels("ok").inc()
+            if wake is not None:
+                self.queue.add(key, (wake - now) / timedelta(seconds=1))
+
+    def _later(self, key: Key, why: str, least: float) -> None:
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        delay = max(least, _BACKOFF[min(count, len(_BACKOFF) - 1)]) if count else least
+        self.telemetry.passes.labels("retried").inc()
+        log.info("%s: again in %.2f s: %s", key, delay, why)
+        self.queue.add(key, delay)
+
+    async def _serve(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, port=self.config.health_port).start()
+        await web.TCPSite(runner, port=self.config.metrics_port).start()
+        return runner
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        """Alive: the loop turns and, while leading, the sweep still comes through."""
+        now = time.monotonic()
+        stuck = now - self._alive > 30 and self._synced.is_set()
+        blind = self._synced.is_set() and now - self._last_sweep > 5 * SWEEP_EVERY
+        return web.Response(status=500 if stuck or blind else 200)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        """Ready: a waiting replica is ready to lead; a leader once it has seen everything."""
+        waiting = self.config.leader_election.enabled and not self.elector.is_leader
+        return web.Response(status=200 if waiting or self._synced.is_set() else 503)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+
+def _elector(cluster: KubernetesCluster, config: OperatorConfig, identity: str) -> Elector:
+    chosen = config.leader_election
+    terms = Terms(
+        namespace=config.namespace,
+        name=chosen.lease_name,
+        identity=identity,
+        duration=seconds(chosen.lease_duration),
+        renew=seconds(chosen.renew_deadline),
+        retry=seconds(chosen.retry_period),
+    )
+    return Elector(cluster, terms, clock=time.monotonic, now=utc_now)
+
+
+def _source(each: MetricSourceConfig, config: OperatorConfig) -> PrometheusSource:
+    raise NotImplementedError
+
+
+def read_token(path: str | None) -> str | None:
+    """Return a bearer token from a file."""
+    return Path(path).read_text().strip() if path else None

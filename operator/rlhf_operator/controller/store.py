@@ -1,0 +1,157 @@
+"""The objects that the watches have brought, trimmed and indexed by model.
+
+The store may lag behind the API server. That does no harm: every act is first recorded under
+the resourceVersion that was read, so a pass over an old picture gets a conflict.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlhf_operator.api.schema import GROUP
+from rlhf_operator.core.observed import Key
+from rlhf_operator.reconcile.ports import Raw
+
+_MODEL_LABEL = f"{GROUP}/model"
+Address = tuple[str, str]
+
+
+class MemoryStore:
+    """All objects of the watched kinds, by kind, namespace and name."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[Address, Raw]] = defaultdict(dict)
+        self._by_model: dict[tuple[str, Key], set[Address]] = defaultdict(set)
+        self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
+        self._quarantining: dict[str, set[Address]] = defaultdict(set)
+        self._by_host: dict[str, set[Address]] = defaultdict(set)
+        self._active: set[Address] = set()
+
+    def get(self, kind: str, namespace: str, name: str) -> Raw | None:
+        """Return one object, or None."""
+        return self._objects[kind].get((namespace, name))
+
+    def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
+        """Return the objects of a kind that belong to a model."""
+        addresses = self._by_model.get((kind, key), ())
+        return [self._objects[kind][address] for address in sorted(addresses)]
+
+    def in_namespace(self, kind: str, namespace: str | None) -> Sequence[Raw]:
+        """Return the objects of a kind in a namespace; of all namespaces for None."""
+        if namespace is None:
+            return list(self._objects[kind].values())
+        addresses = self._by_namespace.get((kind, namespace), ())
+        return [self._objects[kind][address] for address in sorted(addresses)]
+
+    def quarantining(self, namespace: str) -> Sequence[Raw]:
+        """Return the records of a namespace that quarantine an identity."""
+        return [self._objects["RLHFRollout"][at] for at in sorted(self._quarantining[namespace])]
+
+    def sharing_hosts(self, hostnames: Sequence[str]) -> Sequence[Raw]:
+        """Return the models that claim one of these host names."""
+        found = {address for host in hostnames for address in self._by_host.get(host, ())}
+        return [self._objects["RLHFModel"][address] for address in sorted(found)]
+
+    def active_runs(self) -> int:
+        """Return how many canary runs are going."""
+        return len(self._active)
+
+    def put(self, raw: Mapping[str, Any]) -> bool:
+        """Keep an object; False when nothing of it is new or it is older than what is kept."""
+        kept = trim(raw)
+        kind, address = kept["kind"], _address(kept)
+        before = self._objects[kind].get(address)
+        if before is not None and not _is_newer(kept, before):
+            return False
+        if before is not None:
+            self._unindex(kind, address, before)
+        self._objects[kind][address] = kept
+        self._index(kind, address, kept)
+        return True
+
+    def drop(self, kind: str, namespace: str, name: str) -> Raw | None:
+        """Forget an object that is gone; return what was known of it."""
+        before = self._objects[kind].pop((namespace, name), None)
+        if before is not None:
+            self._unindex(kind, (namespace, name), before)
+        return before
+
+    def addresses(self, kind: str) -> frozenset[Address]:
+        """Return namespace and name of every object of a kind."""
+        return frozenset(self._objects[kind])
+
+    def _index(self, kind: str, address: Address, raw: Raw) -> None:
+        key = model_of(kind, raw)
+        if key is not None:
+            self._by_model[(kind, key)].add(address)
+        self._by_namespace[(kind, address[0])].add(address)
+        if kind == "RLHFRollout":
+            status = raw.get("status") or {}
+            if status.get("quarantine"):
+                self._quarantining[address[0]].add(address)
+            if raw["spec"].get("type") == "Rollout" and not status.get("outcome"):
+                self._active.add(address)
+        if kind == "RLHFModel":
+            for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
+                self._by_host[host].add(address)
+
+    def _unindex(self, kind: str, address: Address, raw: Raw) -> None:
+        key = model_of(kind, raw)
+        if key is not None:
+            self._by_model[(kind, key)].discard(address)
+        self._by_namespace[(kind, address[0])].discard(address)
+        if kind == "RLHFRollout":
+            self._quarantining[address[0]].discard(address)
+            self._active.discard(address)
+        if kind == "RLHFModel":
+            for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
+                self._by_host[host].discard(address)
+
+
+def model_of(kind: str, raw: Raw) -> Key | None:
+    """Return the model that an object belongs to, if it belongs to one."""
+    metadata = raw["metadata"]
+    namespace = metadata.get("namespace", "")
+    if kind == "RLHFModel":
+        return Key(namespace=namespace, name=metadata["name"])
+    if kind in ("RLHFRollout", "RLHFDecision", "RLHFModelVersion"):
+        name = (raw.get("spec") or {}).get("model")
+        return Key(namespace=namespace, name=name) if name else None
+    label = (metadata.get("labels") or {}).get(_MODEL_LABEL)
+    return Key(namespace=namespace, name=label) if label else None
+
+
+def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object without what nobody here reads."""
+    metadata = {
+        key: value
+        for key, value in raw["metadata"].items()
+        if key not in ("managedFields", "selfLink")
+    }
+    annotations = {
+        key: value
+        for key, value in (metadata.get("annotations") or {}).items()
+        if key.startswith(GROUP)
+    }
+    metadata["annotations"] = annotations
+    return {**raw, "metadata": metadata}
+
+
+def _address(raw: Raw) -> Address:
+    return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
+
+
+def _is_newer(raw: Raw, before: Raw) -> bool:
+    """Return whether this is a later state; only the order of one object's is compared.
+
+    The numbers are opaque by contract, and increase in every API server since 1.35.
+    """
+    one, two = raw["metadata"].get("resourceVersion"), before["metadata"].get("resourceVersion")
+    if raw["metadata"].get("uid") != before["metadata"].get("uid"):
+        return True
+    try:
+        return int(one) > int(two)
+    except (TypeError, ValueError):
+        return bool(one != two)

@@ -1,0 +1,176 @@
+"""kopf's part: watches that bring objects into the store and put keys into the queue.
+
+Handlers only enqueue. kopf never tells that an object vanished while a watch was down, so a
+sweep compares the store with a fresh list from time to time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from rlhf_operator.adapters.cluster import RESOURCES, ApiError, KubernetesCluster
+from rlhf_operator.controller.config import OperatorConfig
+from rlhf_operator.controller.store import MemoryStore, model_of
+from rlhf_operator.core.observed import Key
+from rlhf_operator.reconcile.ports import Raw
+
+log = logging.getLogger(__name__)
+
+_OURS = ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFRollout", "RLHFDecision")
+_MANAGED = {"app.kubernetes.io/managed-by": "rlhf-operator"}
+Enqueue = Callable[[Key], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """One kind that is watched."""
+
+    kind: str
+    ours: bool = False
+    """Whether only objects that the operator made are of interest."""
+
+
+def watched(config: OperatorConfig) -> tuple[Watched, ...]:
+    """Return the kinds to watch under this configuration."""
+    found = [Watched(kind=kind) for kind in _OURS]
+    found += [Watched(kind="Deployment", ours=True), Watched(kind="Service", ours=True)]
+    if config.routers.gateway_api:
+        found.append(Watched(kind="HTTPRoute", ours=True))
+    if config.routers.istio:
+        found.append(Watched(kind="VirtualService", ours=True))
+    if config.read_nodes:
+        found.append(Watched(kind="Node"))
+    return tuple(found)
+
+
+def settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: watching only, no marks on users' objects, no peering."""
+    wanted = kopf.OperatorSettings()
+    wanted.peering.standalone = True
+    wanted.posting.enabled = False
+    wanted.scanning.disabled = True
+    wanted.networking.request_timeout = 10
+    wanted.networking.connect_timeout = 3
+    wanted.networking.error_backoffs = (0.2, 0.5, 1, 2, 4)
+    wanted.watching.server_timeout = 300
+    wanted.watching.inactivity_timeout = 70
+    wanted.watching.reconnect_backoff = 0.2
+    wanted.persistence.finalizer = "rlhf.dev/kopf"
+    return wanted
+
+
+def registry(kinds: tuple[Watched, ...], receive: Callable[..., None]) -> kopf.OperatorRegistry:
+    """Return a registry with one event handler per kind."""
+    made = kopf.OperatorRegistry()
+    for each in kinds:
+        resource = RESOURCES[each.kind]
+        group, _, version = resource.api_version.rpartition("/")
+        kopf.on.event(
+            group or "",
+            version,
+            resource.plural,
+            registry=made,
+            id=f"watch-{resource.plural}",
+            labels=_MANAGED if each.ours else None,
+        )(_handler(each.kind, receive))
+    return made
+
+
+def _handler(kind: str, receive: Callable[..., None]) -> Callable[..., Any]:
+    async def on_event(event: Mapping[str, Any], **_: object) -> None:
+        receive(kind, event.get("type"), event["object"])
+
+    return on_event
+
+
+class Receiver:
+    """Takes what watches bring: into the store, and the models it is about into the queue."""
+
+    def __init__(self, store: MemoryStore, enqueue: Enqueue, own_namespace: str) -> None:
+        self._store = store
+        self._enqueue = enqueue
+        self._own_namespace = own_namespace
+
+    def receive(self, kind: str, event: str | None, raw: Raw) -> None:
+        """Take one event."""
+        raw = dict(raw) | {"kind": kind, "apiVersion": RESOURCES[kind].api_version}
+        metadata = raw["metadata"]
+        if event == "DELETED":
+            self.gone(kind, metadata.get("namespace", ""), metadata["name"])
+        elif self._store.put(raw):
+            self._about(kind, raw)
+
+    def stored(self, raw: Raw) -> None:
+        """Take what a write of our own has stored."""
+        if raw.get("kind") in RESOURCES and self._store.put(raw):
+            self._about(raw["kind"], raw)
+
+    def gone(self, kind: str, namespace: str, name: str) -> None:
+        """Take that an object is gone."""
+        before = self._store.drop(kind, namespace, name)
+        if before is not None:
+            self._about(kind, before)
+
+    def _about(self, kind: str, raw: Raw) -> None:
+        namespace = raw["metadata"].get("namespace", "")
+        if kind == "AlignmentPolicy":
+            self._everyone(None if namespace == self._own_namespace else namespace)
+            return
+        if kind == "Node":
+            return  # GPUs are counted when a run wants to start, and looked at again then
+        key = model_of(kind, raw)
+        if key is not None:
+            self._enqueue(key)
+        if kind == "RLHFRollout" and (raw.get("status") or {}).get("quarantine"):
+            self._everyone(namespace)
+
+    def _everyone(self, namespace: str | None) -> None:
+        for raw in self._store.in_namespace("RLHFModel", namespace):
+            metadata = raw["metadata"]
+            self._enqueue(Key(namespace=metadata["namespace"], name=metadata["name"]))
+
+
+async def sweep(
+    store: MemoryStore,
+    cluster: KubernetesCluster,
+    receiver: Receiver,
+    kinds: tuple[Watched, ...],
+    namespaces: tuple[str, ...],
+) -> None:
+    """Drop what no longer exists, and take in what a watch has missed."""
+    for each in kinds:
+        resource = RESOURCES[each.kind]
+        query = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"} if each.ours else {}
+        present: set[tuple[str, str]] = set()
+        before = store.addresses(each.kind)
+        for namespace in namespaces if namespaces and each.kind != "Node" else (None,):
+            try:
+                async for raw in pages(cluster, resource.path(namespace), query):
+                    receiver.receive(each.kind, None, raw)
+                    metadata = raw["metadata"]
+                    present.add((metadata.get("namespace", ""), metadata["name"]))
+            except ApiError as error:
+                log.warning("%s cannot be listed: %s", each.kind, error)
+                break
+        else:
+            for namespace_name, name in before - present:
+                receiver.gone(each.kind, namespace_name, name)
+
+
+async def pages(cluster: KubernetesCluster, path: str, query: Mapping[str, str]) -> Any:
+    """Yield the objects of a collection, some hundred at a time."""
+    token = ""
+    while True:
+        page = await cluster.request(
+            "GET", path, query={**query, "limit": "500", **({"continue": token} if token else {})}
+        )
+        for raw in page["items"]:
+            yield raw
+        token = page["metadata"].get("continue", "")
+        if not token:
+            return

@@ -1,0 +1,52 @@
+"""The records of a model: which is the newest, what they quarantine, which may be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rlhf_operator.api.model import History
+from rlhf_operator.api.rollout import QuarantineRecord
+from rlhf_operator.api.schema import GROUP, parse_duration
+from rlhf_operator.core.observed import Run
+
+PIN_LABEL = f"{GROUP}/pin"
+"""A record with this label is never pruned."""
+
+
+def ordered(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Return the records from the oldest to the newest."""
+    return tuple(sorted(runs, key=lambda run: run.spec.revision))
+
+
+def quarantines(runs: Iterable[Run]) -> dict[str, tuple[str, QuarantineRecord]]:
+    """Return the quarantines in force: identity to the record's name and content."""
+    found: dict[str, tuple[str, QuarantineRecord]] = {}
+    for run in runs:
+        record = run.status.quarantine
+        if record is not None and record.lifted is None:
+            found[record.identity] = (run.name, record)
+    return found
+
+
+def prunable(
+    runs: Sequence[Run], pinned: frozenset[str], history: History, now: datetime
+) -> tuple[str, ...]:
+    """Return the names of records that may be deleted, oldest first.
+
+    Never the two newest, never a quarantine in force, never one that a person pinned.
+    """
+    done = [run for run in ordered(runs)[:-2] if run.is_settled]
+    free = [
+        run
+        for run in done
+        if run.name not in pinned
+        and (run.status.quarantine is None or run.status.quarantine.lifted is not None)
+    ]
+    oldest = now - parse_duration(history.max_age)
+    surplus = max(0, len(runs) - history.limit)
+    return tuple(
+        run.name
+        for index, run in enumerate(free)
+        if index < surplus or (run.status.finished_at or now) < oldest
+    )

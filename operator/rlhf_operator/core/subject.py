@@ -1,0 +1,66 @@
+"""What the SLO engine is asked to judge, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, SLOResult
+from rlhf_operator.core import plans
+from rlhf_operator.core.observed import Key, Observed, Run
+
+STRATUM = timedelta(minutes=5)
+"""A promoted version is judged in windows of this length: old innocence dilutes no new harm."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """One model under judgement, as its rollout's status has it."""
+
+    key: Key
+    policies: tuple[PinnedPolicy, ...]
+    version: str
+    """The version under judgement."""
+    stable: str | None
+    """The version to compare with; None when no other serves."""
+    since: datetime
+    """The last weight change in force: the start of the stratum."""
+    checkpoint: Checkpoint | None = None
+    """Counts from which to count on."""
+    previous: tuple[SLOResult, ...] = ()
+    """Recorded results, so that runs of failures go on after a restart."""
+
+
+def subject(seen: Observed, run: Run | None) -> Subject | None:
+    """Return what is to be judged now; None while no weight is in force."""
+    if run is None or run.status.stable is None:
+        return None
+    status, since = run.status, run.status.in_force_at
+    if since is None:
+        return None
+    policies = plans.binding(run.spec.policies, seen.policies) if status.canary else seen.policies
+    if not policies:
+        return None
+    if status.canary is not None and status.weight > 0:
+        return Subject(
+            key=seen.key,
+            policies=policies,
+            version=status.canary.name,
+            stable=status.stable.name if status.stable else None,
+            since=since,
+            checkpoint=status.checkpoint,
+            previous=status.slos,
+        )
+    assert status.stable is not None, "checked above"
+    return Subject(
+        key=seen.key,
+        policies=policies,
+        version=status.stable.name,
+        stable=None,
+        since=_stratum(since, seen.now),
+    )
+
+
+def _stratum(start: datetime, now: datetime) -> datetime:
+    """Return the start of the present window, counted from when the weight was in force."""
+    return start + max(0, (now - start) // STRATUM) * STRATUM

@@ -1,0 +1,90 @@
+"""Act: make true what the record says. Doing it twice equals doing it once.
+
+The router comes before the pods: a weight rises only when pods are ready already, and it
+falls before pods go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.core import capacity, history, names, routes, workloads
+from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.rendering import Rendering
+from rlhf_operator.reconcile import objects
+from rlhf_operator.reconcile.observe import router_pods, split
+from rlhf_operator.reconcile.ports import Raw, World
+from rlhf_operator.reconcile.report import owner
+
+
+async def act(seen: Observed, run: Run | None, world: World) -> None:
+    """Bring router and pods one stage closer to the record."""
+    model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
+    if seen.deleted or run is None or model is None or seen.spec is None:
+        return
+    seen = replace(seen, run=run)
+    layout = capacity.layout(seen, world.settings.drain)
+    if not layout.pods:
+        return
+    await _route(seen, model, layout, world)
+    await world.cluster.ensure_signing_key(
+        seen.key.namespace, world.settings.serving.signing_secret
+    )
+    for version, pods in sorted(layout.pods.items()):
+        rendering = await _rendering(seen, run, version, world)
+        if rendering is not None:
+            await _serve(model, rendering, pods, world)
+    for version in sorted(set(seen.workloads) - set(layout.pods)):
+        await _remove(seen, version, world)
+    await _prune(seen, world)
+
+
+async def _route(seen: Observed, model: Raw, layout: capacity.Layout, world: World) -> None:
+    if not layout.weights or seen.spec is None:
+        return
+    pods = await router_pods(seen, world)
+    router = routes.router_for(seen.spec.traffic)
+    for manifest in router.render(split(seen, model, layout.weights, pods)):
+        await world.cluster.apply(manifest)
+
+
+async def _rendering(seen: Observed, run: Run, version: str, world: World) -> Rendering | None:
+    pins = {pin.version: pin.revision for pin in run.status.pins}
+    if version not in pins:
+        return None
+    stored = await world.cluster.read("ControllerRevision", seen.key.namespace, pins[version])
+    if stored is None:
+        raise Transient(f"ControllerRevision {pins[version]} is not there", retry_after=5.0)
+    return Rendering.from_json(stored["data"])
+
+
+async def _serve(model: Raw, rendering: Rendering, pods: int, world: World) -> None:
+    reference = owner(model)
+    for manifest in (
+        workloads.config_map(reference, rendering),
+        workloads.service(reference, rendering),
+        workloads.network_policy(reference, rendering),
+        workloads.deployment(reference, rendering, pods),
+    ):
+        await world.cluster.apply(manifest)
+
+
+async def _remove(seen: Observed, version: str, world: World) -> None:
+    name = names.child(version, "serving")
+    for kind in ("Deployment", "Service", "NetworkPolicy"):
+        await world.cluster.delete(kind, seen.key.namespace, name)
+
+
+async def _prune(seen: Observed, world: World) -> None:
+    if seen.spec is None:
+        return
+    raws = world.store.of_model("RLHFRollout", seen.key)
+    runs = [run for run in (objects.run_of(raw) for raw in raws) if run is not None]
+    pinned = frozenset(
+        raw["metadata"]["name"]
+        for raw in raws
+        if history.PIN_LABEL in (raw["metadata"].get("labels") or {})
+    )
+    for name in history.prunable(runs, pinned, seen.spec.history, seen.now):
+        await world.cluster.delete("RLHFRollout", seen.key.namespace, name)

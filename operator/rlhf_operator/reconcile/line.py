@@ -1,0 +1,65 @@
+"""One pass over one model: observe, decide, report, act."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from rlhf_operator.core import rollout
+from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core.observed import Key, Observed, Run
+from rlhf_operator.core.subject import subject
+from rlhf_operator.reconcile import report
+from rlhf_operator.reconcile.act import act
+from rlhf_operator.reconcile.observe import observe
+from rlhf_operator.reconcile.ports import World
+
+_SOON = timedelta(seconds=2)
+_STEADY = timedelta(seconds=20)
+_RESYNC = timedelta(minutes=5)
+_AT_ONCE = frozenset({Action.START, Action.OPEN, Action.LIFT})
+
+
+async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
+    """Bring one model one step closer to its spec; return when to look again."""
+    seen = await observe(key, world, now)
+    decision = rollout.decide(seen)
+    run = await report.report(seen, decision, world)
+    await report.mirror_model(seen, decision, run, world)
+    await act(seen, run, world)
+    await report.mirror_versions(seen, run, world)
+    await report.mirror_decision(seen, decision, world)
+    _follow(seen, run, world)
+    return _wake(seen, decision, run, world)
+
+
+def _follow(seen: Observed, run: Run | None, world: World) -> None:
+    wanted = None if seen.deleted else subject(seen, run)
+    if wanted is None:
+        world.slos.forget(seen.key)
+    else:
+        world.slos.follow(wanted)
+
+
+def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> datetime | None:
+    """Return when to look again if no event comes before."""
+    if seen.deleted:
+        return None
+    if decision.action in _AT_ONCE or run != seen.run:
+        return seen.now
+    moments = [seen.now + _RESYNC]
+    if decision.wake is not None:
+        moments.append(decision.wake)
+    if run is not None and not run.is_settled:
+        moments.append(seen.now + (_STEADY if _is_steady(run) else _SOON))
+        if run.status.in_force_at is not None and not run.is_active:
+            moments.append(run.status.in_force_at + world.settings.drain)
+    if run is not None and run.status.standby is not None:
+        moments.append(max(seen.now + _SOON, run.status.standby.until))
+    return min(moments)
+
+
+def _is_steady(run: Run) -> bool:
+    """Return whether a weight is in force and only time and verdicts can change anything."""
+    status = run.status
+    moving = status.weight > 0 or status.phase == "Parked"
+    return run.is_active and moving and status.in_force_at is not None

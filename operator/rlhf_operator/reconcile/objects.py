@@ -1,0 +1,58 @@
+"""From stored objects to typed ones, parsed once per resourceVersion."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from rlhf_operator.api.common import Object
+from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
+from rlhf_operator.core.observed import Run
+from rlhf_operator.reconcile.ports import Raw
+
+Typed = TypeVar("Typed", bound=Object[Any, Any])
+_parsed: OrderedDict[tuple[type, str, str], Any] = OrderedDict()
+_KEPT = 50_000
+
+
+def parse(kind: type[Typed], raw: Raw) -> Typed:
+    """Return the typed object; raises ValidationError where the spec cannot be understood.
+
+    The same stored object is parsed once: a resourceVersion never means two contents.
+    """
+    metadata = raw["metadata"]
+    mark = (kind, metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+    known = _parsed.get(mark)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    found = kind.model_validate(raw)
+    if mark[1] and mark[2]:
+        _parsed[mark] = found
+        if len(_parsed) > _KEPT:
+            _parsed.popitem(last=False)
+    return found
+
+
+def run_of(raw: Raw) -> Run | None:
+    """Return a rollout record; one that cannot be read is None, since we alone write them."""
+    try:
+        rollout = parse(RLHFRollout, raw)
+    except ValidationError:
+        return None
+    return Run(
+        name=rollout.metadata.name,
+        resource_version=rollout.metadata.resource_version,
+        uid=rollout.metadata.uid,
+        spec=rollout.spec,
+        status=rollout.status or RolloutStatus(),
+    )
+
+
+def sentence(error: ValidationError) -> str:
+    """Return a validation error as one line that names each field."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
+        for entry in error.errors()[:5]
+    )

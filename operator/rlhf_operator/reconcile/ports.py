@@ -1,0 +1,163 @@
+"""What a pass needs of the outside world, as small protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from rlhf_operator.api.guard import GoldenPrompt
+from rlhf_operator.api.rollout import Checkpoint, GoldenResult, PinnedPolicy, SLOResult
+from rlhf_operator.core.observed import Key
+from rlhf_operator.core.rendering import ServingDefaults
+from rlhf_operator.core.subject import Subject
+
+Raw = Mapping[str, Any]
+
+
+class Fenced(Exception):  # noqa: N818
+    """Another leader has written since; this process must not act any more."""
+
+
+class Store(Protocol):
+    """The objects that the watches have brought, by kind and name."""
+
+    def get(self, kind: str, namespace: str, name: str) -> Raw | None:
+        """Return one object, or None."""
+        ...
+
+    def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
+        """Return the objects of a kind that belong to a model."""
+        ...
+
+    def in_namespace(self, kind: str, namespace: str | None) -> Sequence[Raw]:
+        """Return the objects of a kind in a namespace; of all namespaces for None."""
+        ...
+
+    def quarantining(self, namespace: str) -> Sequence[Raw]:
+        """Return the records of a namespace that quarantine an identity."""
+        ...
+
+    def sharing_hosts(self, hostnames: Sequence[str]) -> Sequence[Raw]:
+        """Return the models that claim one of these host names."""
+        ...
+
+    def active_runs(self) -> int:
+        """Return how many canary runs are going."""
+        ...
+
+
+class Cluster(Protocol):
+    """Writes to the API server; each is idempotent or fenced by a resourceVersion."""
+
+    async def create(self, manifest: Raw) -> bool:
+        """Create an object; False when it exists already."""
+        ...
+
+    async def write_status(self, stored: Raw, status: Raw) -> None:
+        """Replace the status of an object at the stored resourceVersion.
+
+        Raises Transient on a conflict: the next pass sees what changed.
+        """
+        ...
+
+    async def apply(self, manifest: Raw) -> None:
+        """Server-side apply of our fields; nothing is sent when nothing changed."""
+        ...
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object of ours; one that is gone is fine."""
+        ...
+
+    async def read(self, kind: str, namespace: str, name: str) -> Raw | None:
+        """Return an object that no watch brings, fresh."""
+        ...
+
+    async def pods(self, key: Key, version: str) -> Sequence[Raw]:
+        """Return the pods of a version, fresh."""
+        ...
+
+    async def ensure_signing_key(self, namespace: str, name: str) -> None:
+        """Make the Secret that the guards of a namespace sign with, unless it is there."""
+        ...
+
+    async def tell(self, about: Raw, kind: str, reason: str, message: str) -> None:
+        """Post an Event; a lost one does no harm."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What the engine says of a subject."""
+
+    version: str
+    since: datetime
+    results: tuple[SLOResult, ...]
+    stable_results: tuple[SLOResult, ...] = ()
+
+
+class SLOs(Protocol):
+    """The shared SLO engine."""
+
+    def follow(self, subject: Subject) -> None:
+        """Judge this from now on."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """Stop judging a model."""
+        ...
+
+    def results(self, key: Key) -> Judged | None:
+        """Return the newest complete judgement."""
+        ...
+
+    def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:
+        """Return counts to go on from."""
+        ...
+
+    async def try_queries(
+        self, policies: tuple[PinnedPolicy, ...], namespace: str, model: str, version: str
+    ) -> tuple[str, ...]:
+        """Ask each query once for a version; return what is wrong."""
+        ...
+
+
+class Prober(Protocol):
+    """Asks golden prompts through the guard, in the background."""
+
+    def golden(
+        self, key: Key, run: str, url: str, prompts: Sequence[GoldenPrompt]
+    ) -> GoldenResult | None:
+        """Return the result for this run, or None while it is being asked."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The part of the operator's configuration that a pass looks at."""
+
+    serving: ServingDefaults
+    drain: timedelta = timedelta(seconds=30)
+    max_concurrent_rollouts: int = 100
+    mandatory_policies: tuple[str, ...] = ()
+    namespace: str = "rlhf-system"
+    """The operator's own namespace, where the mandatory policies are."""
+    metric_sources: frozenset[str] = frozenset({"default"})
+    query_namespaces: frozenset[str] | None = None
+    """Namespaces whose policies may hold PromQL; None allows all."""
+    arm_secret: bytes = b""
+    """What arm tokens are derived from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Everything outside."""
+
+    store: Store
+    cluster: Cluster
+    slos: SLOs
+    prober: Prober
+    settings: Settings
+    epoch: Callable[[], int] = field(default=lambda: 0)
+    """The count of leaderships, by which a later leader fences an earlier one."""

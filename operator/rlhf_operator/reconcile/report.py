@@ -1,0 +1,254 @@
+"""Report: write the record first, under its resourceVersion; then its mirrors.
+
+The rollout's status is the one commit record. What it does not say did not happen, and
+everything else can be derived from it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Checkpoint, Lift, Pin, RolloutStatus
+from rlhf_operator.api.schema import API_VERSION, format_time
+from rlhf_operator.api.version import RLHFModelVersion
+from rlhf_operator.core import capacity, names, plans, record, rendering, summary
+from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.reconcile import objects
+from rlhf_operator.reconcile.observe import arm_token
+from rlhf_operator.reconcile.ports import Fenced, Raw, World
+
+RECONCILE_ANNOTATION = "rlhf.dev/reconcile-requested-at"
+
+
+async def report(seen: Observed, decision: Decision, world: World) -> Run | None:
+    """Write what was decided; return the record as it stands after."""
+    epoch = world.epoch()
+    if seen.run is not None and seen.run.status.epoch > epoch:
+        raise Fenced(f"{seen.run.name} was written by leadership {seen.run.status.epoch}")
+    if decision.action is Action.START:
+        await _create(seen, decision, world)
+        return seen.run
+    if decision.action is Action.LIFT:
+        await _lift(seen, decision, world)
+        return seen.run
+    return await _write(seen, decision, world, epoch)
+
+
+async def _create(seen: Observed, decision: Decision, world: World) -> None:
+    spec = decision.start
+    assert spec is not None
+    await world.cluster.create(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "RLHFRollout",
+            "metadata": {
+                "name": plans.run_name(seen.key.name, spec.revision),
+                "namespace": seen.key.namespace,
+                "labels": {
+                    names.MODEL_LABEL: seen.key.name,
+                    "app.kubernetes.io/managed-by": names.MANAGER,
+                },
+            },
+            "spec": spec.dump(),
+        }
+    )
+
+
+async def _lift(seen: Observed, decision: Decision, world: World) -> None:
+    act = decision.act
+    assert act is not None and act.identity is not None
+    name = seen.quarantine_records[act.identity]
+    raw = world.store.get("RLHFRollout", seen.key.namespace, name)
+    run = objects.run_of(raw) if raw else None
+    if raw is None or run is None or run.status.quarantine is None:
+        return
+    lift = Lift(decision=act.name, author=act.author, at=seen.now)
+    lifted = run.status.quarantine.model_copy(update={"lifted": lift})
+    status = run.status.model_copy(update={"quarantine": lifted})
+    await world.cluster.write_status(raw, status.dump())
+
+
+async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -> Run | None:
+    run = seen.run
+    if run is None:
+        return None
+    checkpoint = _checkpoint(seen, run, world)
+    drain = world.settings.drain
+    status = record.next_status(seen, decision, epoch=epoch, drain=drain, checkpoint=checkpoint)
+    status = await _pinned(seen, run, status or run.status, world, drain)
+    if status == run.status:
+        return run
+    raw = world.store.get("RLHFRollout", seen.key.namespace, run.name)
+    assert raw is not None
+    stored = {**raw, "metadata": {**raw["metadata"], "resourceVersion": run.resource_version}}
+    await world.cluster.write_status(stored, status.dump())
+    return replace(run, status=status)
+
+
+def _checkpoint(seen: Observed, run: Run, world: World) -> Checkpoint | None:
+    if not run.is_active or run.status.weight == 0 or run.status.in_force_at is None:
+        return None
+    found = world.slos.checkpoint(seen.key, seen.now)
+    # Counts of another stratum would be added to the wrong step.
+    return found if found is not None and found.since == run.status.in_force_at else None
+
+
+async def _pinned(
+    seen: Observed, run: Run, status: RolloutStatus, world: World, drain: timedelta
+) -> RolloutStatus:
+    """Pin the pods of every version that is about to get some.
+
+    The rendering is stored before the record names it: its name is its content, so an
+    unnamed one does no harm, while a named one that is missing could not be made again.
+    """
+    if seen.spec is None or status.stable is None:
+        return status
+    wanted = capacity.layout(replace(seen, run=replace(run, status=status)), drain).pods
+    known = {pin.version for pin in status.pins}
+    made = []
+    for version in sorted(set(wanted) - known):
+        pin = await _pin(seen, version, world, force_block=status.force_block)
+        if pin is not None:
+            made.append(pin)
+    if not made:
+        return status
+    return status.model_copy(update={"pins": (*status.pins, *made)[-64:]})
+
+
+async def _pin(seen: Observed, version: str, world: World, *, force_block: bool) -> Pin | None:
+    raw = world.store.get("RLHFModelVersion", seen.key.namespace, version)
+    model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
+    if raw is None or model is None or seen.spec is None:
+        return None
+    spec = objects.parse(RLHFModelVersion, raw).spec
+    if rendering.refusal(seen.spec, spec, world.settings.serving) is not None:
+        return None
+    uid = model["metadata"]["uid"]
+    sticky = seen.spec.traffic.stickiness.mode == "Arm"
+    made = rendering.render(
+        seen.key,
+        seen.spec,
+        version,
+        spec,
+        world.settings.serving,
+        arm_token=arm_token(uid, version) if sticky else None,
+        force_block=force_block,
+    )
+    await world.cluster.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ControllerRevision",
+            "metadata": {
+                "name": made.revision_name,
+                "namespace": seen.key.namespace,
+                "labels": names.labels(seen.key.name, version),
+                "ownerReferences": [owner(model)],
+            },
+            "revision": 1,
+            "data": made.to_json(),
+        }
+    )
+    return Pin(version=version, revision=made.revision_name)
+
+
+def owner(model: Raw) -> dict[str, Any]:
+    """Return the ownerReference to a model."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RLHFModel",
+        "name": model["metadata"]["name"],
+        "uid": model["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+async def mirror_model(seen: Observed, decision: Decision, run: Run | None, world: World) -> None:
+    """Write the model's summary when it says something new, and tell transitions once."""
+    raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
+    if raw is None or seen.deleted:
+        return
+    before = objects.parse(RLHFModel, raw).status if seen.spec is not None else None
+    handled = (raw["metadata"].get("annotations") or {}).get(RECONCILE_ANNOTATION)
+    status = summary.model_status(seen, decision, run, before, handled=handled).dump()
+    for event in summary.events(decision, before):
+        await world.cluster.tell(raw, event.type, event.reason, event.message)
+    if status != (before.dump() if before else None):
+        await world.cluster.write_status(raw, status)
+
+
+async def mirror_versions(seen: Observed, run: Run | None, world: World) -> None:
+    """Write the status of every version that plays a part."""
+    parts: dict[str, VersionRef] = {}
+    for ref in _parts(seen, run):
+        parts[ref.name] = ref
+    for name, ref in sorted(parts.items()):
+        raw = world.store.get("RLHFModelVersion", seen.key.namespace, name)
+        if raw is None:
+            continue
+        version = objects.parse(RLHFModelVersion, raw)
+        status = summary.version_status(
+            seen, run, ref, version.status, version.metadata.generation
+        ).dump()
+        if status != (version.status.dump() if version.status else None):
+            await world.cluster.write_status(raw, status)
+
+
+def _parts(seen: Observed, run: Run | None) -> list[VersionRef]:
+    found = [seen.target, seen.fallback]
+    if run is not None:
+        standby = run.status.standby.version if run.status.standby else None
+        found += [run.status.stable, run.status.canary, run.spec.to, run.spec.from_, standby]
+    return [ref for ref in found if ref is not None]
+
+
+async def mirror_decision(seen: Observed, decision: Decision, world: World) -> None:
+    """Tell a person what became of their decisions: the record knows."""
+    for raw in world.store.of_model("RLHFDecision", seen.key):
+        if (raw.get("status") or {}).get("phase"):
+            continue
+        name = raw["metadata"]["name"]
+        found = _fate(name, seen, decision, world)
+        if found is None:
+            continue
+        phase, reason, message, rollout = found
+        condition = {
+            "type": "Ready",
+            "status": "True" if phase == "Applied" else "False",
+            "reason": str(reason),
+            "message": message,
+            "lastTransitionTime": format_time(seen.now),
+            "observedGeneration": raw["metadata"].get("generation", 1),
+        }
+        status: dict[str, Any] = {
+            "observedGeneration": raw["metadata"].get("generation", 1),
+            "phase": phase,
+            "conditions": [condition],
+        }
+        if rollout:
+            status["rollout"] = rollout
+        await world.cluster.write_status(raw, status)
+
+
+def _fate(
+    name: str, seen: Observed, decision: Decision, world: World
+) -> tuple[str, Reason, str, str | None] | None:
+    if decision.act is not None and decision.act.name == name and decision.refused is not None:
+        phase = "Expired" if decision.refused is Reason.EXPIRED else "NotApplicable"
+        return phase, decision.refused, decision.message, None
+    for raw in world.store.of_model("RLHFRollout", seen.key):
+        run = objects.run_of(raw)
+        if run is None:
+            continue
+        told = {entry.name for entry in run.status.decisions} | {run.spec.cause.decision}
+        if run.status.quarantine is not None and run.status.quarantine.lifted is not None:
+            told.add(run.status.quarantine.lifted.decision)
+        if name in told:
+            return "Applied", Reason.APPLIED, f"carried out in {run.name}", run.name
+    return None

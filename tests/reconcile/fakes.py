@@ -1,0 +1,272 @@
+"""An API server, kubelet, gateway and metric source in memory, for passes without a cluster.
+
+Each write can crash before it, crash after it, or lose its answer. What is promised here is
+checked against the real API server in `e2e/test_fakes_are_true.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.rollout import Checkpoint, GoldenResult, SLOResult, Verdict
+from rlhf_operator.api.schema import format_time
+from rlhf_operator.controller.store import MemoryStore
+from rlhf_operator.core.observed import Key
+from rlhf_operator.core.rendering import ServingDefaults
+from rlhf_operator.core.subject import Subject
+from rlhf_operator.reconcile.ports import Judged, Settings, World
+
+Raw = Mapping[str, Any]
+
+
+class Crash(BaseException):
+    """The operator process dies here."""
+
+
+@dataclass
+class FakeCluster:
+    """Writes go straight to the store, as the API server would answer them."""
+
+    store: MemoryStore
+    clock: Callable[[], datetime]
+    crash: Callable[[int], str | None] = lambda _: None
+    never_ready: set[str] = field(default_factory=set)
+    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refuse_routes: bool = False
+    writes: int = 0
+    history: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list)
+    watch: Callable[[Raw], None] = lambda _: None
+    _counter: Any = field(default_factory=lambda: itertools.count(1))
+
+    def _write(self, verb: str, raw: Raw, change: Callable[[], Any]) -> Any:
+        self.writes += 1
+        how = self.crash(self.writes)
+        if how == "before":
+            raise Crash
+        result = change()
+        self.history.append((verb, raw["kind"], raw["metadata"]["name"]))
+        if how == "after":
+            raise Crash
+        if how == "lost":
+            raise Transient("the answer was lost")
+        return result
+
+    def keep(self, raw: dict[str, Any]) -> None:
+        """Store an object with a new resourceVersion."""
+        raw["metadata"]["resourceVersion"] = str(next(self._counter))
+        raw["metadata"].setdefault("uid", uuid.uuid4().hex)
+        raw["metadata"].setdefault("creationTimestamp", format_time(self.clock()))
+        self.store.put(raw)
+        self.watch(raw)
+
+    async def create(self, manifest: Raw) -> bool:
+        metadata = manifest["metadata"]
+        if self.store.get(manifest["kind"], metadata["namespace"], metadata["name"]):
+            return False
+
+        def change() -> bool:
+            raw = copy.deepcopy(dict(manifest))
+            raw["metadata"]["generation"] = 1
+            if raw["kind"].startswith("RLHF"):
+                raw["status"] = {"observedGeneration": -1}
+            self.keep(raw)
+            return True
+
+        return bool(self._write("create", manifest, change))
+
+    async def write_status(self, stored: Raw, status: Raw) -> None:
+        metadata = stored["metadata"]
+        now = self.store.get(stored["kind"], metadata["namespace"], metadata["name"])
+        if now is None or now["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            raise Transient("it changed meanwhile")
+
+        def change() -> None:
+            raw = copy.deepcopy(dict(now))
+            raw["status"] = copy.deepcopy(dict(status))
+            self.keep(raw)
+
+        self._write("status", stored, change)
+
+    async def apply(self, manifest: Raw) -> None:
+        metadata = manifest["metadata"]
+        now = self.store.get(manifest["kind"], metadata["namespace"], metadata["name"])
+        if now is not None and now.get("spec") == manifest.get("spec"):
+            return
+
+        def change() -> None:
+            raw = copy.deepcopy(dict(manifest))
+            before = now["metadata"] if now else {}
+            raw["metadata"]["generation"] = before.get("generation", 0) + 1
+            raw["metadata"]["uid"] = before.get("uid", uuid.uuid4().hex)
+            if now and "status" in now:
+                raw["status"] = copy.deepcopy(now["status"])
+            self.keep(raw)
+
+        self._write("apply", manifest, change)
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        if self.store.get(kind, namespace, name) is None:
+            return
+        raw = {"kind": kind, "metadata": {"name": name}}
+        self._write("delete", raw, lambda: self.store.drop(kind, namespace, name))
+
+    async def read(self, kind: str, namespace: str, name: str) -> Raw | None:
+        return self.store.get(kind, namespace, name)
+
+    async def pods(self, key: Key, version: str) -> Sequence[Raw]:
+        failure = self.failures.get(version)
+        return [failure] if failure else []
+
+    async def ensure_signing_key(self, namespace: str, name: str) -> None:
+        return
+
+    async def tell(self, about: Raw, kind: str, reason: str, message: str) -> None:
+        self.events.append((kind, reason))
+
+    def settle(self) -> bool:
+        """Let kubelet and gateway do their work; True when anything changed."""
+        changed = False
+        for raw in self.store.in_namespace("Deployment", None):
+            changed |= self._run_pods(raw)
+        for raw in self.store.in_namespace("HTTPRoute", None):
+            changed |= self._accept(raw)
+        return changed
+
+    def _run_pods(self, raw: Raw) -> bool:
+        version = raw["metadata"]["labels"]["rlhf.dev/version"]
+        wanted = raw["spec"]["replicas"]
+        ready = 0 if version in self.never_ready else wanted
+        status = {
+            "observedGeneration": raw["metadata"]["generation"],
+            "replicas": wanted,
+            "updatedReplicas": wanted,
+            "readyReplicas": ready,
+        }
+        if raw.get("status") == status:
+            return False
+        self.keep({**copy.deepcopy(dict(raw)), "status": status})
+        return True
+
+    def _accept(self, raw: Raw) -> bool:
+        generation = raw["metadata"]["generation"]
+        accepted = "False" if self.refuse_routes else "True"
+        conditions = [
+            {
+                "type": kind,
+                "status": accepted,
+                "reason": "Test",
+                "message": "as the test wants",
+                "observedGeneration": generation,
+            }
+            for kind in ("Accepted", "ResolvedRefs")
+        ]
+        parents = [
+            {"parentRef": ref, "controllerName": "test/gateway", "conditions": conditions}
+            for ref in raw["spec"]["parentRefs"]
+        ]
+        if raw.get("status") == {"parents": parents}:
+            return False
+        self.keep({**copy.deepcopy(dict(raw)), "status": {"parents": parents}})
+        return True
+
+
+@dataclass
+class FakeSLOs:
+    """Judges by a script: (version, now) to a verdict."""
+
+    script: Callable[[str, datetime], Verdict | None]
+    clock: Callable[[], datetime]
+    subjects: dict[Key, Subject] = field(default_factory=dict)
+
+    def follow(self, subject: Subject) -> None:
+        self.subjects[subject.key] = subject
+
+    def forget(self, key: Key) -> None:
+        self.subjects.pop(key, None)
+
+    def results(self, key: Key) -> Judged | None:
+        subject = self.subjects.get(key)
+        if subject is None:
+            return None
+        mine = self._result(subject, subject.version)
+        stable = self._result(subject, subject.stable) if subject.stable else ()
+        return Judged(
+            version=subject.version, since=subject.since, results=mine, stable_results=stable
+        )
+
+    def _result(self, subject: Subject, version: str) -> tuple[SLOResult, ...]:
+        verdict = self.script(version, self.clock())
+        if verdict is None:
+            return ()
+        measured = verdict in (Verdict.SUCCESSFUL, Verdict.FAILED)
+        return (
+            SLOResult(
+                policy="safe",
+                name="unsafe",
+                class_="Safety",
+                version=version,
+                verdict=verdict,
+                samples=1000 if measured else 5 if verdict is Verdict.INCONCLUSIVE else None,
+                message=f"unsafe of {version}: {verdict}",
+            ),
+        )
+
+    def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:
+        subject = self.subjects.get(key)
+        return Checkpoint(since=subject.since, at=at) if subject else None
+
+    async def try_queries(self, *_: object) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass
+class FakeProber:
+    """Answers golden prompts at once."""
+
+    clock: Callable[[], datetime]
+    failing: set[str] = field(default_factory=set)
+
+    def golden(self, key: Key, run: str, url: str, prompts: object) -> GoldenResult | None:
+        bad = [version for version in self.failing if f"//{version}-" in url]
+        return GoldenResult(
+            at=self.clock(), passed=not bad, failures=tuple(f"{each}: wrong" for each in bad)
+        )
+
+
+SETTINGS = Settings(
+    serving=ServingDefaults(
+        triton_image="triton",
+        guard_image="guard",
+        artifacts_image="artifacts",
+        signing_secret="rlhf-guard-signing",
+    ),
+    drain=timedelta(seconds=10),
+)
+
+
+def make_world(
+    clock: Callable[[], datetime],
+    script: Callable[[str, datetime], Verdict | None],
+    settings: Settings = SETTINGS,
+) -> tuple[World, FakeCluster, FakeSLOs]:
+    """Return a world of fakes around one empty store."""
+    store = MemoryStore()
+    cluster = FakeCluster(store=store, clock=clock)
+    slos = FakeSLOs(script=script, clock=clock)
+    world = World(
+        store=store,
+        cluster=cluster,
+        slos=slos,
+        prober=FakeProber(clock=clock),
+        settings=settings,
+        epoch=lambda: 1,
+    )
+    return world, cluster, slos

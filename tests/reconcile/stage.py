@@ -1,0 +1,196 @@
+"""A stage on which a model lives through time: objects, a clock, and passes until all is quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.rollout import RolloutStatus, Verdict
+from rlhf_operator.core.observed import Key, Run
+from rlhf_operator.reconcile import objects
+from rlhf_operator.reconcile.line import reconcile
+from rlhf_operator.reconcile.ports import Settings, World
+from tests.reconcile.fakes import SETTINGS, Crash, FakeCluster, FakeSLOs, make_world
+
+START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+KEY = Key(namespace="team", name="support")
+
+
+def digest(letter: str) -> str:
+    return "sha256:" + letter * 64
+
+
+def version(name: str, letter: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModelVersion",
+        "metadata": {"name": name, "namespace": KEY.namespace, "generation": 1},
+        "spec": {
+            "model": KEY.name, "stage": "RLHF",
+            "artifact": {"uri": f"pvc://models/{name}", "digest": digest(letter)},
+            "serving": {"gpu": {"count": 0}},
+        } | spec,
+    }  # fmt: skip
+
+
+POLICY = {
+    "apiVersion": "rlhf.dev/v1alpha1", "kind": "AlignmentPolicy",
+    "metadata": {"name": "safe", "namespace": KEY.namespace, "generation": 1},
+    "spec": {"interval": "1s", "slos": [
+        {"name": "unsafe", "class": "Safety", "indicator": {"type": "UnsafeServedRate"},
+         "max": "0.02"},
+    ]},
+}  # fmt: skip
+
+
+def model(target: str = "v1", **changes: Any) -> dict[str, Any]:
+    rollout = {
+        "strategy": "Canary",
+        "coolDown": "1m",
+        "readyTimeout": "5m",
+        "canary": {"steps": [{"weight": 10, "hold": "1m"}, {"weight": 50, "hold": "1m"}]},
+    } | changes.pop("rollout", {})
+    return {
+        "apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModel",
+        "metadata": {"name": KEY.name, "namespace": KEY.namespace, "generation": 1},
+        "spec": {
+            "version": target, "fallback": {"version": "sft"}, "policies": [{"name": "safe"}],
+            "rollout": rollout,
+            "serving": {"replicas": 2},
+            "traffic": {"router": "GatewayAPI", "parentRefs": [{"name": "gw"}],
+                        "hostnames": ["support.example"]},
+        } | changes,
+    }  # fmt: skip
+
+
+def good(version: str, now: datetime) -> Verdict:
+    return Verdict.SUCCESSFUL
+
+
+@dataclass
+class Stage:
+    """One model, its world and its clock."""
+
+    script: Callable[[str, datetime], Verdict | None] = good
+    settings: Settings = SETTINGS
+    now: datetime = START
+    world: World = field(init=False)
+    cluster: FakeCluster = field(init=False)
+    slos: FakeSLOs = field(init=False)
+    seen: list[RolloutStatus] = field(default_factory=list)
+    crashes: int = 0
+
+    def __post_init__(self) -> None:
+        self.world, self.cluster, self.slos = make_world(
+            lambda: self.now, lambda name, now: self.script(name, now), self.settings
+        )
+        for raw in (version("sft", "0"), version("v1", "1"), version("v2", "2"), POLICY, model()):
+            self.put(raw)
+
+    def put(self, raw: dict[str, Any]) -> None:
+        self.cluster.keep(dict(raw))
+
+    def edit(self, **changes: Any) -> None:
+        """Change the model's spec, as a commit would."""
+        raw = dict(self.world.store.get("RLHFModel", KEY.namespace, KEY.name) or {})
+        metadata = raw["metadata"] | {"generation": raw["metadata"]["generation"] + 1}
+        self.cluster.keep(raw | {"spec": raw["spec"] | changes, "metadata": metadata})
+
+    def say(self, action: str, name: str = "say", **spec: Any) -> None:
+        """Make a human decision."""
+        self.put({
+            "apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFDecision",
+            "metadata": {"name": name, "namespace": KEY.namespace, "generation": 1},
+            "spec": {"action": action, "model": KEY.name, "author": "ann", "reason": "because"}
+            | spec,
+        })  # fmt: skip
+
+    def run(self, length: timedelta = timedelta(minutes=10), *, most: int = 400) -> None:
+        """Let time pass: a pass whenever one is due or something changed."""
+        end = self.now + length
+        for _ in range(most):
+            wake = self._pass()
+            if self.cluster.settle():
+                continue
+            if wake is None or wake > end:
+                self.now = end
+                return
+            self.now = max(wake, self.now)
+            if wake <= self.now and self.quiet:
+                self.now += timedelta(milliseconds=100)
+        raise AssertionError("the stage does not come to rest")
+
+    quiet: bool = False
+
+    def _pass(self) -> datetime | None:
+        writes = self.cluster.writes
+        try:
+            wake = asyncio_run(reconcile(KEY, self.world, self.now))
+        except Crash:
+            self.crashes += 1
+            self._restart()
+            return self.now
+        except Transient as error:
+            wake = self.now + timedelta(seconds=error.retry_after)
+        self.quiet = self.cluster.writes == writes
+        return wake
+
+    def _restart(self) -> None:
+        """Forget everything that lives in process memory."""
+        self.slos.subjects.clear()
+
+    # -- what is live ---------------------------------------------------------------------------
+
+    @property
+    def runs(self) -> list[Run]:
+        raws = self.world.store.of_model("RLHFRollout", KEY)
+        found = [run for run in (objects.run_of(raw) for raw in raws) if run]
+        return sorted(found, key=lambda run: run.spec.revision)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        route = self.world.store.get("HTTPRoute", KEY.namespace, KEY.name)
+        if route is None:
+            return {}
+        refs = route["spec"]["rules"][-1]["backendRefs"]
+        return {ref["name"].removesuffix("-serving"): ref["weight"] for ref in refs}
+
+    @property
+    def pods(self) -> dict[str, int]:
+        return {
+            raw["metadata"]["labels"]["rlhf.dev/version"]: raw["spec"]["replicas"]
+            for raw in self.world.store.of_model("Deployment", KEY)
+        }
+
+    @property
+    def status(self) -> dict[str, Any]:
+        raw = self.world.store.get("RLHFModel", KEY.namespace, KEY.name) or {}
+        return dict(raw.get("status") or {})
+
+    def condition(self, kind: str) -> tuple[str, str] | None:
+        for condition in self.status.get("conditions", []):
+            if condition["type"] == kind:
+                return condition["status"], condition["reason"]
+        return None
+
+
+def asyncio_run(coroutine: Any) -> Any:
+    """Drive a coroutine that never really waits; faster than an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    return asyncio.run(_never())
+
+
+async def _never() -> None:
+    raise AssertionError("a fake waited")
+
+
+def with_settings(**changes: Any) -> Settings:
+    return dataclasses.replace(SETTINGS, **changes)

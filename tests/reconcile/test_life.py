@@ -1,0 +1,64 @@
+"""The life of a model, told as what is live after a while. No cluster, no waiting."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rlhf_operator.api.rollout import Outcome, Verdict
+from tests.reconcile.stage import Stage
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_the_fallback_serves_first_and_the_target_is_promoted() -> None:
+    stage = Stage()
+    stage.run()
+    assert [run.spec.type for run in stage.runs] == ["Initial", "Rollout"]
+    assert stage.runs[-1].status.outcome is Outcome.PROMOTED
+    assert [step.weight for step in stage.runs[-1].status.steps] == [0, 10, 50]
+    assert stage.weights == {"v1": 100}
+    assert stage.pods == {"v1": 2, "sft": 1}
+    assert stage.condition("Ready") == ("True", "Serving")
+
+
+def test_an_unsafe_canary_is_rolled_back_and_quarantined() -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    stage.run()
+    last = stage.runs[-1]
+    assert (last.status.outcome, last.status.reason) == (Outcome.ROLLED_BACK, "SafetyFailed")
+    assert last.status.quarantine is not None
+    assert stage.weights == {"sft": 100}
+    assert stage.pods == {"sft": 2}
+    assert stage.condition("Stalled") == ("True", "Quarantined")
+    assert len(stage.runs) == 2
+
+
+def test_a_version_that_turns_bad_after_promotion_is_left() -> None:
+    stage = Stage()
+    stage.run()
+    stage.script = lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL
+    stage.run()
+    assert stage.runs[-1].spec.type in ("Fallback", "Rollback")
+    assert stage.weights == {"sft": 100}
+    assert stage.condition("Stalled") is not None
+
+
+def test_silence_holds_and_success_resumes() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.run()
+    assert stage.weights == {"sft": 90, "v1": 10}
+    assert stage.runs[-1].is_active
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    assert stage.weights == {"v1": 100}
+
+
+def test_blindness_parks_and_data_resumes_at_the_first_step() -> None:
+    stage = Stage(script=lambda *_: Verdict.ERROR)
+    stage.run(40 * MINUTE)
+    assert stage.runs[-1].status.phase == "Parked"
+    assert stage.weights == {"sft": 100}
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    assert stage.weights == {"v1": 100}
+    assert [step.weight for step in stage.runs[-1].status.steps] == [0, 10, 0, 10, 50]
