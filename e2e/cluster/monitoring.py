@@ -2,25 +2,20 @@
 
 import hashlib
 import json
-import re
-from pathlib import Path
 from string import Template
 
-from . import oci, packages, settings, store
+from . import binaries, oci, settings, store
 from .commands import run
 from .control_plane import apply_once, kubectl
-
-_IMAGE = "localhost/prometheus:debian"
 
 
 def start() -> None:
     """Apply what is new and wait until Prometheus is ready."""
-    _import_image()
     scrape = Template((settings.SOURCE / "config" / "prometheus.yaml").read_text())
     configuration = scrape.substitute(interval=settings.SCRAPE_INTERVAL)
     template = Template((settings.SOURCE / "manifests" / "monitoring.yaml").read_text())
     version = hashlib.sha256(configuration.encode()).hexdigest()[:12]
-    manifest = template.substitute(image=_IMAGE, configuration=version)
+    manifest = template.substitute(image=_import_image(), configuration=version)
     manifest += "---\n" + _config_map(configuration)
     apply_once("monitoring", manifest, lambda: manifest)
 
@@ -42,14 +37,13 @@ def _config_map(configuration: str) -> str:
     )
 
 
-def _import_image() -> None:
-    if store.has(_IMAGE):
-        return
-    program = packages.prometheus()
-    # Debian links it against the C library: the image is the program and what it links to.
-    needed = re.findall(r"(/\S+) \(0x", run(["ldd", program]))
-    files = {"bin/prometheus": program} | {name.lstrip("/"): Path(name) for name in needed}
-    archive = settings.ARCHIVES / "prometheus.tar"
-    oci.write(archive, oci.Content(files, {"Entrypoint": ["/bin/prometheus"]}), _IMAGE)
-    store.load_archive(archive)
-    archive.unlink()
+def _import_image() -> str:
+    program = binaries.path("prometheus")
+    name = f"localhost/prometheus:{program.parent.name.removeprefix('prometheus-')}"
+    if not store.has(name):
+        archive = settings.ARCHIVES / "prometheus.tar"
+        content = oci.Content({"bin/prometheus": program}, {"Entrypoint": ["/bin/prometheus"]})
+        oci.write(archive, content, name)
+        store.load_archive(archive)
+        archive.unlink()
+    return name

@@ -4,8 +4,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 from . import settings
 from .commands import run
@@ -28,23 +26,8 @@ def install(names: Sequence[str]) -> None:
     if not missing:
         return
     with step(f"installing {' '.join(missing)}"):
-        _refresh_lists()
+        run(["apt-get", "update"], environment=_QUIET)
         run(["apt-get", "install", "-y", "--no-install-recommends", *missing], environment=_QUIET)
-
-
-def prometheus() -> Path:
-    """Return Debian's Prometheus, unpacked but not installed: no service must start here."""
-    folder = settings.CACHE / "prometheus"
-    binary = folder / "usr" / "bin" / "prometheus"
-    if not binary.exists():
-        settings.DOWNLOADS.mkdir(parents=True, exist_ok=True)
-        with step("downloading Prometheus"):
-            _refresh_lists()
-            run(["apt-get", "download", "prometheus"], cwd=settings.DOWNLOADS)
-            (package,) = settings.DOWNLOADS.glob("prometheus_*.deb")
-            run(["dpkg-deb", "--extract", package, folder])
-            package.unlink()
-    return binary
 
 
 def fetch_envoy() -> None:
@@ -68,8 +51,3 @@ def fetch_envoy() -> None:
 def _installed(name: str) -> bool:
     command = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", name]
     return subprocess.run(command, capture_output=True, check=False).stdout == b"installed"
-
-
-@cache
-def _refresh_lists() -> None:
-    run(["apt-get", "update"], environment=_QUIET)
