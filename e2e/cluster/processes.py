@@ -46,6 +46,9 @@ class Process:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
+        # The kernel shows the new command line only a moment after it runs the program.
+        while _words(child.pid) != self.command and child.poll() is None:
+            time.sleep(0.01)
         self.record.write_text(json.dumps({"pid": child.pid, "command": self.command}))
         say(f"started {self.name} (process {child.pid})")
         return True
