@@ -66,6 +66,10 @@ def _artifact(plan: PodPlan) -> Manifest:
             f"--folder={repository.ARTIFACT}",
             f"--content={'safetensors' if is_weights_only else 'any'}",
         ],
+        "env": [
+            {"name": "HOME", "value": containers.TMP},
+            {"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"},
+        ],
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             source.mount(repository.ARTIFACT, read_only=not source.is_fetched),

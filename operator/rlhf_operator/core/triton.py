@@ -29,6 +29,14 @@ _ASK = (
     " && printf 'GET /v2/health/live HTTP/1.0\\r\\n\\r\\n' >&3"
     ' && read -r _ status _ <&3 && test "$status" = 200'
 )
+# Triton goes on saying that it lives, and that its model is ready, when the process that runs
+# the model in Python has died.
+_DEAD_MODEL = (
+    "for file in /proc/[0-9]*/stat; do"
+    ' read -r _ name state _ <"$file" || continue;'
+    ' test "$name$state" != "(triton_python_b)Z" || exit 1;'
+    " done"
+)
 # The guard closes this port when its last answer has left; only then may Triton stop.
 _OUTLIVE_GUARD = (
     f"while (exec 3<>/dev/tcp/127.0.0.1/{OPERATIONS_PORT}) 2>/dev/null; do sleep 0.2; done"
@@ -65,24 +73,24 @@ _ENVIRONMENT = {
 
 def container(plan: PodPlan) -> Manifest:
     """Return the container."""
-    is_tensorrt = plan.version_spec.serving.backend == "tensorrtllm"
     deadline = parse_duration(plan.model_spec.rollout.ready_timeout).total_seconds()
-    probe = {"exec": {"command": ["bash", "-c", _ASK]}, "timeoutSeconds": 10}
+    started = {"exec": {"command": ["bash", "-c", _ASK]}, "timeoutSeconds": 10}
+    alive = {"exec": {"command": ["bash", "-c", f"{_DEAD_MODEL}; {_ASK}"]}, "timeoutSeconds": 10}
     image = plan.model_spec.serving.images.triton or plan.defaults.triton_image
     uid = {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
     return {
         **containers.restricted("triton", image, cpu="250m", memory="768Mi"),
         "resources": _resources(plan),
-        "command": ["bash", "-c", _ASSEMBLE, *_COMMAND] if is_tensorrt else list(_COMMAND),
+        "command": _command(plan.version_spec.serving.backend),
         "env": [uid, *({"name": name, "value": value} for name, value in _ENVIRONMENT.items())],
         # Only Triton's own log shows why a model does not load; it holds no prompts.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "startupProbe": {
-            **probe,
+            **started,
             "periodSeconds": _PROBE_SECONDS,
             "failureThreshold": math.ceil(deadline / _PROBE_SECONDS) + 1,
         },
-        "livenessProbe": {**probe, "periodSeconds": 20, "failureThreshold": 3},
+        "livenessProbe": {**alive, "periodSeconds": 10, "failureThreshold": 3},
         "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _OUTLIVE_GUARD]}}},
         "volumeMounts": [
             sources.parse(plan.version_spec.artifact).mount(_artifact_path(plan), read_only=True),
@@ -102,6 +110,17 @@ def volumes(plan: PodPlan) -> list[Manifest]:
     if plan.version_spec.serving.backend == "tensorrtllm":
         found.append({"name": "repository", "emptyDir": {}})
     return found
+
+
+def _command(backend: str) -> list[str]:
+    match backend:
+        case "huggingface":
+            # The configuration is complete; to complete it Triton would load torch twice.
+            return [*_COMMAND, "--disable-auto-complete-config"]
+        case "tensorrtllm":
+            return ["bash", "-c", _ASSEMBLE, *_COMMAND]
+        case _:
+            return list(_COMMAND)
 
 
 def _resources(plan: PodPlan) -> Manifest:

@@ -1,0 +1,1 @@
+"""Our Triton backend `huggingface`; in its image these files lie flat in one folder."""
