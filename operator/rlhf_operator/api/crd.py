@@ -68,7 +68,7 @@ class Kind:
 def render(kind: Kind) -> Json:
     """Return the CustomResourceDefinition of a kind."""
     spec = schema(_field(kind, "spec"))
-    status = schema(_field(kind, "status"))
+    status = _without_defaults(schema(_field(kind, "status")))
     status["default"] = {"observedGeneration": -1}
     subresources: Json = {"status": {}}
     if kind.scale:
@@ -190,21 +190,25 @@ def _finish(node: Json, path: str, *, top: bool) -> Json:
         node.pop("maxProperties", None)
     if kind is None:
         raise ValueError(f"{path}: no type")
-    return _without_item_defaults(node) if kind == "array" else node
+    if kind == "array":
+        node["items"] = _without_defaults(node["items"])
+    return node
 
 
-def _without_item_defaults(node: Json) -> Json:
-    """Drop defaults inside list items: GitOps tools would see a difference for ever."""
+def _without_defaults(node: Json) -> Json:
+    """Return a schema without defaults.
 
-    def strip(child: Json) -> Json:
-        stripped = {key: value for key, value in child.items() if key != "default"}
-        if "properties" in stripped:
-            stripped["properties"] = {
-                name: strip(inner) for name, inner in stripped["properties"].items()
-            }
-        return stripped
-
-    return node | {"items": strip(node["items"])}
+    In list items GitOps tools would see a difference for ever; a status says only what was
+    written.
+    """
+    kept = {key: value for key, value in node.items() if key != "default"}
+    if "properties" in kept:
+        kept["properties"] = {
+            name: _without_defaults(child) for name, child in kept["properties"].items()
+        }
+    if "items" in kept:
+        kept["items"] = _without_defaults(kept["items"])
+    return kept
 
 
 def _field(kind: Kind, name: str) -> type[BaseModel]:

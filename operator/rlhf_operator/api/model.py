@@ -205,7 +205,8 @@ class Traffic(ApiType):
     """Whether a client stays on the arm that first answered it."""
 
     @rule(
-        "self.router != 'GatewayAPI' || (has(self.parentRefs) && size(self.parentRefs) > 0)",
+        "!has(self.router) || self.router != 'GatewayAPI' || "
+        "(has(self.parentRefs) && size(self.parentRefs) > 0)",
         "router GatewayAPI needs parentRefs",
     )
     def gateway_is_named(self) -> bool:
@@ -213,7 +214,8 @@ class Traffic(ApiType):
         return self.router != "GatewayAPI" or bool(self.parent_refs)
 
     @rule(
-        "self.router != 'Istio' || (has(self.hostnames) && size(self.hostnames) > 0)",
+        "!has(self.router) || self.router != 'Istio' || "
+        "(has(self.hostnames) && size(self.hostnames) > 0)",
         "router Istio needs hostnames",
     )
     def istio_has_hosts(self) -> bool:
@@ -221,7 +223,7 @@ class Traffic(ApiType):
         return self.router != "Istio" or bool(self.hostnames)
 
     @rule(
-        "self.router != 'Service' || !has(self.stickiness) || "
+        "!has(self.router) || self.router != 'Service' || !has(self.stickiness) || "
         "!has(self.stickiness.mode) || self.stickiness.mode == 'None'",
         "router Service cannot keep clients on an arm",
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import kopf
 from aiohttp import web
@@ -15,8 +17,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from rlhf_operator.adapters.cluster import KubernetesCluster
 from rlhf_operator.adapters.golden import GoldenProber
-from rlhf_operator.adapters.prometheus import PrometheusSource
+from rlhf_operator.adapters.prometheus import Prometheus, Source
 from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller import watches
 from rlhf_operator.controller.config import MetricSourceConfig, OperatorConfig, seconds
 from rlhf_operator.controller.engine import Engine
@@ -89,9 +92,9 @@ class Process:
             await self.elector.release()
             await server.cleanup()
 
-    async def _race(self, stop: asyncio.Event, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
-        waiting = asyncio.ensure_future(stop.wait())
+    async def _race(self, stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        waiting = asyncio.create_task(stop.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for each in (task, waiting):
             each.cancel()
@@ -236,10 +239,14 @@ def _elector(cluster: KubernetesCluster, config: OperatorConfig, identity: str) 
     return Elector(cluster, terms, clock=time.monotonic, now=utc_now)
 
 
-def _source(each: MetricSourceConfig, config: OperatorConfig) -> PrometheusSource:
-    raise NotImplementedError
-
-
-def read_token(path: str | None) -> str | None:
-    """Return a bearer token from a file."""
-    return Path(path).read_text().strip() if path else None
+def _source(each: MetricSourceConfig, config: OperatorConfig) -> Prometheus:
+    return Prometheus(
+        Source(
+            name=each.name,
+            url=each.url,
+            scrape_interval=parse_duration(config.scrape_interval),
+            timeout=parse_duration(each.timeout),
+            token_file=Path(each.bearer_token_file) if each.bearer_token_file else None,
+            ca_file=Path(each.ca_file) if each.ca_file else None,
+        )
+    )

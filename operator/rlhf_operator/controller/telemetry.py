@@ -11,7 +11,7 @@ class Telemetry:
     """Counters and gauges of one operator process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.passes = Counter(
             "rlhf_operator_reconciles",
             "Passes over a model, by how they ended.",

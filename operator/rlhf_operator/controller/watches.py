@@ -67,6 +67,7 @@ def settings() -> kopf.OperatorSettings:
 def registry(kinds: tuple[Watched, ...], receive: Callable[..., None]) -> kopf.OperatorRegistry:
     """Return a registry with one event handler per kind."""
     made = kopf.OperatorRegistry()
+    kopf.on.login(registry=made, id="login")(_login)
     for each in kinds:
         resource = RESOURCES[each.kind]
         group, _, version = resource.api_version.rpartition("/")
@@ -79,6 +80,10 @@ def registry(kinds: tuple[Watched, ...], receive: Callable[..., None]) -> kopf.O
             labels=_MANAGED if each.ours else None,
         )(_handler(each.kind, receive))
     return made
+
+
+def _login(**context: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
 
 
 def _handler(kind: str, receive: Callable[..., None]) -> Callable[..., Any]:
