@@ -29,6 +29,7 @@ from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.telemetry import Telemetry
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.line import reconcile
+from rlhf_operator.reconcile.policies import reconcile_policy
 from rlhf_operator.reconcile.ports import Fenced, World
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,10 @@ class Process:
         self.config = config
         self.store = MemoryStore()
         self.queue: DeadlineQueue[Key] = DeadlineQueue(time.monotonic)
-        self.receiver = watches.Receiver(self.store, self.queue.add, config.namespace)
+        self.policies: DeadlineQueue[tuple[str, str]] = DeadlineQueue(time.monotonic)
+        self.receiver = watches.Receiver(
+            self.store, self.queue.add, self.policies.add, config.namespace
+        )
         self.cluster = KubernetesCluster(
             client, seen=self.receiver.stored, known=self.store.get, gone=self.receiver.gone
         )
@@ -107,6 +111,7 @@ class Process:
             asyncio.create_task(self._sweeps(), name="sweep"),
             asyncio.create_task(self.engine.run(kopf_stop), name="engine"),
             asyncio.create_task(self._pulse(), name="pulse"),
+            asyncio.create_task(self._policy_worker(), name="policies"),
             *(asyncio.create_task(self._worker(), name=f"worker-{n}") for n in range(WORKERS)),
         ]
         if self.config.leader_election.enabled:
@@ -167,6 +172,18 @@ class Process:
             finally:
                 self.telemetry.seconds.observe(time.monotonic() - began)
                 self.queue.done(key)
+
+    async def _policy_worker(self) -> None:
+        await self._synced.wait()
+        while True:
+            policy, _ = await self.policies.get()
+            try:
+                await reconcile_policy(*policy, self.world, utc_now())
+            except Transient as error:
+                log.info("policy %s: again: %s", "/".join(policy), error)
+                self.policies.add(policy, max(1.0, error.retry_after))
+            finally:
+                self.policies.done(policy)
 
     async def _one(self, key: Key) -> None:
         if self.config.leader_election.enabled and not self.elector.is_leader:

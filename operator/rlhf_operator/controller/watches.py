@@ -96,9 +96,16 @@ def _handler(kind: str, receive: Callable[..., None]) -> Callable[..., Any]:
 class Receiver:
     """Takes what watches bring: into the store, and the models it is about into the queue."""
 
-    def __init__(self, store: MemoryStore, enqueue: Enqueue, own_namespace: str) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        enqueue: Enqueue,
+        enqueue_policy: Callable[[tuple[str, str]], None],
+        own_namespace: str,
+    ) -> None:
         self._store = store
         self._enqueue = enqueue
+        self._enqueue_policy = enqueue_policy
         self._own_namespace = own_namespace
 
     def receive(self, kind: str, event: str | None, raw: Raw) -> None:
@@ -124,6 +131,7 @@ class Receiver:
     def _about(self, kind: str, raw: Raw) -> None:
         namespace = raw["metadata"].get("namespace", "")
         if kind == "AlignmentPolicy":
+            self._enqueue_policy((namespace, raw["metadata"]["name"]))
             self._everyone(None if namespace == self._own_namespace else namespace)
             return
         if kind == "Node":

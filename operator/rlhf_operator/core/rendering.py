@@ -72,20 +72,24 @@ class Rendering:
         return names.child(self.version, f"pin-{self.digest.removeprefix('sha256:')[:10]}")
 
 
+def refusal_of_version(spec: VersionSpec, defaults: ServingDefaults) -> Failure | None:
+    """Return why this version can be served in no model, or nothing."""
+    backend = spec.serving.backend
+    if backend in ("tensorrtllm", "repository") and not defaults.allow_code:
+        message = f"backend {backend} runs code from the artefact; allowCode is not set"
+        return Failure(reason=Reason.CODE_NOT_ALLOWED, message=message)
+    found = sources.problem(spec.artifact) or repository.problem(spec.serving)
+    return Failure(reason=Reason.SPEC_INVALID, message=found[:1024]) if found else None
+
+
 def refusal(
     model_spec: ModelSpec, version_spec: VersionSpec, defaults: ServingDefaults
 ) -> Failure | None:
     """Return why no pod is made of this version as it is written, or nothing."""
-    backend = version_spec.serving.backend
-    if backend in ("tensorrtllm", "repository") and not defaults.allow_code:
-        message = f"backend {backend} runs code from the artefact; allowCode is not set"
-        return Failure(reason=Reason.CODE_NOT_ALLOWED, message=message)
-    found = sources.problem(version_spec.artifact) or repository.problem(version_spec.serving)
-    if found is None and version_spec.serving.chat_template is not None:
-        # The guard writes a conversation as lines of text, whichever the backend.
-        found = "chatTemplate is not supported: only the prompt as text reaches the model"
-    if found is None:
-        found = _pod_template_problem(model_spec, version_spec, defaults)
+    refused = refusal_of_version(version_spec, defaults)
+    if refused is not None:
+        return refused
+    found = _pod_template_problem(model_spec, version_spec, defaults)
     return Failure(reason=Reason.SPEC_INVALID, message=found[:1024]) if found else None
 
 

@@ -6,18 +6,21 @@ All of it is derived; a lost write is repaired by the next pass.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
 
-from rlhf_operator.api.common import Condition, VersionRef
+from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import RolloutStatus
+from rlhf_operator.api.rollout import QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
 from rlhf_operator.core import conditions, names, plans
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 
+_ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
 _WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK})
 _TOLD = frozenset(
     {
@@ -134,7 +137,9 @@ def _versions(seen: Observed, status: RolloutStatus | None) -> tuple[ModelVersio
     return tuple(rows[:16])
 
 
-def _role(seen: Observed, status: RolloutStatus | None, name: str) -> str:
+def _role(
+    seen: Observed, status: RolloutStatus | None, name: str
+) -> Literal["Stable", "Canary", "Standby", "Fallback", "Draining"]:
     if status is not None and status.stable is not None and status.stable.name == name:
         return "Stable"
     if status is not None and status.canary is not None and status.canary.name == name:
@@ -202,6 +207,7 @@ def version_status(
     version: VersionRef,
     before: VersionStatus | None,
     generation: int,
+    refused: Failure | None = None,
 ) -> VersionStatus:
     """Return the mirror of the record in one version's status."""
     status = run.status if run else None
@@ -211,37 +217,72 @@ def version_status(
     if status is not None and role in ("Stable", "Canary"):
         weight = status.weight if role == "Canary" else 100 - status.weight
     work = seen.workload(version)
-    verified = work.verified_at or (before.digest_verified if before else None)
-    phase = {"Stable": "Stable", "Canary": "Canary", "Standby": "Standby"}.get(role, "Available")
-    if quarantine is not None:
-        phase = "Quarantined"
+    facts = (_usable(quarantine, refused, work.failure), *_verified(work.verified_at, before))
     return VersionStatus(
         observed_generation=generation,
         identity=version.identity,
-        phase=phase,
+        phase=_version_phase(role, quarantine, refused),
         weight=weight,
-        digest_verified=verified,
+        digest_verified=work.verified_at or (before.digest_verified if before else None),
         quarantine=Quarantine(
             reason=quarantine.message[:1024],
             rollout=seen.quarantine_records.get(version.identity, ""),
         )
         if quarantine
         else None,
-        conditions=_version_conditions(seen, work.verified_at is not None, before, generation),
+        conditions=conditions.merge(
+            before.conditions if before else (),
+            [part for fact in facts for part in _with_stalled(fact)],
+            seen.now,
+            generation,
+        ),
     )
 
 
-def _version_conditions(
-    seen: Observed, verified: bool, before: VersionStatus | None, generation: int
-) -> tuple[Condition, ...]:
-    earlier = before.conditions if before else ()
-    known = any(c.type == ConditionType.VERIFIED and c.status == "True" for c in earlier)
-    if not verified and not known:
-        return earlier
+def _version_phase(
+    role: str, quarantine: QuarantineRecord | None, refused: Failure | None
+) -> Literal["Available", "Canary", "Stable", "Standby", "Quarantined", "Refused"]:
+    if refused is not None:
+        return "Refused"
+    if quarantine is not None:
+        return "Quarantined"
+    if role == "Stable":
+        return "Stable"
+    if role == "Canary":
+        return "Canary"
+    return "Standby" if role == "Standby" else "Available"
+
+
+def _usable(
+    quarantine: QuarantineRecord | None, refused: Failure | None, failure: Failure | None
+) -> Fact:
+    """Return Ready: whether this version may serve, as far as is known."""
+    problem = refused
+    if quarantine is not None:
+        problem = Failure(reason=str(Reason.QUARANTINED), message=quarantine.message[:1024])
+    if problem is None and failure is not None and failure.reason in _ARTIFACT_FAULTS:
+        problem = failure
+    return Fact(
+        type=ConditionType.READY,
+        status="False" if problem else "True",
+        reason=problem.reason if problem else "Usable",
+        message=problem.message if problem else "the version may serve",
+    )
+
+
+def _with_stalled(fact: Fact) -> tuple[Fact, ...]:
+    if fact.type is not ConditionType.READY or fact.status == "True":
+        return (fact,)
+    return (fact, replace(fact, type=ConditionType.STALLED, status="True"))
+
+
+def _verified(at: datetime | None, before: VersionStatus | None) -> tuple[Fact, ...]:
+    if at is None and (before is None or before.digest_verified is None):
+        return ()
     fact = Fact(
         type=ConditionType.VERIFIED,
         status="True",
         reason="Verified",
         message="a pod checked the artefact's digest before its server started",
     )
-    return conditions.merge(earlier, (fact,), seen.now, generation)
+    return (fact,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from rlhf_operator.api.decision import RLHFDecision
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.policy import AlignmentPolicy
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import PinnedPolicy, QuarantineRecord, RunType, SLOResult
+from rlhf_operator.api.rollout import PinnedPolicy, QuarantineRecord, RunType, SLOResult, Verdict
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import (
     analysis,
@@ -44,6 +44,8 @@ from rlhf_operator.core.routes.port import Arm, Pod, Split
 from rlhf_operator.core.subject import subject
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.ports import Raw, World
+
+_UNSCRAPED_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -473,6 +475,12 @@ def _judged(
         )
 
     canary_judged = run.status.canary is not None and run.status.weight > 0
+    silent = all(
+        result.samples is None and result.verdict is Verdict.INCONCLUSIVE for result in results
+    )
+    since = run.status.in_force_at
+    if silent and results and since is not None and seen.now > since + _UNSCRAPED_AFTER:
+        seen = replace(seen, unscraped=True)
     if canary_judged:
         stable = assessment(stable_results) if stable_results else None
         return replace(seen, canary=assessment(results), stable=stable)

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.reasons import Reason
@@ -184,28 +186,19 @@ async def mirror_model(seen: Observed, decision: Decision, run: Run | None, worl
 
 
 async def mirror_versions(seen: Observed, run: Run | None, world: World) -> None:
-    """Write the status of every version that plays a part."""
-    parts: dict[str, VersionRef] = {}
-    for ref in _parts(seen, run):
-        parts[ref.name] = ref
-    for name, ref in sorted(parts.items()):
-        raw = world.store.get("RLHFModelVersion", seen.key.namespace, name)
-        if raw is None:
-            continue
-        version = objects.parse(RLHFModelVersion, raw)
+    """Write the status of every version of this model."""
+    for raw in world.store.of_model("RLHFModelVersion", seen.key):
+        try:
+            version = objects.parse(RLHFModelVersion, raw)
+        except ValidationError:
+            continue  # the API server refuses what we cannot read; nothing can be said of it
+        ref = VersionRef(name=version.metadata.name, identity=version.spec.identity())
+        refused = rendering.refusal_of_version(version.spec, world.settings.serving)
         status = summary.version_status(
-            seen, run, ref, version.status, version.metadata.generation
+            seen, run, ref, version.status, version.metadata.generation, refused
         ).dump()
         if status != (version.status.dump() if version.status else None):
             await world.cluster.write_status(raw, status)
-
-
-def _parts(seen: Observed, run: Run | None) -> list[VersionRef]:
-    found = [seen.target, seen.fallback]
-    if run is not None:
-        standby = run.status.standby.version if run.status.standby else None
-        found += [run.status.stable, run.status.canary, run.spec.to, run.spec.from_, standby]
-    return [ref for ref in found if ref is not None]
 
 
 async def mirror_decision(seen: Observed, decision: Decision, world: World) -> None:
