@@ -238,8 +238,7 @@ def test_refusal(given, reason, sentence):
 
 def test_the_pin_survives_json_and_gives_the_same_objects():
     found = a_rendering()
-    stored = json.loads(json.dumps(workloads.revision(OWNER, found)))
-    read = workloads.pinned(stored)
+    read = rendering.Rendering.from_json(json.loads(json.dumps(found.to_json())))
     assert read == found
     assert read.digest == found.digest
     assert workloads.deployment(OWNER, read, 3) == workloads.deployment(OWNER, found, 3)

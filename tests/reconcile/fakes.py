@@ -234,8 +234,8 @@ class FakeProber:
     clock: Callable[[], datetime]
     failing: set[str] = field(default_factory=set)
 
-    def golden(self, key: Key, run: str, url: str, prompts: object) -> GoldenResult | None:
-        bad = [version for version in self.failing if f"//{version}-" in url]
+    def golden(self, key: Key, run: str, host: str) -> GoldenResult | None:
+        bad = [version for version in self.failing if host.startswith(f"{version}-")]
         return GoldenResult(
             at=self.clock(), passed=not bad, failures=tuple(f"{each}: wrong" for each in bad)
         )

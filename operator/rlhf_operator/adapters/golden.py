@@ -1,13 +1,13 @@
-"""Golden prompts: asked through the guard, in the background, before the first weight.
+"""Golden prompts: the guard asks them itself, before the first weight; here is who asks it to.
 
-Readiness is asked with tritonclient, the prompts with plain HTTP as users send them.
+The operator learns names and results, never a prompt's answer. Triton's readiness is asked
+with tritonclient, through the guard as users reach it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -15,35 +15,32 @@ import aiohttp
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from rlhf_operator.api.guard import GoldenPrompt
 from rlhf_operator.api.rollout import GoldenResult
 
-_TIMEOUT = aiohttp.ClientTimeout(total=120, connect=5)
 TRITON_MODEL = "model"
+OPERATIONS_PORT = 9090
+_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=5)
+_TRIES = 3
+_REMEMBERED = 1000
+_SILENT = "no answer"
 
 
 class GoldenProber:
-    """Asks each run's golden prompts once; a lost result is simply asked again."""
+    """Has each run's golden prompts asked once; a lost result is simply asked for again."""
 
-    def __init__(
-        self, *, now: Callable[[], datetime], notify: Callable[[Any], None], tries: int = 3
-    ) -> None:
+    def __init__(self, *, now: Callable[[], datetime], notify: Callable[[Any], None]) -> None:
         self._now = now
         self._notify = notify
-        self._tries = tries
         self._results: dict[tuple[Any, str], GoldenResult] = {}
         self._asking: dict[tuple[Any, str], asyncio.Task[None]] = {}
 
-    def golden(
-        self, key: Any, run: str, url: str, prompts: Sequence[GoldenPrompt]
-    ) -> GoldenResult | None:
+    def golden(self, key: Any, run: str, host: str) -> GoldenResult | None:
         """Return the result for this run, or None while it is being asked."""
         mark = (key, run)
         if mark in self._results:
             return self._results[mark]
         if mark not in self._asking:
-            task = asyncio.get_running_loop().create_task(self._ask(mark, url, tuple(prompts)))
-            self._asking[mark] = task
+            self._asking[mark] = asyncio.get_running_loop().create_task(self._ask(mark, host))
         return None
 
     async def close(self) -> None:
@@ -52,15 +49,15 @@ class GoldenProber:
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
-    async def _ask(self, mark: tuple[Any, str], url: str, prompts: Sequence[GoldenPrompt]) -> None:
+    async def _ask(self, mark: tuple[Any, str], host: str) -> None:
         failures: list[str] = []
-        for turn in range(self._tries):
-            failures = await ask(url, prompts)
+        for turn in range(_TRIES):
+            failures = await ask(host)
             # Only silence is worth another try: a wrong answer will not get better.
-            if not failures or not all("no answer" in failure for failure in failures):
+            if not all(_SILENT in failure for failure in failures) or not failures:
                 break
             await asyncio.sleep(2.0 * (turn + 1))
-        while len(self._results) > 1000:
+        while len(self._results) >= _REMEMBERED:
             self._results.pop(next(iter(self._results)))
         self._results[mark] = GoldenResult(
             at=self._now(), passed=not failures, failures=tuple(failures[:32])
@@ -69,52 +66,34 @@ class GoldenProber:
         self._notify(mark[0])
 
 
-async def ask(url: str, prompts: Sequence[GoldenPrompt]) -> list[str]:
-    """Return what is wrong with the answers, by the names of the prompts."""
-    problem = await _triton_problem(url)
+async def ask(host: str) -> list[str]:
+    """Return what is wrong with the answers behind a host name, by the names of the prompts."""
+    problem = await _triton_problem(host)
     if problem:
         return [problem]
-    failures = []
-    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-        for prompt in prompts:
-            failure = await _one(session, url, prompt)
-            if failure:
-                failures.append(f"{prompt.name}: {failure}")
-    return failures
-
-
-async def _triton_problem(url: str) -> str | None:
-    """Return why Triton does not have the model ready, behind the guard."""
-    client = InferenceServerClient(url.removeprefix("http://"), conn_timeout=5)
+    url = f"http://{host}:{OPERATIONS_PORT}/golden"
     try:
-        if not await client.is_model_ready(TRITON_MODEL):
-            return "no answer: Triton does not have the model ready"
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            session.post(url) as answer,
+        ):
+            if answer.status != 200:
+                return [f"{_SILENT}: the guard says {answer.status}"]
+            results = (await answer.json())["results"]
+            wrong = [each for each in results if not each["passed"]]
+            return [f"{each['name']}: {each['message']}"[:1024] for each in wrong]
+    except (aiohttp.ClientError, OSError, TimeoutError, KeyError, TypeError, ValueError) as error:
+        return [f"{_SILENT}: {error!r}"[:500]]
+
+
+async def _triton_problem(host: str) -> str | None:
+    """Return why Triton does not have the model ready, behind the guard."""
+    client = InferenceServerClient(host, conn_timeout=5)
+    try:
+        if await client.is_model_ready(TRITON_MODEL):
+            return None
+        return f"{_SILENT}: Triton does not have the model ready"
     except (InferenceServerException, aiohttp.ClientError, OSError, TimeoutError) as error:
-        return f"no answer: {error!r}"[:500]
+        return f"{_SILENT}: {error!r}"[:500]
     finally:
         await client.close()
-    return None
-
-
-async def _one(session: aiohttp.ClientSession, url: str, prompt: GoldenPrompt) -> str | None:
-    body = {
-        "model": "golden",
-        "prompt": prompt.prompt,
-        "max_tokens": prompt.max_tokens,
-        "temperature": 0,
-    }
-    try:
-        async with session.post(f"{url}/v1/completions", json=body) as answer:
-            if answer.status != 200:
-                return f"no answer: status {answer.status}"
-            verdict = answer.headers.get("x-rlhf-verdict", "ok")
-            text = (await answer.json())["choices"][0]["text"]
-    except (aiohttp.ClientError, OSError, TimeoutError, KeyError, IndexError, ValueError) as error:
-        return f"no answer: {error!r}"[:300]
-    if verdict != "ok":
-        return f"the guard says {verdict}"
-    if prompt.must_match and not re.search(prompt.must_match, text, re.IGNORECASE):
-        return "the answer lacks what it must contain"
-    if prompt.must_not_match and re.search(prompt.must_not_match, text, re.IGNORECASE):
-        return "the answer contains what it must not"
-    return None

@@ -24,21 +24,6 @@ def owner_reference(model: str, uid: str) -> Manifest:
     }
 
 
-def revision(owner: Mapping[str, Any], rendering: Rendering, number: int = 1) -> Manifest:
-    """Return the ControllerRevision that pins a rendering; a later pin has a higher number."""
-    return {
-        **_head(rendering, owner, kind="ControllerRevision", api_version="apps/v1"),
-        "metadata": _metadata(rendering, owner, rendering.revision_name),
-        "revision": number,
-        "data": rendering.to_json(),
-    }
-
-
-def pinned(revision: Mapping[str, Any]) -> Rendering:
-    """Return the rendering that a ControllerRevision pins."""
-    return Rendering.from_json(revision["data"])
-
-
 def deployment(owner: Mapping[str, Any], rendering: Rendering, replicas: int) -> Manifest:
     """Return the version's Deployment."""
     surge = {"maxUnavailable": 0, "maxSurge": 1}
@@ -61,13 +46,15 @@ def deployment(owner: Mapping[str, Any], rendering: Rendering, replicas: int) ->
 
 def service(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
     """Return the Service of the version's pods."""
-    port = {"name": "http", "port": 80, "targetPort": containers.HTTP_PORT, "protocol": "TCP"}
+    users = {"name": "http", "port": 80, "targetPort": containers.HTTP_PORT, "protocol": "TCP"}
+    port = containers.OPERATIONS_PORT
+    operations = {"name": "operations", "port": port, "targetPort": port, "protocol": "TCP"}
     return {
         **_head(rendering, owner, kind="Service", api_version="v1"),
         "spec": {
             "type": "ClusterIP",
             "selector": names.selector(rendering.model, rendering.version),
-            "ports": [port],
+            "ports": [users, operations],
         },
     }
 

@@ -454,8 +454,8 @@ async def _measured(seen: Observed, world: World) -> Observed:
         return seen
     golden = run.status.golden
     if golden is None:
-        url = f"http://{names.child(run.status.canary.name, 'serving')}.{seen.key.namespace}"
-        golden = world.prober.golden(seen.key, run.name, url, seen.spec.guard.golden)
+        host = f"{names.child(run.status.canary.name, 'serving')}.{seen.key.namespace}"
+        golden = world.prober.golden(seen.key, run.name, host)
     if golden is None or not golden.passed or parked:
         return replace(seen, golden=golden)
     problems = await world.slos.try_queries(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from rlhf_operator.api.guard import GoldenPrompt
 from rlhf_operator.api.rollout import Checkpoint, GoldenResult, PinnedPolicy, SLOResult
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
@@ -124,11 +123,9 @@ class SLOs(Protocol):
 
 
 class Prober(Protocol):
-    """Asks golden prompts through the guard, in the background."""
+    """Has golden prompts asked behind a version's host name, in the background."""
 
-    def golden(
-        self, key: Key, run: str, url: str, prompts: Sequence[GoldenPrompt]
-    ) -> GoldenResult | None:
+    def golden(self, key: Key, run: str, host: str) -> GoldenResult | None:
         """Return the result for this run, or None while it is being asked."""
         ...
 
