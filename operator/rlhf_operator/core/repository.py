@@ -92,7 +92,7 @@ def render(serving: VersionServing) -> Mapping[str, str]:
 
 
 def problem(serving: VersionServing) -> str | None:
-    """Return what the backend would not understand in its engine arguments, or nothing."""
+    """Return what the backend would not understand, or nothing."""
     for name, value in sorted(serving.engine_args.items()):
         found = _argument_problem(serving.backend, name, value)
         if found:
@@ -101,6 +101,9 @@ def problem(serving: VersionServing) -> str | None:
         parts = serving.tokenizer.split("/")
         if serving.backend == "repository" or {"", ".", ".."} & set(parts):
             return f"tokenizer: {serving.tokenizer!r} is not a sub-folder of the artefact"
+    if serving.chat_template is not None:
+        # The guard writes a conversation as lines of text, whichever the backend.
+        return "chatTemplate is not supported: the model gets a conversation as plain text"
     return None
 
 
@@ -152,7 +155,6 @@ def _huggingface(serving: VersionServing) -> dict[str, str]:
     settings = {
         "model": ARTIFACT,
         "tokenizer": _tokenizer(serving),
-        "chat_template": serving.chat_template,
         **arguments,
     }
     delay = parse_duration(serving.batching.max_queue_delay)
@@ -228,5 +230,4 @@ def _tokenizer(serving: VersionServing) -> str:
 
 
 def _json(settings: Mapping[str, Any]) -> str:
-    present = {name: each for name, each in settings.items() if each is not None}
-    return json.dumps(present, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
