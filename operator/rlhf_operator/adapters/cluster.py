@@ -5,9 +5,11 @@ Objects travel as raw JSON; typed models of the client would refuse what a newer
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +23,12 @@ from kubernetes.aio.client import ApiClient
 from rlhf_operator.api.errors import Transient
 
 Raw = Mapping[str, Any]
+log = logging.getLogger(__name__)
+
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 _CACHED_REVISIONS = 5_000
+_EVENTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +95,7 @@ class KubernetesCluster:
         self._applied: dict[tuple[str, str, str], tuple[str, Any]] = {}
         self._revisions: dict[tuple[str, str], Raw] = {}
         self._signing: set[tuple[str, str]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def request(
         self,
@@ -266,35 +272,44 @@ class KubernetesCluster:
         return True
 
     async def tell(self, about: Raw, kind: str, reason: str, message: str) -> None:
-        """Post an Event; a lost one does no harm."""
-        metadata = about["metadata"]
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251 - a log's time
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {
-                "generateName": f"{metadata['name']}.",
-                "namespace": metadata["namespace"],
-            },
-            "involvedObject": {
-                "apiVersion": about["apiVersion"],
-                "kind": about["kind"],
-                "name": metadata["name"],
-                "namespace": metadata["namespace"],
-                "uid": metadata["uid"],
-            },
-            "reason": reason,
-            "message": message[:1024],
-            "type": kind,
-            "source": {"component": MANAGER},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
+        """Post an Event in the background: nothing waits for it, and a lost one does no harm."""
+        if len(self._telling) < _EVENTS_AT_ONCE:
+            task = asyncio.get_running_loop().create_task(
+                self._tell(_event(about, kind, reason, message))
+            )
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, event: Raw) -> None:
+        path = RESOURCES["Event"].path(event["metadata"]["namespace"])
         try:
-            await self.request("POST", RESOURCES["Event"].path(metadata["namespace"]), event)
-        except (ApiError, Transient):
-            return
+            await self.request("POST", path, event)
+        except (ApiError, Transient) as error:
+            log.info("an event was lost: %s", error)
+
+
+def _event(about: Raw, kind: str, reason: str, message: str) -> dict[str, Any]:
+    metadata = about["metadata"]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251 - a log's time
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+        "involvedObject": {
+            "apiVersion": about["apiVersion"],
+            "kind": about["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+        },
+        "reason": reason,
+        "message": message[:1024],
+        "type": kind,
+        "source": {"component": MANAGER},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
 
 
 def _mark(stored: Raw) -> Any:

@@ -49,6 +49,8 @@ def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> 
     moments = [seen.now + _RESYNC]
     if decision.wake is not None:
         moments.append(decision.wake)
+    elif decision.action is Action.HOLD:
+        moments.append(seen.now + _STEADY)
     if run is not None and not run.is_settled:
         moments.append(seen.now + (_STEADY if _is_steady(run) else _SOON))
         if run.status.in_force_at is not None and not run.is_active:
