@@ -26,7 +26,7 @@ lock: $(UV) ## Resolve the dependencies anew into requirements.lock
 	  pyproject.toml --output-file requirements.lock
 
 generate: $(INSTALLED) ## Write every generated file anew (CRDs, chart copies, API docs)
-	$(PY) -m rlhf_operator.api.generate
+	$(PY) -m rlhf_operator.generate
 
 lint: $(INSTALLED) ## Style, types and the arrows between the rooms
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

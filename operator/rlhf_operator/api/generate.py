@@ -1,12 +1,6 @@
-"""Writes every generated file: `python -m rlhf_operator.api.generate [ROOT]`.
-
-A test compares what this would write with what is committed.
-"""
+"""What is generated from the API types: CRDs, the chart's copy of them, the API reference."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import yaml
 
@@ -24,15 +18,3 @@ def files() -> dict[str, str]:
         made[f"crds/{kind.plural}.yaml"] = text
         made[f"charts/rlhf-operator/files/crds/{kind.plural}.yaml"] = text
     return made
-
-
-def main(root: Path) -> None:
-    """Write the files below `root`."""
-    for name, text in files().items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
