@@ -1,0 +1,14 @@
+{{- define "rlhf-operator.config" -}}
+namespace: {{ .Release.Namespace }}
+watchNamespaces: {{ include "rlhf-operator.namespaces" . }}
+images:
+  triton: {{ include "rlhf-operator.partImage" (list . "triton") | quote }}
+  guard: {{ include "rlhf-operator.partImage" (list . "guard") | quote }}
+  artifacts: {{ include "rlhf-operator.partImage" (list . "artifacts") | quote }}
+routers:
+  {{- range list "gatewayAPI" "istio" "service" }}
+  {{ . }}: {{ get $.Values.routers . }}
+  {{- end }}
+readNodes: {{ eq .Values.rbac.scope "Cluster" }}
+{{ toYaml .Values.config }}
+{{- end }}
