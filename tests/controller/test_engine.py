@@ -471,7 +471,7 @@ async def live(random: Random, world: World, since: float, restarts: bool) -> No
     await world.tick(86)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), since=st.floats(0, 40), restarts=st.booleans())
 async def test_counts_are_exact_through_resets_gaps_late_scrapes_and_restarts(
     seed: int, since: float, restarts: bool

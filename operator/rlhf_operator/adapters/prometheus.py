@@ -10,13 +10,13 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -46,6 +46,28 @@ class Source:
     max_expression_series: int = 20_000
     """The limit for a team's own expression."""
     threads: int = 4
+
+
+class _Points(Sequence[tuple[float, float]]):
+    """Points as they came; turned into numbers when looked at, for most were seen before."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: list[tuple[float, str]]) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[float, float]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[float, float]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[float, float] | list[tuple[float, float]]:
+        if isinstance(place, slice):
+            return [(float(time), float(value)) for time, value in self._raw[place]]
+        time, value = self._raw[place]
+        return float(time), float(value)
 
 
 class _TooLargeError(Exception):
@@ -87,7 +109,7 @@ class _Session(requests.Session):
     def request(self, *args: Any, **kwargs: Any) -> Any:
         deadline = time.monotonic() + self.seconds
         self.answer = None
-        with super().request(*args, **kwargs, stream=True) as response:
+        with super().request(*args, **{**kwargs, "stream": True}) as response:
             content = b"".join(self._pieces(response, deadline))
             self.answer = _Response(response.status_code, content)
         return self.answer
@@ -173,7 +195,7 @@ class Prometheus:
             session = _Session(self.source)
             # Asking again is the engine's decision, at its next beat.
             self._clients.client = PrometheusConnect(
-                url=self.source.url.rstrip("/"), session=session, retry=Retry(0, redirect=False)
+                url=self.source.url.rstrip("/"), session=session, retry=Retry(0, read=False)
             )
             self._clients.session = session
             self._sessions.append(session)
@@ -213,7 +235,7 @@ def _understood(body: Any, kind: str, limit: int) -> Answer:
             return Silence(Problem.TOO_LARGE, message)
         if kind == "matrix":
             return tuple(
-                Series(each["metric"], [(float(t), float(v)) for t, v in each["values"]])
+                Series(each["metric"], _Points(each["values"]))
                 for each in found
                 if "values" in each
             )

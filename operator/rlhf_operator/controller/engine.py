@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 from rlhf_operator.api.rollout import ArmCount, Checkpoint, PinnedPolicy
 from rlhf_operator.controller import trial
-from rlhf_operator.controller.followed import Assessment, Followed, Subject
+from rlhf_operator.controller.followed import Assessment, Followed
 from rlhf_operator.controller.goal import Beat, Goal, Values
 from rlhf_operator.controller.reader import MetricSource, Observer, Reader
 from rlhf_operator.core.observed import Key
+from rlhf_operator.core.subject import Subject
 
 __all__ = ["Assessment", "Engine", "MetricSource", "Observer", "Subject"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, SLOResult, Verdict
+from rlhf_operator.api.rollout import PinnedPolicy, Verdict
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
 from rlhf_operator.controller.reader import Reader
@@ -22,38 +22,21 @@ from rlhf_operator.core.objective import (
 )
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
+from rlhf_operator.core.subject import Subject
+from rlhf_operator.reconcile.ports import Judged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """One model under judgement, as its rollout's status has it."""
+class Assessment(Judged):
+    """What all SLOs of one subject say, for the version and stratum followed.
+
+    `results` has one per policy and SLO for the version under judgement; `stable_results` has
+    the Safety SLOs of the stable version under their absolute bounds.
+    """
 
     key: Key
-    policies: tuple[PinnedPolicy, ...]
-    version: str
-    """The version under judgement."""
-    stable: str | None
-    """The version to compare with; None when no other serves."""
-    since: datetime
-    """The last weight change in force: the start of the stratum."""
-    checkpoint: Checkpoint | None = None
-    """Counts from which to count on."""
-    previous: tuple[SLOResult, ...] = ()
-    """Recorded results, so that runs of failures go on after a restart."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assessment:
-    """What all SLOs of one subject say, for the version and stratum followed."""
-
-    key: Key
-    version: str
-    since: datetime
     at: datetime
-    results: tuple[SLOResult, ...]
-    """One result per policy and SLO for the version under judgement."""
-    stable_results: tuple[SLOResult, ...] = ()
-    """The Safety SLOs of the stable version under their absolute bounds."""
+    """When it was judged."""
 
 
 class Followed:

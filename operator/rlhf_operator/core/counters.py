@@ -81,7 +81,7 @@ class Track:
         last, first = self.last, len(points)
         while first and points[first - 1][0] > last:
             first -= 1
-        for time, value in points[first:]:
+        for time, value in points[first:] if first < len(points) else ():
             if time > self.last and isfinite(value):
                 self._step(time, value, horizon)
 

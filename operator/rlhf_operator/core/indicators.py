@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -61,6 +61,11 @@ class Measure:
     # A version about which nobody has voted yet has no series of its own votes; a missing
     # category, however, means that no rule looks for it, and that must not pass as zero.
     absent_is_zero: bool = False
+    # Measures are looked up for every judgement; a text remembers its hash.
+    key: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.form} {self}")
 
     @property
     def counters(self) -> tuple[Counter, ...]:

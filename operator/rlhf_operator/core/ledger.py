@@ -25,6 +25,7 @@ from rlhf_operator.core.counters import Track
 from rlhf_operator.core.indicators import Counter, Measure
 
 ModelKey = tuple[str, str]
+_NEVER = float("inf")
 _NOT_TARGET = frozenset({"__name__", ABOUT_VERSION, CATEGORY, KIND, VALUE, "le"})
 
 
@@ -51,8 +52,11 @@ class _Target:
 
         The two counters are read by two queries; the second may already see one scrape more.
         """
-        samples = max((track.last for track in self.samples), default=float("inf"))
-        return min(samples, max((track.last for track in self.events), default=float("inf")))
+        known = _NEVER
+        for tracks in (self.events, self.samples):
+            if tracks:
+                known = min(known, max([track.last for track in tracks]))
+        return known
 
 
 class _Arm:
@@ -62,7 +66,7 @@ class _Arm:
 
     def __init__(self) -> None:
         self.tracks: dict[str, list[Track]] = {}
-        self._targets: dict[Measure, tuple[_Target, ...]] = {}
+        self._targets: dict[str, tuple[_Target, ...]] = {}
 
     def add(self, name: str, track: Track) -> None:
         self.tracks.setdefault(name, []).append(track)
@@ -73,9 +77,9 @@ class _Arm:
         self._targets.clear()
 
     def targets(self, measure: Measure) -> tuple[_Target, ...]:
-        found = self._targets.get(measure)
+        found = self._targets.get(measure.key)
         if found is None:
-            found = self._targets[measure] = self._grouped(measure)
+            found = self._targets[measure.key] = self._grouped(measure)
         return found
 
     def _grouped(self, measure: Measure) -> tuple[_Target, ...]:

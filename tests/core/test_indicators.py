@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import get_args
+
+import pytest
+
+from rlhf_operator.api import metrics
+from rlhf_operator.api.policy import SLO, IndicatorType
+from rlhf_operator.core.indicators import Better, Form, counter_names, measure, range_query
+
+KNOWN = {
+    metric.name + suffix
+    for metric in vars(metrics).values()
+    if isinstance(metric, metrics.Metric)
+    for suffix in (("_sum", "_count") if metric.type is metrics.MetricType.HISTOGRAM else ("",))
+}
+
+
+def slo(kind: str, *categories: str) -> SLO:
+    bound = {"maxCount": 0} if kind.endswith("Count") else {"max": "1"}
+    indicator = {"type": kind, "categories": list(categories)}
+    return SLO.model_validate({"name": "x", "class": "Safety", "indicator": indicator} | bound)
+
+
+@pytest.mark.parametrize("kind", get_args(IndicatorType))
+def test_every_indicator_reads_counters_that_the_guard_exports(kind: str) -> None:
+    found = measure(slo(kind))
+    assert {counter.name for counter in found.counters} <= KNOWN
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "better", "formula"),
+    [
+        (
+            "UnsafeServedRate",
+            Form.RATE,
+            Better.LOWER,
+            "rlhf_guard_unsafe_served_responses_total / rlhf_guard_responses_total",
+        ),
+        (
+            "UnsafeServedCount",
+            Form.COUNT,
+            Better.LOWER,
+            "rlhf_guard_unsafe_served_responses_total",
+        ),
+        (
+            "UnsafeGeneratedRate",
+            Form.RATE,
+            Better.LOWER,
+            "rlhf_guard_unsafe_generated_responses_total / rlhf_guard_generated_responses_total",
+        ),
+        (
+            "ThumbsDownRate",
+            Form.RATE,
+            Better.LOWER,
+            'rlhf_guard_feedback_total{kind="thumbs",value="down"} / '
+            'rlhf_guard_feedback_total{kind="thumbs",value=~"down|up"}',
+        ),
+        (
+            "TaskCompletionRate",
+            Form.RATE,
+            Better.HIGHER,
+            'rlhf_guard_feedback_total{kind="task",value="done"} / '
+            'rlhf_guard_feedback_total{kind="task",value=~"done|failed"}',
+        ),
+        (
+            "ResponseLength",
+            Form.MEAN,
+            Better.LOWER,
+            "rlhf_guard_response_length_tokens_sum / rlhf_guard_response_length_tokens_count",
+        ),
+    ],
+)
+def test_indicators(kind: str, form: Form, better: Better, formula: str) -> None:
+    found = measure(slo(kind))
+    assert (found.form, found.better, str(found)) == (form, better, formula)
+
+
+def test_categories_choose_the_counter_that_has_them() -> None:
+    found = measure(slo("UnsafeServedCount", "csae", "bias"))
+    assert str(found) == 'rlhf_guard_unsafe_served_total{category=~"bias|csae"}'
+
+
+def test_feedback_speaks_about_another_version() -> None:
+    labels = {counter.version_label for counter in measure(slo("ThumbsDownRate")).counters}
+    assert labels == {metrics.ABOUT_VERSION}
+
+
+def test_a_counter_that_several_slos_share_is_read_once() -> None:
+    slos = (slo("UnsafeServedRate"), slo("RefusalRate"), slo("GuardBlockRate"))
+    assert len(counter_names(slos)) == 4
+
+
+def test_range_queries_are_for_all_models_and_in_whole_seconds() -> None:
+    assert range_query("n_total", timedelta(seconds=11.2)) == "n_total[12s]"
+    chosen = range_query("n_total", timedelta(0), '{rlhf_model=~"a|b"}')
+    assert chosen == 'n_total{rlhf_model=~"a|b"}[1s]'
