@@ -11,6 +11,11 @@ from .progress import ClusterError, step
 # The official image's name: the same Containerfiles build unchanged where a registry is.
 NAME = "docker.io/library/python:3.11-slim-bookworm"
 _PACKAGES = "ca-certificates,libpython3.11,python3,python3-pip,python3-venv"
+# What the official image does not have either, and every image would carry.
+_WEIGHT = (
+    *("usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man"),
+    *("var/lib/apt/lists", "var/cache/apt", "var/cache/debconf", "var/log/apt"),
+)
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -46,8 +51,8 @@ def _adjust(root: Path) -> None:
         (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3.11")
     # A machine behind a proxy has authorities of its own.
     shutil.copyfile(_AUTHORITIES, root / _AUTHORITIES.relative_to("/"))
-    for cached in (root / "var/cache/apt/archives").glob("*.deb"):
-        cached.unlink()
+    for weight in _WEIGHT:
+        shutil.rmtree(root / weight, ignore_errors=True)
 
 
 def _commit(root: Path) -> None:

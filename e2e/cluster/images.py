@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import base_system, packages, processes, settings, store
+from . import base_system, packages, processes, settings, transfer
 from .base_system import buildah
 from .commands import run, succeeds
 from .progress import ClusterError, step
 
 _FOLDER = settings.REPOSITORY / "images"
-_LAYOUT = settings.CACHE / "images"
 _INPUTS = "dev.rlhf.inputs"
 _PARENT = re.compile(r"localhost/rlhf-([a-z0-9-]+):dev")
 
@@ -28,7 +27,8 @@ def build(names: Iterable[str]) -> list[str]:
         _build(name, done)
     if processes.running(settings.PIDS / "containerd.json"):
         for name in done:
-            _load(name)
+            with step(f"loading image {_full_name(name)}"):
+                transfer.send(_full_name(name))
     return [_full_name(name) for name in done]
 
 
@@ -76,18 +76,6 @@ def _run_recipe(name: str, recipe: Path, version: str) -> None:
         f"--file={recipe}", settings.REPOSITORY,
     ])
     # fmt: on
-
-
-def _load(name: str) -> None:
-    full_name = _full_name(name)
-    image = run([*buildah(), "inspect", "--type=image", "--format={{.FromImageID}}", full_name])
-    mark = _LAYOUT / f"{name}.loaded"
-    if mark.exists() and mark.read_text() == image and store.has(full_name):
-        return
-    with step(f"loading image {full_name}"):
-        run([*buildah(), "push", "--quiet", full_name, f"oci:{_LAYOUT}:{full_name}"])
-        store.load_layout(_LAYOUT, full_name)
-        mark.write_text(image)
 
 
 def _full_name(name: str) -> str:

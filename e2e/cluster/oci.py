@@ -5,14 +5,14 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class Content:
 
 
 @dataclass(frozen=True)
-class _Blob:
+class Blob:
+    """A part of an image, named by the digest of its bytes."""
+
     media_type: str
     digest: str
     size: int
@@ -46,24 +48,51 @@ def write(archive: Path, content: Content, name: str) -> str:
         tarfile.open(unfinished, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         packed = _pack(content.files, layer)
-        _add(tar, _path(packed.digest), packed.size, layer)
-        config = _add_json(tar, _CONFIG, _config(content, packed))
-        body = {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": config.descriptor,
-            "layers": [packed.descriptor],
-        }
-        manifest = _add_json(tar, _MANIFEST, body)
-        full_name = name + manifest.digest if name.endswith("@") else name
-        named = manifest.descriptor | {"annotations": {"io.containerd.image.name": full_name}}
-        _add_bytes(tar, "index.json", _json({"schemaVersion": 2, "manifests": [named]}))
-        _add_bytes(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+        add_stream(tar, blob_path(packed.digest), packed.size, layer)
+        config = _add_blob(tar, CONFIG, _config(content, packed))
+        described = _add_blob(tar, MANIFEST, manifest(config, [packed]))
+        add_index(tar, described, name + described.digest if name.endswith("@") else name)
     unfinished.rename(archive)
-    return manifest.digest
+    return described.digest
 
 
-def _pack(files: Mapping[str, Path], layer: BinaryIO) -> _Blob:
+def manifest(config: Blob, layers: Sequence[Blob]) -> bytes:
+    """Return the manifest that ties an image's parts together."""
+    return _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": config.descriptor,
+            "layers": [layer.descriptor for layer in layers],
+        }
+    )
+
+
+def add_index(tar: tarfile.TarFile, described: Blob, name: str) -> None:
+    """Finish an archive: say which manifest it holds, and under which name to import it."""
+    named = described.descriptor | {"annotations": {"io.containerd.image.name": name}}
+    add_bytes(tar, "index.json", _json({"schemaVersion": 2, "manifests": [named]}))
+    add_bytes(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+
+
+def add_bytes(tar: tarfile.TarFile, name: str, body: bytes) -> None:
+    """Add a small file to an archive."""
+    add_stream(tar, name, len(body), io.BytesIO(body))
+
+
+def add_stream(tar: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None:
+    """Add a file of known size to an archive."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    tar.addfile(entry, content)
+
+
+def blob_path(digest: str) -> str:
+    """Return where an archive holds a blob."""
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _pack(files: Mapping[str, Path], layer: IO[bytes]) -> Blob:
     with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for folder in sorted({p for name in files for p in Path(name).parents} - {Path()}):
             entry = tarfile.TarInfo(str(folder))
@@ -81,37 +110,24 @@ def _pack(files: Mapping[str, Path], layer: BinaryIO) -> _Blob:
     while chunk := layer.read(1 << 20):
         digest.update(chunk)
     layer.seek(0)
-    return _Blob(_LAYER, f"sha256:{digest.hexdigest()}", size)
+    return Blob(LAYER, f"sha256:{digest.hexdigest()}", size)
 
 
-def _config(content: Content, layer: _Blob) -> dict[str, Any]:
-    return {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": dict(content.config),
-        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
-    }
+def _config(content: Content, layer: Blob) -> bytes:
+    return _json(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": dict(content.config),
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+        }
+    )
 
 
-def _add_json(tar: tarfile.TarFile, media_type: str, value: Mapping[str, Any]) -> _Blob:
-    body = _json(value)
+def _add_blob(tar: tarfile.TarFile, media_type: str, body: bytes) -> Blob:
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-    _add_bytes(tar, _path(digest), body)
-    return _Blob(media_type, digest, len(body))
-
-
-def _add_bytes(tar: tarfile.TarFile, name: str, body: bytes) -> None:
-    _add(tar, name, len(body), io.BytesIO(body))
-
-
-def _add(tar: tarfile.TarFile, name: str, size: int, content: BinaryIO) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    tar.addfile(entry, content)
-
-
-def _path(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
+    add_bytes(tar, blob_path(digest), body)
+    return Blob(media_type, digest, len(body))
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

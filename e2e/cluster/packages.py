@@ -12,7 +12,7 @@ from .progress import step
 _NETWORK = ("conntrack", "containernetworking-plugins", "iproute2", "ipset", "iptables")
 _COMPILER = ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config")
 CLUSTER = (*_NETWORK, *_COMPILER, "openssl")
-IMAGES = ("buildah", "debootstrap")
+IMAGES = ("buildah", "containers-storage", "debootstrap")
 
 ENVOY_VERSION = "1.39.1"
 ENVOY_HOME = settings.CACHE / "envoy"
