@@ -240,22 +240,24 @@ class KubernetesCluster:
             self._gone(kind, namespace, name)
 
     async def ensure_signing_key(self, namespace: str, name: str) -> None:
-        """Make the Secret that the guards of a namespace sign with, unless it is there."""
+        """Make the Secret that the guards of a namespace sign with, unless it is there.
+
+        Where the operator may create no Secret, the administrator makes it.
+        """
         if (namespace, name) in self._signing:
             return
-        key = base64.b64encode(secrets.token_bytes(32)).decode()
-        await self.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {
-                    "name": name,
-                    "namespace": namespace,
-                    "labels": {"app.kubernetes.io/managed-by": MANAGER},
-                },
-                "stringData": {"signing-key": key},
-            }
-        )
+        labels = {"app.kubernetes.io/managed-by": MANAGER}
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "stringData": {"signing-key": base64.b64encode(secrets.token_bytes(32)).decode()},
+        }
+        try:
+            await self.request("POST", RESOURCES["Secret"].path(namespace), secret)
+        except ApiError as error:
+            if error.code not in (403, 409):
+                raise Transient(f"Secret {name} was not created: {error}", 5.0) from error
         self._signing.add((namespace, name))
 
     async def put_lease(self, lease: Raw, *, exists: bool) -> bool:

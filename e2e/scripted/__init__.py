@@ -1,0 +1,55 @@
+"""A scripted model for the end-to-end stories: real Triton, answers that a test decides.
+
+It is a Triton model repository (`backend: repository`), light enough for many pods on a small
+machine. A share of its answers, or those to prompts with a trigger word, hold flagged text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FLAGGED_WORD = "frobnicate"
+_HERE = Path(__file__).parent
+
+_CONFIG = """backend: "python"
+max_batch_size: 8
+input [ {{ name: "text_input", data_type: TYPE_STRING, dims: [ 1 ] }},
+        {{ name: "max_tokens", data_type: TYPE_INT32, dims: [ 1 ], optional: true }},
+        {{ name: "temperature", data_type: TYPE_FP32, dims: [ 1 ], optional: true }},
+        {{ name: "seed", data_type: TYPE_INT64, dims: [ 1 ], optional: true }} ]
+output [ {{ name: "text_output", data_type: TYPE_STRING, dims: [ 1 ] }} ]
+instance_group [ {{ kind: KIND_CPU, count: 1 }} ]
+dynamic_batching {{ }}
+parameters [ {{ key: "script", value: {{ string_value: {script} }} }} ]
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """How a scripted version answers."""
+
+    name: str
+    """Makes artefacts differ whose answers are alike."""
+    share: float = 0.0
+    """The share of answers with flagged text."""
+    trigger: str = ""
+    """A word in the prompt that brings flagged text."""
+    delay: float = 0.0
+    """Seconds that each answer takes."""
+    breaks: bool = False
+    """Whether the model fails to load."""
+
+
+def write(script: Script, folder: Path) -> Path:
+    """Write the script's Triton repository below a folder of its own and return that."""
+    text = json.dumps(asdict(script), sort_keys=True)
+    mark = hashlib.sha256((text + (_HERE / "model.py").read_text()).encode()).hexdigest()[:12]
+    top = folder / f"{script.name}-{mark}"
+    model = top / "model"
+    (model / "1").mkdir(parents=True, exist_ok=True)
+    (model / "config.pbtxt").write_text(_CONFIG.format(script=json.dumps(text)))
+    (model / "1" / "model.py").write_text((_HERE / "model.py").read_text())
+    return top
