@@ -1,0 +1,192 @@
+"""Users: asks at a steady rate, whatever comes back, and keeps what every answer was.
+
+An open loop: a slow answer does not delay the next question, so that latency is seen as users
+see it.
+"""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+_VERSION = "x-rlhf-version"
+_VERDICT = "x-rlhf-verdict"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """What is asked, where and how often."""
+
+    url: str
+    host: str
+    questions: Sequence[str]
+    per_second: float = 10
+    max_tokens: int = 24
+    temperature: float = 0.8
+    timeout: float = 30
+    most_in_flight: int = 200
+    """More open questions than this mean that nobody answers; further ones fail at once."""
+    longest: float = 1800
+    """Seconds after which it stops by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What came back for one question."""
+
+    at: float
+    """Unix time of the last byte."""
+    seconds: float
+    status: int
+    """The HTTP status; 0 where there was no whole answer."""
+    version: str = ""
+    verdict: str = ""
+    text: str = ""
+    error: str = ""
+
+    @property
+    def is_failed(self) -> bool:
+        """Tell whether the user got no answer."""
+        return self.status != 200
+
+    @property
+    def is_unsafe(self) -> bool:
+        """Tell whether the user read what a rule of the guard matched."""
+        return self.verdict == "flagged"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Some answers, in the order in which they came."""
+
+    all: tuple[Answer, ...] = ()
+
+    def since(self, at: float) -> "Answers":
+        """Return those after a moment."""
+        return Answers(tuple(each for each in self.all if each.at >= at))
+
+    def of(self, version: str) -> "Answers":
+        """Return those of one version."""
+        return Answers(tuple(each for each in self.all if each.version == version))
+
+    @property
+    def failed(self) -> tuple[Answer, ...]:
+        """Return the questions that got no answer."""
+        return tuple(each for each in self.all if each.is_failed)
+
+    @property
+    def unsafe(self) -> tuple[Answer, ...]:
+        """Return the unsafe answers that users read."""
+        return tuple(each for each in self.all if each.is_unsafe)
+
+    def shares(self) -> dict[str, float]:
+        """Return the part of the good answers that each version gave."""
+        counts = Counter(each.version for each in self.all if not each.is_failed)
+        return {version: count / counts.total() for version, count in sorted(counts.items())}
+
+    def latency(self, quantile: float) -> float:
+        """Return a quantile of the seconds that answers took; 0 without answers."""
+        took = sorted(each.seconds for each in self.all if not each.is_failed)
+        return took[min(len(took) - 1, int(quantile * len(took)))] if took else 0.0
+
+
+@dataclass
+class Traffic:
+    """Asks in a thread of its own from `with` to its end."""
+
+    ask: Ask
+    _answers: list[Answer] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Traffic":
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._go_on()), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=self.ask.timeout + 5)
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether questions are still asked."""
+        return self._thread.is_alive() and not self._stop.is_set()
+
+    def snapshot(self) -> Answers:
+        """Return all answers so far."""
+        with self._lock:
+            return Answers(tuple(self._answers))
+
+    async def _go_on(self) -> None:
+        started = time.monotonic()
+        timeout = aiohttp.ClientTimeout(total=self.ask.timeout)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            asyncio.TaskGroup() as users,
+        ):
+            open_questions: set[asyncio.Task[None]] = set()
+            for count, question in enumerate(itertools.cycle(self.ask.questions)):
+                due = started + count / self.ask.per_second
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if self._stop.is_set() or time.monotonic() > started + self.ask.longest:
+                    break
+                if len(open_questions) >= self.ask.most_in_flight:
+                    self._keep(_failure(0.0, "too many questions without an answer"))
+                    continue
+                user = users.create_task(self._one(session, question))
+                open_questions.add(user)
+                user.add_done_callback(open_questions.discard)
+
+    async def _one(self, session: aiohttp.ClientSession, question: str) -> None:
+        started = time.monotonic()
+        body = {
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": self.ask.max_tokens,
+            "temperature": self.ask.temperature,
+        }
+        url = f"{self.ask.url}/v1/chat/completions"
+        try:
+            async with session.post(url, json=body, headers={"Host": self.ask.host}) as reply:
+                content = await reply.read()
+                text = _text(await reply.json()) if reply.status == 200 else ""
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, LookupError) as error:
+            self._keep(_failure(time.monotonic() - started, f"{type(error).__name__}: {error}"))
+            return
+        said = "" if reply.status == 200 else content[:200].decode(errors="replace")
+        self._keep(
+            Answer(
+                at=time.time(),
+                seconds=time.monotonic() - started,
+                status=reply.status,
+                version=reply.headers.get(_VERSION, ""),
+                verdict=reply.headers.get(_VERDICT, ""),
+                text=text,
+                error=said,
+            )
+        )
+
+    def _keep(self, answer: Answer) -> None:
+        with self._lock:
+            self._answers.append(answer)
+
+
+def _failure(seconds: float, error: str) -> Answer:
+    return Answer(at=time.time(), seconds=seconds, status=0, error=error)
+
+
+def _text(body: Any) -> str:
+    return str(body["choices"][0]["message"]["content"])
