@@ -1,0 +1,1 @@
+"""The main job, live: a good version is promoted, and a bad one is rolled back."""

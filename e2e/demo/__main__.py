@@ -1,0 +1,62 @@
+"""The command line: python -m e2e.demo."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from e2e.cluster import Endpoints, endpoints, settings
+from e2e.cluster.progress import ClusterError
+from e2e.demo import scene
+from e2e.demo.story import Story
+from e2e.harness.errors import HarnessError
+from e2e.harness.kubectl import Kubectl
+
+_REPORT = settings.REPOSITORY / ".state" / "demo.json"
+
+
+def main() -> int:
+    """Play the story and write what was measured; fail when it did not happen."""
+    parser = argparse.ArgumentParser(
+        prog="python -m e2e.demo",
+        description="Ships a good and a bad version of a small model on a real cluster under live "
+        "traffic, and shows what happens.",
+    )
+    parser.add_argument(
+        "--rate", type=float, default=10.0, metavar="N", help="questions a second (default: 10)"
+    )
+    rate = parser.parse_args().rate
+    given = endpoints()
+    _REPORT.unlink(missing_ok=True)
+    try:
+        evidence = Story(given, rate).tell()
+        report = evidence.report()
+        _REPORT.parent.mkdir(exist_ok=True)
+        _REPORT.write_text(json.dumps(report, indent=2) + "\n")
+        _show_end(given, report)
+    except (HarnessError, ClusterError) as error:
+        print(f"\nthe story did not happen: {error}", file=sys.stderr)
+        return 1
+    missing = [name for name in ("promoted", "rolled_back") if not report[name]]
+    if missing:
+        print(f"\nthe story did not happen: not {' and not '.join(missing)}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _show_end(given: Endpoints, report: dict[str, Any]) -> None:
+    kubectl = Kubectl.of(given, scene.NAMESPACE)
+    shown = f"KUBECONFIG={given.kubeconfig} {given.kubectl} --namespace {scene.NAMESPACE}"
+    print("\n$ kubectl get rlhfr\n" + kubectl.run("get", "rlhfrollout"))
+    print("$ kubectl get rlhfv\n" + kubectl.run("get", "rlhfmodelversion"))
+    print(
+        f"{report['requests']} questions, {report['failed_requests']} failed; "
+        f"{report['served_while_unsafe']} unsafe answers were read before the bad version lost "
+        f"its traffic, {report['seconds_from_first_bad_sample_to_weight_zero']} s after the first."
+        f"\nWritten to {_REPORT.relative_to(settings.REPOSITORY)}.\n\n"
+        f"Everything still runs. Look around:\n  {shown} get rlhf,rlhfr,rlhfv,pods\n"
+        f"Delete it:\n  {shown} delete namespace {scene.NAMESPACE}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

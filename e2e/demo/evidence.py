@@ -1,0 +1,133 @@
+"""What happened, from what users received and what the API server and Prometheus say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from e2e.demo import scene
+from e2e.harness import prometheus
+from e2e.harness.traffic import Answers
+from e2e.harness.watch import Change
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that was observed."""
+
+    answers: Answers
+    routes: Sequence[Change]
+    rollouts: Sequence[Object]
+    bad_applied_at: float
+    counted_unsafe: float
+    """Unsafe answers that reached users, by Prometheus."""
+
+    @property
+    def promoted(self) -> bool:
+        """Tell whether the good version's run was promoted and users then had it alone."""
+        before = [each for each in self.answers.all if each.at < self.bad_applied_at]
+        last = Answers(tuple(before[-20:]))
+        return self._ended(scene.GOOD, "Promoted") and last.shares() == {scene.GOOD: 1.0}
+
+    @property
+    def rolled_back(self) -> bool:
+        """Tell whether safety took the bad version back, and users then had it no more."""
+        zero = self.weight_zero_at
+        if zero is None or not self._ended(scene.BAD, "RolledBack", "SafetyFailed"):
+            return False
+        last = Answers(self.answers.all[-20:])
+        return last.all[0].at > zero and not last.of(scene.BAD).all
+
+    @property
+    def unsafe(self) -> Answers:
+        """Return the unsafe answers of the bad version that users received."""
+        return Answers(self.answers.of(scene.BAD).unsafe)
+
+    @property
+    def weight_zero_at(self) -> float | None:
+        """Return when the route was seen to give the bad version nothing any more."""
+        had_weight = False
+        for change in self.routes:
+            weight = 0 if change.kind == "DELETED" else _weight(change.object, scene.BAD)
+            if had_weight and weight == 0:
+                return change.at
+            had_weight = weight > 0
+        return None
+
+    @property
+    def seconds_to_weight_zero(self) -> float | None:
+        """Return the time from the first unsafe answer that a user got to weight 0."""
+        zero, unsafe = self.weight_zero_at, self.unsafe.all
+        return round(zero - unsafe[0].at, 2) if zero is not None and unsafe else None
+
+    def report(self) -> Object:
+        """Return what goes into the file."""
+        answers, unsafe = self.answers, self.unsafe.all
+        zero = self.weight_zero_at
+        last = max((each.at for each in answers.of(scene.BAD).all), default=None)
+        return {
+            "promoted": self.promoted,
+            "rolled_back": self.rolled_back,
+            "served_while_unsafe": len(unsafe),
+            "served_while_unsafe_by_prometheus": round(self.counted_unsafe),
+            "seconds_from_first_bad_sample_to_weight_zero": self.seconds_to_weight_zero,
+            "seconds_from_weight_zero_to_last_answer_of_it":
+                round(max(0.0, last - zero), 2) if zero and last else None,
+            "requests": len(answers.all),
+            "failed_requests": len(answers.failed),
+            "latency_seconds": {
+                "p50": round(answers.latency(0.5), 3),
+                "p95": round(answers.latency(0.95), 3),
+            },
+            "history": [_entry(each) for each in self.rollouts],
+        }  # fmt: skip
+
+    def _ended(self, version: str, outcome: str, reason: str = "") -> bool:
+        return any(ended(each, version, outcome, reason) for each in self.rollouts)
+
+
+def ended(rollout: Object, version: str, outcome: str, reason: str = "") -> bool:
+    """Tell whether this is the run to a version, with that outcome, for that reason."""
+    status = rollout.get("status", {})
+    is_it = rollout["spec"]["to"]["name"] == version and status.get("outcome") == outcome
+    return is_it and (not reason or _first_reason(status) == reason)
+
+
+def _first_reason(status: Object) -> str:
+    """Return why the run left its last step with traffic; later words tell of the clearing up."""
+    rules = [each.get("rule") for each in status.get("steps", []) if each["weight"] > 0]
+    if rules and rules[-1] == "canary_unsafe":
+        return "SafetyFailed"
+    return str(status.get("reason"))
+
+
+def counted_unsafe(url: str) -> float:
+    """Return how many unsafe answers the bad version's guards counted."""
+    name = "rlhf_guard_unsafe_served_responses_total"
+    # The pods may be gone by now; what they had counted until then is not.
+    labels = f'namespace="{scene.NAMESPACE}", rlhf_version="{scene.BAD}"'
+    return prometheus.value(url, f"max_over_time({name}{{{labels}}}[5m])")
+
+
+def _weight(route: Object, version: str) -> int:
+    rules = route.get("spec", {}).get("rules", [])
+    backends = [each for rule in rules for each in rule.get("backendRefs", [])]
+    found = [int(each.get("weight", 1)) for each in backends if each["name"].startswith(version)]
+    return max(found, default=0)
+
+
+def _entry(rollout: Object) -> Object:
+    spec, status = rollout["spec"], rollout.get("status", {})
+    kept = ("startedAt", "finishedAt", "outcome", "reason", "message")
+    return {
+        "revision": spec["revision"],
+        "type": spec["type"],
+        "from": spec.get("from", {}).get("name"),
+        "to": spec["to"]["name"],
+        **{name: status.get(name) for name in kept},
+        "steps": [
+            {name: step.get(name) for name in ("weight", "inForceAt", "endedAt", "rule", "message")}
+            for step in status.get("steps", [])
+        ],
+    }
