@@ -20,13 +20,15 @@ RULES: tuple[Rule, ...] = (
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance
+    people.person_refused,  # what cannot be carried out is told, after what is urgent
     running.superseded,  # the team wants something else now
     resting.spec_invalid,  # a run goes on by its pinned plan; a rest stays a rest
     running.first_not_serving,  # the first version, or renewed pods
     resting.nothing_live,  # the floor comes first
     resting.settling,  # one change at a time
+    running.blind,  # safety unseen for too long: weight down, also while suspended
     running.suspended,  # suspend, pause, freeze windows
-    running.blind,  # safety unseen for too long
+    running.parked,  # until safety can be seen again
     running.preparing,  # before the first weight
     running.weight_not_in_force,  # what was declared is not yet what the router does
     running.holding,  # every weight gets its time

@@ -46,7 +46,7 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     refuge = _refuge(seen, run, stable)
     if refuge is None:
         return _nothing_safe(seen, run, message)
-    if run.is_active and run.status.canary is not None:
+    if run.is_active:
         return roll_back(Reason.SAFETY_FAILED, f"stable {stable.name} is unsafe: {message}")
     fallback = refuge == seen.fallback
     spec = plans.begin(
@@ -126,6 +126,8 @@ def _at(run: Run, found: tuple[SLOResult, ...]) -> str:
 
 def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     """Return where to flee: the previous stable if it is good and warm, else the fallback."""
+    if seen.spec is None:
+        return None
     standby = run.status.standby
     if (
         standby is not None

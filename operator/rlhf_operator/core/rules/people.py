@@ -19,10 +19,18 @@ def model_deleted(seen: Observed) -> Decision | None:
 
 
 def person_decided(seen: Observed) -> Decision | None:
-    """Carry out the oldest human decision."""
-    if not seen.acts:
-        return None
-    act = seen.acts[0]
+    """Carry out the oldest human decision that can be carried out."""
+    answers = (_answer(seen, act) for act in seen.acts)
+    return next((answer for answer in answers if answer.refused is None), None)
+
+
+def person_refused(seen: Observed) -> Decision | None:
+    """Say what cannot be carried out. Safety does not wait for that."""
+    answers = (_answer(seen, act) for act in seen.acts)
+    return next((answer for answer in answers if answer.refused is not None), None)
+
+
+def _answer(seen: Observed, act: Act) -> Decision:
     if act.expires_at is not None and seen.now > act.expires_at:
         return _refuse(act, "it expired before it could be carried out", Reason.EXPIRED)
     match act.action:
@@ -71,7 +79,9 @@ def _roll_back_to(seen: Observed, act: Act) -> Decision:
     if seen.is_quarantined(act.version):
         return _refuse(act, f"{act.version.name} is quarantined; lift the quarantine first")
     if _has_canary(seen):
-        return roll_back(Reason.ROLLED_BACK_BY_PERSON, _said(act), Outcome.ABORTED)
+        # Back to stable is done with the run's end; to another version it takes a run of its own.
+        done = act if act.version == run.status.stable else None
+        return _with(roll_back(Reason.ROLLED_BACK_BY_PERSON, _said(act), Outcome.ABORTED), done)
     if act.version == run.status.stable:
         return _refuse(act, f"{act.version.name} is what serves already")
     if run.is_active:
@@ -121,5 +131,5 @@ def _restart(seen: Observed, act: Act) -> Decision:
     )
 
 
-def _with(decision: Decision, act: Act) -> Decision:
+def _with(decision: Decision, act: Act | None) -> Decision:
     return replace(decision, act=act)

@@ -25,6 +25,8 @@ def nothing_live(seen: Observed) -> Decision | None:
     """Bring the fallback up first: it is the first stable version."""
     if seen.run is not None or seen.fallback is None:
         return None
+    if seen.spec is not None and seen.spec.suspend:
+        return keep(Reason.SUSPENDED, "spec.suspend is set; nothing is brought up")
     if seen.is_quarantined(seen.fallback):
         return keep(
             Reason.QUARANTINED, f"the fallback {seen.fallback.name} is quarantined", stalled=True
@@ -54,6 +56,10 @@ def target_serving(seen: Observed) -> Decision | None:
     stable = run.status.stable
     if stable is None or stable.identity != seen.target.identity:
         return None
+    work = seen.workload(stable)
+    if work.ready == 0:
+        why = f": {work.failure.message}" if work.failure else ""
+        return hold(Reason.STABLE_NOT_SERVING, f"{stable.name} has no ready pod{why}")
     return keep(Reason.SERVING, f"{stable.name} serves all traffic")
 
 

@@ -65,15 +65,11 @@ def suspended(seen: Observed) -> Decision | None:
 
 
 def blind(seen: Observed) -> Decision | None:
-    """Park a canary whose safety could not be seen for `maxBlind`; resume when data is back."""
+    """Park a canary whose safety could not be seen for `maxBlind`."""
     run = _canary_run(seen)
     if run is None:
         return None
     status = run.status
-    if status.phase == "Parked":
-        if seen.stable is None or seen.stable.blind:
-            return hold(Reason.PARKED, "safety data is still missing; weight stays 0")
-        return _advance(run, 0, "safety data is back; the run resumes at its first step")
     limit = parse_duration(run.spec.plan.max_blind)
     if status.weight == 0 or status.blind_since is None or seen.now < status.blind_since + limit:
         return None
@@ -85,6 +81,16 @@ def blind(seen: Observed) -> Decision | None:
         step=-1,
         weight=0,
     )
+
+
+def parked(seen: Observed) -> Decision | None:
+    """Stay at weight 0 until safety can be seen again; then the run prepares anew."""
+    run = _canary_run(seen)
+    if run is None or run.status.phase != "Parked":
+        return None
+    if seen.stable is None or seen.stable.blind:
+        return hold(Reason.PARKED, "safety data is still missing; weight stays 0")
+    return None
 
 
 def preparing(seen: Observed) -> Decision | None:
@@ -149,7 +155,7 @@ def inconclusive(seen: Observed) -> Decision | None:
         return None
     why = verdicts.tell(verdicts.unsure(results)) or "nothing was measured yet"
     end = _hold_end(run) + parse_duration(run.spec.plan.max_hold)
-    end += parse_duration(run.status.held_for)
+    end += _stood_still(run, seen.now)
     if seen.now >= end and run.spec.plan.on_inconclusive == "RollBack":
         return roll_back(
             Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.spec.plan.max_hold}: {why}"
@@ -203,6 +209,12 @@ def _advance(run: Run, step: int, message: str) -> Decision:
 def _hold_end(run: Run) -> datetime:
     assert run.status.in_force_at is not None, "weight_not_in_force comes first"
     return run.status.in_force_at + parse_duration(run.spec.plan.steps[run.status.step].hold)
+
+
+def _stood_still(run: Run, now: datetime) -> timedelta:
+    """Return for how long this step waited for a person or a window, up to now."""
+    began = run.status.not_holding_since
+    return parse_duration(run.status.held_for) + (now - began if began else timedelta())
 
 
 def _not_in_force(seen: Observed) -> Decision:

@@ -1,0 +1,120 @@
+"""The order is the behaviour: every pair of neighbours, and that each rule has its say."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.core import rollout
+from rlhf_operator.core.observed import Observed, Workload
+from tests import builders as make
+from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
+from tests.core import (
+    test_rules_harm,
+    test_rules_people,
+    test_rules_resting,
+    test_rules_running,
+)
+
+ROWS = [
+    *test_rules_harm.ROWS,
+    *test_rules_people.ROWS,
+    *test_rules_running.ROWS,
+    *test_rules_resting.ROWS,
+]
+SUSPENDED = make.model_spec(suspend=True)
+INVALID = make.failure(Reason.SPEC_INVALID)
+RESTART = make.make_run(type=RunType.RESTART, from_=V1, to=V1, stable=V1, canary=None, weight=0)
+MISMATCH = Workload(wanted=1, failure=make.failure(Reason.ARTIFACT_MISMATCH))
+
+NEIGHBOURS = [
+    ("model_deleted", "run_not_open", {"deleted": True, "run": make.make_run(started_at=None)}),
+    ("run_not_open", "person_decided",
+     {"run": make.make_run(started_at=None), "acts": (act("Abort"),)}),
+    ("person_decided", "canary_unsafe", {"acts": (act("Abort"),), "canary": BAD}),
+    ("canary_unsafe", "stable_unsafe", {"canary": BAD, "stable": BAD}),
+    ("stable_unsafe", "canary_not_serving", {"stable": BAD, "workloads": make.pods(v1=GONE)}),
+    ("canary_not_serving", "stable_not_serving", {"workloads": {"sft": GONE, "v1": MISMATCH}}),
+    ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
+    ("canary_failed", "person_refused", {"canary": SLOW, "acts": (act("Restart"),)}),
+    ("person_refused", "superseded", {"acts": (act("Restart"),), "target": V2}),
+    ("spec_invalid", "nothing_live", {"run": None, "invalid": INVALID}),
+    ("spec_invalid", "settling", {"run": make.ended(settled_at=None), "invalid": INVALID}),
+    ("settling", "target_serving", {"run": make.ended(settled_at=None)}),
+    ("superseded", "blind", {"target": V2, "run": make.make_run(blind_since=ago(31))}),
+    ("blind", "suspended", {"run": make.make_run(blind_since=ago(31)), "spec": SUSPENDED}),
+    ("suspended", "parked",
+     {"run": make.parked(), "stable": None, "spec": SUSPENDED}),
+    ("parked", "preparing", {"run": make.parked(), "stable": None}),
+    ("preparing", "weight_not_in_force", {"run": make.preparing(in_force_at=None)}),
+    ("weight_not_in_force", "inconclusive",
+     {"run": make.make_run(in_force_at=None), "canary": SILENT}),
+    ("holding", "inconclusive", {"run": make.make_run(in_force_at=ago(0.5)), "canary": SILENT}),
+    ("inconclusive", "steps_complete",
+     {"run": make.make_run(step=1, weight=50), "canary": SILENT}),
+    ("steps_complete", "step_passed", {"run": make.make_run(step=1, weight=50)}),
+    ("target_serving", "target_quarantined",
+     {"run": make.ended(), "quarantines": make.quarantine(V1)}),
+    ("target_quarantined", "target_failed",
+     {"run": make.ended(Outcome.ROLLED_BACK), "quarantines": make.quarantine(V1)}),
+    ("target_failed", "start_not_allowed",
+     {"run": make.ended(Outcome.ROLLED_BACK), "spec": SUSPENDED}),
+    ("start_not_allowed", "target_differs",
+     {"run": make.ended(), "target": V2, "spec": SUSPENDED}),
+    ("target_differs", "nothing_to_do", {"run": make.ended(), "target": V2}),
+]  # fmt: skip
+
+APART = {
+    ("superseded", "spec_invalid"): "one needs a canary, the other a model without a run",
+    ("spec_invalid", "first_not_serving"): "one needs a model without a run, the other a run",
+    ("first_not_serving", "nothing_live"): "one needs a record, the other that there is none",
+    ("nothing_live", "settling"): "one needs that there is no record, the other an ended one",
+    ("settling", "blind"): "one needs an ended run, the other a canary",
+    ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
+    ("step_passed", "target_serving"): "one needs a canary, the other an ended run",
+}
+RULES = {rule.__name__: rule for rule in rollout.RULES}
+
+
+def answers(rule: str, seen: Observed) -> bool | None:
+    """Whether a rule would answer; None where it rests on an earlier one's silence."""
+    try:
+        return RULES[rule](seen) is not None
+    except (AssertionError, IndexError):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "changes"),
+    [pytest.param(*entry, id=f"{entry[0]} comes before {entry[1]}") for entry in NEIGHBOURS],
+)
+def test_which_of_two_rules_wins(first: str, second: str, changes: dict[str, Any]) -> None:
+    seen = make.make_observed(**changes)
+    assert answers(first, seen) and answers(second, seen) is not False, "both would answer"
+    assert rollout.decide(seen).rule == first
+
+
+def test_every_pair_of_neighbours_is_settled() -> None:
+    order = list(RULES)
+    told = {(first, second) for first, second, _ in NEIGHBOURS} | set(APART)
+    assert [pair for pair in itertools.pairwise(order) if pair not in told] == []
+
+
+@pytest.mark.parametrize("pair", APART, ids=lambda pair: f"{pair[0]} and {pair[1]}")
+def test_rules_that_never_answer_together(pair: tuple[str, str]) -> None:
+    for entry in ROWS:
+        seen = make.make_observed(**entry.values[3])
+        assert not (answers(pair[0], seen) and answers(pair[1], seen)), entry.id
+
+
+def test_every_rule_decides_in_a_row() -> None:
+    assert set(RULES) - {entry.values[0] for entry in ROWS} == set()
+
+
+def test_the_last_rule_always_decides() -> None:
+    for entry in ROWS:
+        assert rollout.RULES[-1](make.make_observed(**entry.values[3])) is not None

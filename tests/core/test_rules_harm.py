@@ -1,0 +1,172 @@
+"""What takes traffic away, whatever else is going on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.core.decision import Action
+from rlhf_operator.core.observed import Route, Workload
+from tests import builders as make
+from tests.builders import BAD, DULL, GONE, GOOD, SFT, SLOW, V1, V2, ago
+from tests.core.rule_rows import check, row
+
+FLEE = {"run": make.ended(standby=make.standby()), "stable": BAD}
+NO_REFUGE = {"run": make.ended(), "stable": BAD, "quarantines": make.quarantine(SFT)}
+KEEP_SERVING = make.model_spec(rollout={"whenNothingIsSafe": "KeepServing"})
+
+CANARY = [
+    row("an unsafe canary is rolled back at once",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED, canary=BAD),
+    row("also while its step is held",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED,
+        canary=BAD, run=make.make_run(in_force_at=ago(0.1))),
+    row("also while suspended",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED,
+        canary=BAD, spec=make.model_spec(suspend=True)),
+    row("also while paused",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED,
+        canary=BAD, run=make.make_run(paused=True)),
+    row("also in a freeze window",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED, canary=BAD, frozen="weekend"),
+    row("also while the new spec is invalid",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED,
+        canary=BAD, spec=None, invalid=make.failure(Reason.SPEC_INVALID)),
+    row("also while the router fails",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED,
+        canary=BAD, route=Route(failure=make.failure(Reason.ROUTE_NOT_ACCEPTED))),
+    row("also when a human decision is there that cannot be carried out",
+        "canary_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED,
+        canary=BAD, acts=(make.act("LiftQuarantine", identity=V2.identity),)),
+    row("a slow canary is rolled back",
+        "canary_failed", Action.ROLL_BACK, Reason.SLO_FAILED, canary=SLOW),
+    row("a canary of poor quality is rolled back",
+        "canary_failed", Action.ROLL_BACK, Reason.SLO_FAILED, canary=DULL),
+    row("a slow canary is rolled back also while suspended",
+        "canary_failed", Action.ROLL_BACK, Reason.SLO_FAILED,
+        canary=SLOW, spec=make.model_spec(suspend=True)),
+    row("an artefact that is not what it should be ends the run",
+        "canary_not_serving", Action.ROLL_BACK, Reason.ARTIFACT_MISMATCH,
+        run=make.preparing(),
+        workloads=make.pods(v1=Workload(wanted=1, failure=make.failure(Reason.ARTIFACT_MISMATCH)))),
+    row("an image that cannot be pulled is waited for",
+        "preparing", Action.HOLD, Reason.IMAGE_NOT_PULLED,
+        run=make.preparing(),
+        workloads=make.pods(v1=Workload(wanted=1, failure=make.failure(Reason.IMAGE_NOT_PULLED)))),
+    row("a canary that never gets ready ends the run after readyTimeout",
+        "canary_not_serving", Action.ROLL_BACK, Reason.NOT_READY,
+        run=make.preparing(ready_since=ago(31)), workloads=make.pods(v1=GONE)),
+    row("a canary that lost all pods under traffic ends the run",
+        "canary_not_serving", Action.ROLL_BACK, Reason.NOT_READY, workloads=make.pods(v1=GONE)),
+    row("a canary that is quarantined meanwhile ends the run",
+        "canary_not_serving", Action.ROLL_BACK, Reason.QUARANTINED,
+        quarantines=make.quarantine(V1)),
+    row("a canary that is quarantined under another name ends the run",
+        "canary_not_serving", Action.ROLL_BACK, Reason.QUARANTINED,
+        quarantines=make.quarantine(make.V1_COPY)),
+    row("stable without a ready pod holds the run",
+        "stable_not_serving", Action.HOLD, Reason.STABLE_NOT_SERVING,
+        workloads=make.pods(sft=GONE)),
+]  # fmt: skip
+
+STABLE = [
+    row("an unsafe stable version ends the run against it",
+        "stable_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED, stable=BAD,
+        run=make.make_run(stable=V1, canary=V2, from_=V1, to=V2), target=V2),
+    row("after promotion an unsafe version is left for the warm previous one",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED, **FLEE),
+    row("it is left also while suspended",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED,
+        **FLEE | {"spec": make.model_spec(suspend=True)}),
+    row("it is left also before the last change settled",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED,
+        **FLEE | {"run": make.ended(standby=make.standby(), settled_at=None)}),
+    row("unsafe pods that are being renewed end the renewal",
+        "stable_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED, stable=BAD,
+        run=make.make_run(type=RunType.RESTART, from_=V1, to=V1, stable=V1, canary=None, weight=0)),
+    row("where nothing is safe every guard rule blocks",
+        "stable_unsafe", Action.BLOCK, Reason.NOTHING_SAFE, **NO_REFUGE),
+    row("once everything blocks a person must act",
+        "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE,
+        **NO_REFUGE | {"run": make.ended(force_block=True)}),
+    row("where nothing is safe KeepServing goes on",
+        "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **NO_REFUGE | {"spec": KEEP_SERVING}),
+    row("where nothing is safe a canary is taken out first",
+        "stable_unsafe", Action.ROLL_BACK, Reason.NOTHING_SAFE, stable=BAD, fallback=SFT),
+    row("without a spec that can be read nothing is started",
+        "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **FLEE | {"spec": None}),
+]  # fmt: skip
+
+ROWS = [*CANARY, *STABLE]
+
+
+@pytest.mark.parametrize(("rule", "action", "reason", "changes"), ROWS)
+def test_what_takes_traffic_away(
+    rule: str, action: Action, reason: Reason, changes: dict[str, Any]
+) -> None:
+    decision = check(rule, action, reason, changes)
+    if action is Action.ROLL_BACK:
+        assert (decision.weight, decision.outcome) == (0, Outcome.ROLLED_BACK)
+
+
+REFUGES = [
+    pytest.param({}, RunType.FALLBACK, SFT,
+                 id="the previous version is the fallback: that is the floor"),
+    pytest.param({"run": make.ended(to=V2, stable=V2, standby=make.standby(V1)), "target": V2,
+                  "fallback": SFT}, RunType.ROLLBACK, V1, id="a warm previous version comes first"),
+    pytest.param({"run": make.ended(to=V2, stable=V2, standby=make.standby(V1)), "target": V2,
+                  "workloads": make.pods(v1=GONE)}, RunType.FALLBACK, SFT,
+                 id="a previous version without ready pods is no refuge"),
+    pytest.param({"run": make.ended(to=V2, stable=V2, standby=make.standby(V1)), "target": V2,
+                  "quarantines": make.quarantine(V1)}, RunType.FALLBACK, SFT,
+                 id="a quarantined previous version is no refuge"),
+    pytest.param({"run": make.ended(standby=None)}, RunType.FALLBACK, SFT,
+                 id="without a previous version the floor serves"),
+    pytest.param({"workloads": make.pods(sft=GONE)}, RunType.FALLBACK, SFT,
+                 id="the floor is taken cold where nothing is warm"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "run_type", "version"), REFUGES)
+def test_where_an_unsafe_version_is_left_for(
+    changes: dict[str, Any], run_type: RunType, version: Any
+) -> None:
+    decision = check("stable_unsafe", Action.START, Reason.SAFETY_FAILED, FLEE | changes)
+    assert decision.start is not None
+    assert (decision.start.type, decision.start.to) == (run_type, version)
+    assert decision.start.from_ == make.make_observed(**FLEE | changes).run.status.stable  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("changes", "quarantined"),
+    [
+        pytest.param({"canary": BAD}, True, id="an unsafe artefact may not serve again"),
+        pytest.param({"canary": SLOW}, True, id="a slow one neither"),
+        pytest.param({"workloads": make.pods(v1=GONE)}, False, id="one that was not ready may"),
+        pytest.param({"target": V2}, False, id="one that was superseded may"),
+        pytest.param({"acts": (make.act("Abort"),)}, False, id="one that was aborted may"),
+        pytest.param(
+            {"run": make.make_run(stable=V2), "stable": BAD, "canary": GOOD}, False,
+            id="the canary is not to blame for an unsafe stable version",
+        ),
+    ],
+)  # fmt: skip
+def test_who_is_quarantined(changes: dict[str, Any], quarantined: bool) -> None:
+    decision = make_decision(changes)
+    assert decision.action is Action.ROLL_BACK
+    assert decision.quarantine is quarantined
+
+
+def make_decision(changes: dict[str, Any]) -> Any:
+    from rlhf_operator.core import rollout
+
+    return rollout.decide(make.make_observed(**changes))
+
+
+def test_a_pinned_run_flees_to_the_present_floor() -> None:
+    changes = {"run": make.ended(stable=V2, to=V2), "stable": BAD, "target": V2, "fallback": V1}
+    decision = make_decision(changes)
+    assert decision.start is not None and decision.start.to == V1
