@@ -72,7 +72,7 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
     run, spec = seen.run, seen.spec
     if run is None or spec is None or run.status.stable is None:
         return Layout(pods={}, weights={})
-    move = _move(run)
+    move = _move(run, seen.now, drain)
     if move is not None:
         pods, weights = _moving(seen, run, spec, move, drain)
     else:
@@ -89,10 +89,12 @@ def _add(pods: dict[str, int], version: VersionRef | None, count: int) -> None:
         pods[version.name] = max(pods.get(version.name, 0), count)
 
 
-def _move(run: Run) -> Move | None:
+def _move(run: Run, now: datetime, drain: timedelta) -> Move | None:
     """Return the move under way: to the canary, or, after promotion, away from old stable."""
     status = run.status
     assert status.stable is not None
+    if status.phase == "Parked" and not is_drained(run, now, drain):
+        return None
     if status.outcome is None and status.canary is not None:
         return Move(incoming=status.canary, outgoing=status.stable, declared=status.weight)
     before = run.spec.from_
@@ -113,9 +115,10 @@ def _moving(
     ready = seen.workload(move.incoming).ready
     wanted = pods_for(move.declared, replicas)
     if run.spec.type in AT_ONCE:
-        pods = {name_in: replicas, name_out: max(1, seen.workload(move.outgoing).wanted)}
-        weight = 100 if ready > 0 else routed
-        return pods, _pair(name_in, name_out, weight)
+        # Nothing goes, and no traffic moves, before what is fled to can take it.
+        pods = {name: work.wanted for name, work in seen.workloads.items() if work.wanted > 0}
+        pods |= {name_in: replicas, name_out: max(1, pods.get(name_out, 0))}
+        return pods, {name_in: 100} if ready > 0 else {}
     if surge == "Full":
         out, into = replicas, wanted
     elif surge == "One":
@@ -125,7 +128,8 @@ def _moving(
         out = max(1, replicas - wanted)
         into = max(1, min(wanted, replicas - out))
     enough = ready >= wanted or (surge == "None" and ready >= into)
-    carried = 100 * ready // replicas
+    # Rounded up: rounded down, 1 of 3 pods would carry 33 %, and the other 67 % want 3 pods still.
+    carried = -(-100 * ready // replicas)
     weight = move.declared if enough else max(routed, min(move.declared, carried))
     weight = min(weight, move.declared)  # a rollback to a lower weight never waits
     return {name_in: into, name_out: out}, _pair(name_in, name_out, weight)
@@ -138,14 +142,14 @@ def _pair(name_in: str, name_out: str, weight: int) -> dict[str, int]:
 def _resting(
     seen: Observed, run: Run, spec: ModelSpec, drain: timedelta
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Stable has it all; a canary that was rolled back drains and goes."""
+    """Stable has it all; a canary that was rolled back or parked drains first."""
     status = run.status
     assert status.stable is not None
     replicas = spec.serving.replicas
     pods = {status.stable.name: replicas}
     leaver = run.spec.to
-    was_canary = status.outcome is not None and leaver != status.stable
-    if was_canary and not is_drained(run, seen.now, drain):
+    left_behind = status.outcome is not None or status.phase == "Parked"
+    if left_behind and leaver != status.stable and not is_drained(run, seen.now, drain):
         left = seen.workload(leaver).wanted
         room = replicas + surge_pods(run.spec.plan.surge, replicas) - left
         pods = {status.stable.name: max(1, min(replicas, room))}
