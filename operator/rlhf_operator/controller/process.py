@@ -8,7 +8,7 @@ import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kopf
 from aiohttp import web
@@ -49,6 +49,7 @@ class Process:
 
     def __init__(self, config: OperatorConfig, client: ApiClient, identity: str) -> None:
         self.config = config
+        self.identity = identity
         self.store = MemoryStore()
         self.queue: DeadlineQueue[Key] = DeadlineQueue(time.monotonic)
         self.policies: DeadlineQueue[tuple[str, str]] = DeadlineQueue(time.monotonic)
@@ -135,6 +136,8 @@ class Process:
             namespaces=namespaces,
             clusterwide=not namespaces,
             stop_flag=stop,
+            # Otherwise kopf asks for the name of a user that a pod's number does not have.
+            identity=cast(Any, self.identity),
         )
 
     async def _sweeps(self) -> None:
