@@ -64,7 +64,10 @@ def _write_configuration() -> None:
         client = clients.get(name, certificates.KUBELET)
         target = _configuration(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(template.substitute(values, kubeconfig=client.kubeconfig))
+        text = template.substitute(values, kubeconfig=client.kubeconfig)
+        # kube-proxy ends whenever its file is written.
+        if not target.exists() or target.read_text() != text:
+            target.write_text(text)
 
 
 def _configuration(name: str) -> Path:
