@@ -7,6 +7,7 @@ with tritonclient, through the guard as users reach it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -17,10 +18,12 @@ from tritonclient.utils import InferenceServerException
 
 from rlhf_operator.api.rollout import GoldenResult
 
+log = logging.getLogger(__name__)
+
 TRITON_MODEL = "model"
 OPERATIONS_PORT = 9090
 _TIMEOUT = aiohttp.ClientTimeout(total=600, connect=5)
-_TRIES = 3
+_AGAIN = 3.0
 _REMEMBERED = 1000
 _SILENT = "no answer"
 
@@ -37,6 +40,8 @@ class GoldenProber:
     def golden(self, key: Any, run: str, host: str) -> GoldenResult | None:
         """Return the result for this run, or None while it is being asked."""
         mark = (key, run)
+        for other in [each for each in self._asking if each[0] == key and each != mark]:
+            self._asking.pop(other).cancel()  # an earlier run that ended meanwhile
         if mark in self._results:
             return self._results[mark]
         if mark not in self._asking:
@@ -50,19 +55,20 @@ class GoldenProber:
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
     async def _ask(self, mark: tuple[Any, str], host: str) -> None:
-        failures: list[str] = []
-        for turn in range(_TRIES):
+        try:
             failures = await ask(host)
-            # Only silence is worth another try: a wrong answer will not get better.
-            if not all(_SILENT in failure for failure in failures) or not failures:
-                break
-            await asyncio.sleep(2.0 * (turn + 1))
+            # A wrong answer will not get better; silence may. `readyTimeout` bounds the waiting.
+            while failures and all(_SILENT in failure for failure in failures):
+                log.info("%s: golden prompts: %s", mark[0], failures[0])
+                await asyncio.sleep(_AGAIN)
+                failures = await ask(host)
+        finally:
+            self._asking.pop(mark, None)
         while len(self._results) >= _REMEMBERED:
             self._results.pop(next(iter(self._results)))
         self._results[mark] = GoldenResult(
             at=self._now(), passed=not failures, failures=tuple(failures[:32])
         )
-        self._asking.pop(mark, None)
         self._notify(mark[0])
 
 

@@ -105,6 +105,12 @@ def preparing(seen: Observed) -> Decision | None:
         return _waiting_for_pods(seen, run)
     golden = seen.golden or status.golden
     if golden is None:
+        timeout = parse_duration(run.spec.plan.ready_timeout)
+        if status.ready_since is not None and seen.now >= status.ready_since + timeout:
+            return roll_back(
+                Reason.NOT_READY,
+                f"{canary.name} answered no golden prompt in {run.spec.plan.ready_timeout}",
+            )
         return hold(Reason.GOLDEN_PENDING, "golden prompts are being asked")
     if not golden.passed:
         return roll_back(Reason.GOLDEN_FAILED, f"{canary.name}: {'; '.join(golden.failures)}")
