@@ -31,8 +31,36 @@ generate: $(INSTALLED) ## Write every generated file anew (CRDs, chart copies, A
 lint: $(INSTALLED) ## Style, types and the arrows between the rooms
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-unit: $(INSTALLED) ## The tests that need no cluster
-	$(PY) -m pytest
+unit: $(INSTALLED) debian ## The tests that need no cluster
+	$(PY) -m pytest tests -n 2 --dist loadgroup
 
-.PHONY: help install lock generate lint unit
+checks: lint unit
+
+debian: $(INSTALLED) # What the tests and the cluster need of Debian; one apt at a time
+	@test "$$CLUSTER" = current || $(PY) -m e2e.cluster install-packages
+
+cluster-up: $(INSTALLED) ## Bring a real Kubernetes up on this machine and print KUBECONFIG=…
+	@$(PY) -m e2e.cluster up
+
+cluster-down: $(INSTALLED) ## Stop that cluster; what was built stays cached
+	@$(PY) -m e2e.cluster down
+
+images: $(INSTALLED) ## Build the images and load them into the cluster
+	@test "$$CLUSTER" = current || $(PY) -m e2e.cluster build-images
+
+prepare: cluster-up
+	@$(MAKE) --no-print-directory images
+
+demo: $(INSTALLED) debian ## The main job: ship a good version, then a bad one, with live traffic
+	@$(MAKE) --no-print-directory prepare
+	@$(PY) -m e2e.demo
+
+stories: prepare ## The end-to-end stories on the real cluster
+	$(PY) -m pytest e2e -n 4 --dist loadgroup --timeout 600
+
+test: $(INSTALLED) debian ## Every check and every test, the end-to-end ones last
+	@$(MAKE) --no-print-directory -j2 checks prepare
+	@$(MAKE) --no-print-directory stories
+
+.PHONY: help install lock generate lint unit checks debian cluster-up cluster-down images prepare demo stories test
 .DEFAULT_GOAL := help

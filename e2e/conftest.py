@@ -1,0 +1,74 @@
+"""One operator for all stories; one namespace for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from e2e.cluster import Endpoints
+from e2e.cluster import endpoints as find_endpoints
+from e2e.harness import objects
+from e2e.harness.install import Release, install
+from e2e.harness.kubectl import Kubectl
+from e2e.stories.world import Story
+
+FLAKY_NAMESPACE = "rlhf-e2e-flaky"
+FLAKY_URL = f"http://prometheus.{FLAKY_NAMESPACE}:9090"
+
+
+@pytest.fixture(scope="session")
+def endpoints() -> Endpoints:
+    return find_endpoints()
+
+
+def release(endpoints: Endpoints, **values: object) -> Release:
+    """Return the operator under test: short times, scripted models allowed."""
+    sources = [
+        {"name": "default", "url": endpoints.prometheus_url_in_cluster},
+        {"name": "flaky", "url": FLAKY_URL, "timeout": "1s"},
+    ]
+    config = {
+        "allowCode": True,
+        "drain": "4s",
+        "maxConcurrentRollouts": 50,
+        "metricSources": sources,
+        "leaderElection": {
+            "enabled": True, "leaseName": "rlhf-operator", "leaseDuration": "4s",
+            "renewDeadline": "3s", "retryPeriod": "500ms",
+        },
+    }  # fmt: skip
+    return Release(config=config, values=values)
+
+
+@pytest.fixture(scope="session")
+def operator(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """Install the operator once, however many processes run the stories."""
+    wanted = release(endpoints)
+    shared = tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "operator.lock"):
+        if not (shared / "operator.done").exists():
+            install(endpoints, wanted)
+            (shared / "operator.done").touch()
+    return wanted
+
+
+@pytest.fixture
+def story(
+    request: pytest.FixtureRequest, endpoints: Endpoints, operator: Release, tmp_path: Path
+) -> Iterator[Story]:
+    """Return a fresh namespace with a world to tell a story in."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    name = f"story-{words.removeprefix('test-')}"[:50].rstrip("-")
+    everywhere = Kubectl.of(endpoints)
+    everywhere.delete("namespace", name)
+    everywhere.apply(objects.namespace(name))
+    with ExitStack() as stack:
+        yield Story(
+            endpoints=endpoints, kubectl=everywhere.within(name), folder=tmp_path, stack=stack
+        )
+    everywhere.delete("namespace", name, wait=False)

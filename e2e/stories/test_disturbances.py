@@ -1,0 +1,134 @@
+"""What users notice when something around the operator fails: nothing."""
+
+from __future__ import annotations
+
+import time
+
+from e2e.conftest import FLAKY_NAMESPACE, release
+from e2e.harness import objects
+from e2e.harness.install import install
+from e2e.harness.kubectl import Kubectl, Object, condition
+from e2e.stories.world import Story, steps_of
+
+OPERATOR = "app.kubernetes.io/name=rlhf-operator"
+
+
+def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
+    flaky = story.kubectl.within(FLAKY_NAMESPACE)
+    flaky.apply(objects.namespace(FLAKY_NAMESPACE), _service())
+    _connect(flaky)
+    story.a_version("sft")
+    story.a_version("v1")
+    story.a_policy(metricSource="flaky")
+    story.a_model("sft", steps=[{"weight": 25, "hold": "15s"}])
+    story.commit("v1")
+    story.until_weight("v1", 25)
+
+    flaky.delete("endpointslice", "prometheus")
+    story.until(
+        "the silence is told",
+        lambda model: condition(model, "Reconciling").get("reason") == "MetricsUnavailable",
+        seconds=60,
+    )
+    assert story.told()[-1] == ("Rollout", "v1", "")
+    _connect(flaky)
+    story.until_stable("v1")
+    assert story.told()[-1] == ("Rollout", "v1", "Promoted")
+    story.nobody_was_turned_away()
+
+
+def test_the_operator_is_killed_in_every_step(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("v1")
+    story.a_policy()
+    story.a_model("sft", steps=objects.steps(20, 40, 60, hold="4s"))
+    system = story.kubectl.within("rlhf-system")
+
+    story.commit("v1")
+    _kill(system)
+    for weight in (20, 40, 60):
+        story.until_weight("v1", weight)
+        _kill(system)
+    story.until_stable("v1")
+    assert steps_of(story.history[-1]) == [0, 20, 40, 60]
+    assert story.told()[-1] == ("Rollout", "v1", "Promoted")
+    epochs = {record["status"]["epoch"] for record in story.history}
+    assert len(epochs) > 1
+    story.nobody_was_turned_away()
+
+
+def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("v1")
+    story.a_policy()
+    story.a_model("sft", steps=[{"weight": 40, "hold": "30s"}])
+    story.commit("v1")
+    story.until_weight("v1", 40)
+    before = story.pods("sft") | story.pods("v1")
+
+    mark = {"podLabels": {"rlhf.dev/upgraded": str(int(time.time()))}}
+    install(story.endpoints, release(story.endpoints, **mark))
+    time.sleep(3)
+    assert story.pods("sft") | story.pods("v1") == before
+    model = story.kubectl.get("rlhfmodel", "support")
+    assert model is not None
+    assert model["status"]["weight"] == 40
+    story.until_stable("v1")
+    story.nobody_was_turned_away()
+
+
+def test_without_a_spare_gpu_stable_makes_room(story: Story) -> None:
+    node = story.kubectl.list("node")[0]
+    half = int(node["status"]["allocatable"]["nvidia.com/gpu"]) // 2
+    gpu = {"serving": {"gpu": {"count": half, "resource": "nvidia.com/gpu"}}}
+    story.a_version("sft", **gpu)
+    story.a_version("v1", **gpu)
+    story.a_policy()
+    serving = {"replicas": 2, "podTemplate": objects.small_pods()}
+    story.a_model(
+        "sft",
+        steps=[{"weight": 50, "hold": "3s"}],
+        serving=serving,
+        rollout={"surge": "None"},
+        standby={"replicas": 0, "keep": "1s"},
+    )
+    fallback = story.model["spec"]["fallback"] | {"replicas": 0}
+
+    story.commit("v1", fallback=fallback)
+    story.until_weight("v1", 50, seconds=120)
+    story.until_stable("v1")
+    story.until("both pods", lambda model: model["status"]["replicas"] == 2, seconds=120)
+    assert story.told()[-1] == ("Rollout", "v1", "Promoted")
+    story.nobody_was_turned_away()
+
+
+def _kill(system: Kubectl) -> None:
+    """End the operator's process at once, as SIGKILL does."""
+    pods = [pod["metadata"]["name"] for pod in system.list("pod", selector=OPERATOR)]
+    system.run("delete", "pod", *pods, "--force", "--grace-period=0", "--ignore-not-found")
+
+
+def _service() -> Object:
+    port = {"name": "web", "port": 9090, "targetPort": 9090, "protocol": "TCP"}
+    metadata = {"name": "prometheus", "namespace": FLAKY_NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
+
+
+def _connect(flaky: Kubectl) -> None:
+    """Let the flaky address lead to the real Prometheus."""
+    pods = flaky.within("rlhf-monitoring").list("pod", selector="app=prometheus")
+    flaky.apply(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "prometheus",
+                "labels": {"kubernetes.io/service-name": "prometheus"},
+            },
+            "addressType": "IPv4",
+            "ports": [{"name": "web", "port": 9090, "protocol": "TCP"}],
+            "endpoints": [
+                {"addresses": [pods[0]["status"]["podIP"]], "conditions": {"ready": True}}
+            ],
+        }
+    )

@@ -1,0 +1,121 @@
+"""What a team sees when it ships: promotion, rollback, and everything that may come between."""
+
+from __future__ import annotations
+
+from e2e.harness.kubectl import condition
+from e2e.stories.world import TRIGGER, Story, steps_of
+
+
+def test_the_fallback_serves_first_and_a_good_version_is_promoted(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("v1")
+    story.a_policy()
+    story.a_model("sft")
+    story.every_answer_comes_from("sft")
+
+    story.commit("v1")
+    story.until_weight("v1", 25)
+    story.until_answers("both arms answer", lambda found: len(found.shares()) == 2)
+    story.until_stable("v1")
+    story.until("Ready", lambda model: story.ready(model, "True"))
+    story.every_answer_comes_from("v1")
+    assert story.told() == [("Initial", "sft", "Promoted"), ("Rollout", "v1", "Promoted")]
+    assert steps_of(story.history[-1]) == [0, 25, 50]
+    evidence = story.history[-1]["status"]["steps"][1]["slos"][0]
+    assert evidence["verdict"] == "Successful"
+    assert evidence["samples"] >= 10
+    story.nobody_was_turned_away()
+
+
+def test_an_unsafe_version_is_rolled_back_and_quarantined_under_any_name(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("bad", share=0.6)
+    story.a_policy()
+    story.a_model("sft")
+
+    story.commit("bad")
+    model = story.until_stalled("Quarantined")
+    assert model["status"]["stable"]["name"] == "sft"
+    assert story.told()[-1] == ("Rollout", "bad", "RolledBack")
+    record = story.history[-1]["status"]
+    assert record["reason"] == "SafetyFailed"
+    assert "unsafe-answers" in record["message"]
+    story.every_answer_comes_from("sft")
+
+    story.a_version("bad-again", like="bad", share=0.6)
+    story.commit("bad-again")
+    story.until(
+        "the new name is refused",
+        lambda found: "bad-again" in condition(found, "Stalled").get("message", ""),
+    )
+    assert len(story.history) == 2
+    story.nobody_was_turned_away()
+
+
+def test_a_version_that_turns_unsafe_after_promotion_is_left(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("v1", trigger=TRIGGER)
+    story.a_policy()
+    story.a_model("sft", standby={"replicas": 1, "keep": "10m"})
+    story.commit("v1")
+    story.until_stable("v1")
+
+    story.users_say(TRIGGER)
+    story.until_stable("sft", seconds=60)
+    story.until_stalled("Quarantined")
+    story.every_answer_comes_from("sft")
+    last = story.history[-1]
+    assert last["spec"]["type"] in ("Rollback", "Fallback")
+    assert last["spec"]["cause"]["reason"] == "SafetyFailed"
+    story.nobody_was_turned_away()
+
+
+def test_a_canary_that_never_gets_ready_gets_no_traffic(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("broken", breaks=True)
+    story.a_policy()
+    story.a_model("sft", rollout={"readyTimeout": "25s"})
+
+    story.commit("broken")
+    story.until_stalled("RolledBack", seconds=90)
+    assert story.told()[-1] == ("Rollout", "broken", "RolledBack")
+    assert story.history[-1]["status"]["reason"] == "NotReady"
+    story.every_answer_comes_from("sft")
+    assert "broken" not in story.traffic.snapshot().shares()
+    story.nobody_was_turned_away()
+
+
+def test_another_version_mid_run_starts_anew_against_the_old_stable(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("v1")
+    story.a_version("v2")
+    story.a_policy()
+    story.a_model("sft", steps=[{"weight": 30, "hold": "60s"}])
+    story.commit("v1")
+    story.until_weight("v1", 30)
+
+    story.commit("v2")
+    story.until_weight("v2", 30)
+    assert story.told()[1] == ("Rollout", "v1", "Superseded")
+    assert story.history[-1]["spec"]["from"]["name"] == "sft"
+    answers = story.until_answers("v2 answers", lambda found: "v2" in found.shares())
+    assert "v2" in answers.shares()
+    story.nobody_was_turned_away()
+
+
+def test_stable_pods_are_lost_and_come_back(story: Story) -> None:
+    story.a_version("sft")
+    story.a_version("v1")
+    story.a_policy()
+    story.a_model("sft", steps=[{"weight": 30, "hold": "25s"}])
+    story.commit("v1")
+    story.until_weight("v1", 30)
+
+    lost = story.pods("sft")
+    story.kubectl.run("delete", "pod", *lost, "--force", "--grace-period=0")
+    story.until(
+        "the loss is told",
+        lambda model: condition(model, "Reconciling").get("reason") == "StableNotServing",
+    )
+    story.until_stable("v1")
+    assert steps_of(story.history[-1]) == [0, 30]
