@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from e2e.harness.install import Release, install
 from e2e.harness.kubectl import Kubectl
 from e2e.stories.world import Story
 
+SYSTEM = "rlhf-e2e-system"
 FLAKY_NAMESPACE = "rlhf-e2e-flaky"
 FLAKY_URL = f"http://prometheus.{FLAKY_NAMESPACE}:9090"
 
@@ -26,8 +27,14 @@ def endpoints() -> Endpoints:
     return find_endpoints()
 
 
-def release(endpoints: Endpoints, **values: object) -> Release:
-    """Return the operator under test: short times, scripted models allowed."""
+def namespace_of(test: str) -> str:
+    """Return the namespace in which a story is told."""
+    words = re.sub(r"[^a-z0-9]+", "-", test.lower()).strip("-")
+    return f"story-{words.removeprefix('test-')}"[:50].rstrip("-")
+
+
+def release(endpoints: Endpoints, watch: Sequence[str], **values: object) -> Release:
+    """Return the operator under test: short times, scripted models, our namespaces alone."""
     sources = [
         {"name": "default", "url": endpoints.prometheus_url_in_cluster},
         {"name": "flaky", "url": FLAKY_URL, "timeout": "1s"},
@@ -42,13 +49,20 @@ def release(endpoints: Endpoints, **values: object) -> Release:
             "renewDeadline": "3s", "retryPeriod": "500ms",
         },
     }  # fmt: skip
-    return Release(config=config, values=values)
+    return Release(namespace=SYSTEM, name=SYSTEM, watch=tuple(watch), config=config, values=values)
 
 
 @pytest.fixture(scope="session")
-def operator(endpoints: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Release:
+def operator(
+    request: pytest.FixtureRequest,
+    endpoints: Endpoints,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Release:
     """Install the operator once, however many processes run the stories."""
-    wanted = release(endpoints)
+    stories = [
+        item for item in request.session.items if "story" in getattr(item, "fixturenames", ())
+    ]
+    wanted = release(endpoints, sorted(namespace_of(item.name) for item in stories))
     shared = tmp_path_factory.getbasetemp().parent
     with FileLock(shared / "operator.lock"):
         if not (shared / "operator.done").exists():
@@ -62,13 +76,16 @@ def story(
     request: pytest.FixtureRequest, endpoints: Endpoints, operator: Release, tmp_path: Path
 ) -> Iterator[Story]:
     """Return a fresh namespace with a world to tell a story in."""
-    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    name = f"story-{words.removeprefix('test-')}"[:50].rstrip("-")
+    name = namespace_of(request.node.name)
     everywhere = Kubectl.of(endpoints)
     everywhere.delete("namespace", name)
     everywhere.apply(objects.namespace(name))
     with ExitStack() as stack:
         yield Story(
-            endpoints=endpoints, kubectl=everywhere.within(name), folder=tmp_path, stack=stack
+            endpoints=endpoints,
+            kubectl=everywhere.within(name),
+            folder=tmp_path,
+            stack=stack,
+            operator=operator,
         )
     everywhere.delete("namespace", name, wait=False)

@@ -1,5 +1,6 @@
 """Model files as an OCI image that pods mount by digest."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ def load(folder: Path, name: str) -> Artifact:
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     if not files:
         raise ClusterError(f"{folder}: no files to pack")
-    archive = settings.ARCHIVES / f"{name.replace('/', '_')}.tar"
+    # Tests that run side by side may load the same files at once.
+    archive = settings.ARCHIVES / f"{name.replace('/', '_')}-{os.getpid()}.tar"
     artifact = Artifact(name, oci.write(archive, oci.Content(files), f"{name}@"))
     if not store.has(artifact.reference):
         store.load_archive(archive)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from e2e.conftest import FLAKY_NAMESPACE, release
+from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import install
 from e2e.harness.kubectl import Kubectl, Object, condition
@@ -42,7 +43,7 @@ def test_the_operator_is_killed_in_every_step(story: Story) -> None:
     story.a_version("v1")
     story.a_policy()
     story.a_model("sft", steps=objects.steps(20, 40, 60, hold="4s"))
-    system = story.kubectl.within("rlhf-system")
+    system = story.kubectl.within(story.operator.namespace)
 
     story.commit("v1")
     _kill(system)
@@ -67,7 +68,7 @@ def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> N
     before = story.pods("sft") | story.pods("v1")
 
     mark = {"podLabels": {"rlhf.dev/upgraded": str(int(time.time()))}}
-    install(story.endpoints, release(story.endpoints, **mark))
+    install(story.endpoints, replace(story.operator, values=mark))
     time.sleep(3)
     assert story.pods("sft") | story.pods("v1") == before
     model = story.kubectl.get("rlhfmodel", "support")

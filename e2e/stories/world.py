@@ -12,6 +12,7 @@ from typing import Any
 from e2e import scripted
 from e2e.cluster import Endpoints
 from e2e.harness import artifacts, objects
+from e2e.harness.install import Release
 from e2e.harness.kubectl import Kubectl, Object, condition
 from e2e.harness.traffic import Answers, Ask, Traffic
 
@@ -39,6 +40,7 @@ class Story:
     kubectl: Kubectl
     folder: Path
     stack: ExitStack
+    operator: Release
     per_second: float = 8
     traffic: Traffic | None = None
     earlier: list[Traffic] = field(default_factory=list)
