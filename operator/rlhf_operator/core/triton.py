@@ -20,6 +20,8 @@ _REPOSITORY = "/repository"
 _GENERATED = "/generated"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - in the container, a volume of its own
 _PROBE_SECONDS = 3
+# Where only Triton is restarted the guard goes on, and waiting for its end would be in vain.
+_RESTART_SECONDS = 5
 _CLOSED = "shared-memory,model-repository,trace,logging"
 
 # The kubelet's probes reach the pod's address only, and Triton listens on loopback; bash can
@@ -89,8 +91,15 @@ def container(plan: PodPlan) -> Manifest:
             **started,
             "periodSeconds": _PROBE_SECONDS,
             "failureThreshold": math.ceil(deadline / _PROBE_SECONDS) + 1,
+            "terminationGracePeriodSeconds": _RESTART_SECONDS,
         },
-        "livenessProbe": {**alive, "periodSeconds": 10, "failureThreshold": 3},
+        "readinessProbe": {**alive, "periodSeconds": 5, "failureThreshold": 2},
+        "livenessProbe": {
+            **alive,
+            "periodSeconds": 15,
+            "failureThreshold": 2,
+            "terminationGracePeriodSeconds": _RESTART_SECONDS,
+        },
         "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", _OUTLIVE_GUARD]}}},
         "volumeMounts": [
             sources.parse(plan.version_spec.artifact).mount(_artifact_path(plan), read_only=True),

@@ -64,7 +64,8 @@ class TritonPythonModel:
             for question in found:
                 self._generator.check(question)
         except Unanswerable as error:
-            return str(error)
+            # Triton answers 400 to every failure; this tells the client's from the model's.
+            return f"invalid request: {error}"
         return found
 
 
