@@ -36,6 +36,7 @@ def up(_: argparse.Namespace) -> None:
     else:
         _obtain()
         certificates.issue_missing()
+        node.prepare_network()
         control_plane.start()
         node.start()
         monitoring.start()

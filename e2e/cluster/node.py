@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from string import Template
 
-from . import binaries, certificates, oci, packages, settings, store
+from . import binaries, certificates, oci, settings, store
 from .commands import run, succeeds
 from .control_plane import apply_once, kubectl
 from .probes import answers
@@ -18,7 +18,6 @@ _PAUSE = "localhost/pause:1"
 
 def start() -> None:
     """Start what does not run yet, and wait until the node is Ready."""
-    _prepare_network()
     _write_configuration()
     containerd = _containerd()
     containerd.start()
@@ -33,12 +32,12 @@ def start() -> None:
     dns.wait(lambda: answers(f"http://{settings.NODE_ADDRESS}:8181/ready"))
 
 
-def _prepare_network() -> None:
-    packages.install(packages.CLUSTER)
-    if not Path(f"/sys/class/net/{settings.NODE_BRIDGE}").exists():
+def prepare_network() -> None:
+    """Give the machine the address that the API server and the DNS answer at."""
+    if not succeeds(["ip", "link", "show", settings.NODE_BRIDGE]):
         run(["ip", "link", "add", settings.NODE_BRIDGE, "type", "bridge"])
-        run(["ip", "address", "add", f"{settings.NODE_ADDRESS}/32", "dev", settings.NODE_BRIDGE])
-        run(["ip", "link", "set", settings.NODE_BRIDGE, "up"])
+    run(["ip", "address", "replace", f"{settings.NODE_ADDRESS}/32", "dev", settings.NODE_BRIDGE])
+    run(["ip", "link", "set", settings.NODE_BRIDGE, "up"])
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     filtered = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if not filtered.exists():

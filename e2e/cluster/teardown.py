@@ -8,10 +8,11 @@ from pathlib import Path
 
 from . import binaries, gateway, packages, processes, settings
 from .commands import run, succeeds
-from .progress import step
+from .progress import ClusterError, step
 from .store import ctr
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_LAST = ("kube-apiserver", "etcd")
 _ADDRESS_CACHE = Path("/var/lib/cni/results")
 
 
@@ -24,7 +25,7 @@ def down() -> None:
         processes.stop(settings.PIDS / "kubelet.json")
         if processes.running(settings.PIDS / "containerd.json"):
             _remove_containers()
-        for record in sorted(settings.PIDS.glob("*.json"), key=_etcd_last):
+        for record in sorted(settings.PIDS.glob("*.json"), key=_order):
             processes.stop(record)
         shim = binaries.path("containerd-shim-runc-v2")
         processes.end_orphans(shim, str(settings.CONTAINERD_SOCKET))
@@ -37,9 +38,9 @@ def down() -> None:
         shutil.rmtree(settings.STATE)
 
 
-def _etcd_last(record: Path) -> bool:
+def _order(record: Path) -> int:
     # Everything else says goodbye to the API server, which needs etcd.
-    return record.stem in ("kube-apiserver", "etcd")
+    return _LAST.index(record.stem) + 1 if record.stem in _LAST else 0
 
 
 def _remove_containers() -> None:
@@ -49,10 +50,16 @@ def _remove_containers() -> None:
 
 
 def _unmount() -> None:
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in reversed(mounted):
-        if place.startswith(f"{settings.STATE}/"):
-            succeeds(["umount", "--lazy", place])
+    for place in reversed(_mounted()):
+        succeeds(["umount", "--lazy", place])
+    if left := _mounted():
+        # Deleting the state folder would delete what is mounted in it.
+        raise ClusterError(f"can not unmount {left[0]}; unmount it by hand and try again")
+
+
+def _mounted() -> list[str]:
+    places = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [place for place in places if place.startswith(f"{settings.STATE}/")]
 
 
 def _remove_network() -> None:
