@@ -34,7 +34,8 @@ def make() -> dict[str, Path]:
         try:
             with step("training three small models"):
                 _train(unfinished)
-            unfinished.rename(place)
+            if not place.exists():  # somebody else may have been faster
+                unfinished.rename(place)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return {name: place / name for name in NAMES}

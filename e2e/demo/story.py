@@ -17,8 +17,8 @@ from e2e.harness.kubectl import Kubectl, Object, is_true
 from e2e.harness.traffic import Ask, Traffic
 from e2e.harness.watch import Watch
 
-_FIRST_SECONDS = 180
-_RUN_SECONDS = 150
+_FIRST_SECONDS = 240
+_RUN_SECONDS = 240
 _CALM_SECONDS = 6
 _SHOW_EVERY = 3.0
 
@@ -64,7 +64,7 @@ class Story:
         self.view.title("making three small checkpoints with torch (kept from then on)")
         folders = maker.make()
         self.view.title("clearing what an earlier demo left")
-        self._kubectl.delete("namespace", scene.NAMESPACE)
+        self._kubectl.delete_namespace()
         self.view.title("installing the operator: helm upgrade --install")
         install(self.endpoints, scene.RELEASE)
         self.view.title("applying the namespace, the policy and three versions: kubectl apply")

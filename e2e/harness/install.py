@@ -10,6 +10,7 @@ from typing import Any
 from e2e.cluster import Endpoints, settings, store
 from e2e.cluster.endpoints import CURRENT
 from e2e.harness.errors import HarnessError
+from e2e.harness.kubectl import Kubectl
 
 _CHART = settings.REPOSITORY / "charts" / "rlhf-operator"
 # On a cluster of one's own: where the project's images were pushed to.
@@ -45,8 +46,11 @@ def install(endpoints: Endpoints, release: Release, *, seconds: int = 120) -> No
         # The kinds may have been applied by hand before.
         options += ["--take-ownership", "--force-conflicts"]
     values = json.dumps(_values(endpoints, release))
-    helm(endpoints, release, "upgrade", "--install", release.name, str(_CHART), *options,
-         text=values)  # fmt: skip
+    command = ("upgrade", "--install", release.name, str(_CHART), *options)
+    try:
+        helm(endpoints, release, *command, text=values)
+    except HarnessError as error:
+        raise HarnessError(f"{error}\n\n{_pods(endpoints, release)}") from None
 
 
 def uninstall(endpoints: Endpoints, release: Release) -> None:
@@ -87,9 +91,21 @@ def _values(endpoints: Endpoints, release: Release) -> Values:
         "images": {name: image(name) for name in ("triton", "guard", "artifacts")},
         "watchNamespaces": list(release.watch),
         "podAnnotations": _marked(),
+        "extraEnv": [{"name": "USER", "value": "rlhf-operator"}],
         "config": {**config, **release.config},
         **release.values,
     }
+
+
+def _pods(endpoints: Endpoints, release: Release) -> str:
+    """Return how the operator's pods are, and the end of what they said."""
+    kubectl = Kubectl.of(endpoints, release.namespace)
+    selector = f"--selector=app.kubernetes.io/instance={release.name}"
+    try:
+        log = kubectl.run("logs", selector, "--tail=15")
+    except HarnessError as error:
+        log = str(error)
+    return f"{kubectl.run('get', 'pods')}\n{log}\n{kubectl.events()}"
 
 
 def _marked() -> dict[str, str]:

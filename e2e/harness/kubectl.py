@@ -72,6 +72,13 @@ class Kubectl:
         """Delete objects if they exist."""
         self.run("delete", kind, *names, "--ignore-not-found", f"--wait={str(wait).lower()}")
 
+    def delete_namespace(self) -> None:
+        """Delete the namespace with all that is in it, without waiting for pods to drain."""
+        self.delete("namespace", self.namespace, wait=False)
+        # Nothing is made anew in a namespace that is going away.
+        self.run("delete", "pods", "--all", "--grace-period=1", "--wait=false")
+        self.delete("namespace", self.namespace)
+
     def wait_for(
         self,
         kind: str,

@@ -109,9 +109,12 @@ def model(
 
 def small_pods() -> Object:
     """Return a pod template by which several versions fit on a machine of two processors."""
-    requests = {"cpu": "100m", "memory": "512Mi"}
-    container = {"name": "triton", "resources": {"requests": requests}}
-    return {"spec": {"containers": [container]}}
+    asked = {"triton": ("50m", "512Mi"), "guard": ("20m", "64Mi")}
+    containers = [
+        {"name": name, "resources": {"requests": {"cpu": cpu, "memory": memory}}}
+        for name, (cpu, memory) in asked.items()
+    ]
+    return {"spec": {"containers": containers}}
 
 
 def decision(name: str, action: str, *, author: str, model: str = "support", **spec: Any) -> Object:
