@@ -45,8 +45,8 @@ def release(endpoints: Endpoints, watch: Sequence[str], **values: object) -> Rel
         "maxConcurrentRollouts": 50,
         "metricSources": sources,
         "leaderElection": {
-            "enabled": True, "leaseName": "rlhf-operator", "leaseDuration": "4s",
-            "renewDeadline": "3s", "retryPeriod": "500ms",
+            "enabled": True, "leaseName": "rlhf-operator", "leaseDuration": "12s",
+            "renewDeadline": "9s", "retryPeriod": "1s",
         },
     }  # fmt: skip
     return Release(namespace=SYSTEM, name=SYSTEM, watch=tuple(watch), config=config, values=values)

@@ -94,7 +94,6 @@ class KubernetesCluster:
         self._gone = gone
         self._applied: dict[tuple[str, str, str], tuple[str, Any]] = {}
         self._revisions: dict[tuple[str, str], Raw] = {}
-        self._signing: set[tuple[str, str]] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
     async def request(
@@ -244,8 +243,6 @@ class KubernetesCluster:
 
         Where the operator may create no Secret, the administrator makes it.
         """
-        if (namespace, name) in self._signing:
-            return
         labels = {"app.kubernetes.io/managed-by": MANAGER}
         secret = {
             "apiVersion": "v1",
@@ -258,7 +255,6 @@ class KubernetesCluster:
         except ApiError as error:
             if error.code not in (403, 409):
                 raise Transient(f"Secret {name} was not created: {error}", 5.0) from error
-        self._signing.add((namespace, name))
 
     async def put_lease(self, lease: Raw, *, exists: bool) -> bool:
         """Create or replace a Lease at its resourceVersion; False when another was first."""

@@ -28,9 +28,9 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
     if not layout.pods:
         return
     await _route(seen, model, layout, world)
-    await world.cluster.ensure_signing_key(
-        seen.key.namespace, world.settings.serving.signing_secret
-    )
+    if set(layout.pods) - set(seen.workloads):  # asked for with every new Deployment
+        secret = world.settings.serving.signing_secret
+        await world.cluster.ensure_signing_key(seen.key.namespace, secret)
     for version, pods in sorted(layout.pods.items()):
         rendering = await _rendering(seen, run, version, world)
         if rendering is not None:
@@ -72,7 +72,8 @@ async def _serve(model: Raw, rendering: Rendering, pods: int, world: World) -> N
 
 async def _remove(seen: Observed, version: str, world: World) -> None:
     name = names.child(version, "serving")
-    for kind in ("Deployment", "Service", "NetworkPolicy"):
+    # The Deployment goes last: by it a pass that was cut off finds what is left to remove.
+    for kind in ("Service", "NetworkPolicy", "Deployment"):
         await world.cluster.delete(kind, seen.key.namespace, name)
 
 
