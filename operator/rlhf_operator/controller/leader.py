@@ -92,35 +92,41 @@ class Elector:
     async def _try(self) -> bool:
         asked = self._clock()
         try:
-            won = await self._ask(asked)
+            epoch = await self._ask()
         except Transient:
             return False
-        if won:
-            # Counted from before the request: the server cannot have seen it earlier.
-            self._renewed = asked
-        return won
+        if epoch is None:
+            return False
+        # Counted from before the request: the server cannot have seen it earlier. And only a
+        # winner's epoch is one: a loser's would fence the true leader out.
+        self._renewed, self.epoch = asked, epoch
+        return True
 
-    async def _ask(self, asked: float) -> bool:
+    async def _ask(self) -> int | None:
+        """Ask for the Lease; return the epoch if it is ours."""
         terms = self._terms
         stored = await self._api.read("Lease", terms.namespace, terms.name)
         if stored is None:
-            self.epoch = 1
-            return await self._api.put_lease(self._lease(None), exists=False)
+            return await self._put(None, 1)
         spec = stored["spec"]
         mark = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
+        answered = self._clock()
         if mark != self._seen[0]:
-            self._seen = (mark, asked)
-        holder = spec.get("holderIdentity")
+            # Counted from after the answer: the holder may have renewed just before it.
+            self._seen = (mark, answered)
+        holder, transitions = spec.get("holderIdentity"), int(spec.get("leaseTransitions") or 0)
         if holder == terms.identity:
-            self.epoch = int(spec.get("leaseTransitions", 1))
-            return await self._api.put_lease(self._lease(stored), exists=True)
-        waited = asked - self._seen[1]
+            return await self._put(stored, max(1, transitions))
+        waited = answered - self._seen[1]
         if holder and waited < float(spec.get("leaseDurationSeconds", terms.duration)):
-            return False
-        self.epoch = int(spec.get("leaseTransitions", 0)) + 1
-        return await self._api.put_lease(self._lease(stored), exists=True)
+            return None
+        return await self._put(stored, transitions + 1)
 
-    def _lease(self, stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    async def _put(self, stored: Mapping[str, Any] | None, epoch: int) -> int | None:
+        lease = self._lease(stored, epoch)
+        return epoch if await self._api.put_lease(lease, exists=stored is not None) else None
+
+    def _lease(self, stored: Mapping[str, Any] | None, epoch: int) -> dict[str, Any]:
         terms, moment = self._terms, format_time(self._now())
         same = stored is not None and stored["spec"].get("holderIdentity") == terms.identity
         acquired = stored["spec"].get("acquireTime") if stored is not None and same else moment
@@ -134,6 +140,6 @@ class Elector:
                 "leaseDurationSeconds": max(1, round(terms.duration)),
                 "acquireTime": acquired,
                 "renewTime": moment,
-                "leaseTransitions": self.epoch,
+                "leaseTransitions": epoch,
             },
         }

@@ -74,4 +74,8 @@ class DeadlineQueue(Generic[Item]):
 
     def _push(self, item: Item, due: float) -> None:
         heapq.heappush(self._heap, (due, next(self._count), item))
+        if len(self._heap) > 64 + 4 * len(self._due):
+            # Later wishes that an earlier one took the place of would pile up until their time.
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         self._changed.set()
