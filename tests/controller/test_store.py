@@ -1,0 +1,112 @@
+"""The store: what watches brought, by model, and never an older state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlhf_operator.controller.store import MemoryStore, trim
+from rlhf_operator.core.observed import Key
+
+KEY = Key(namespace="team", name="support")
+
+
+def raw(kind: str, name: str, version: int = 1, **parts: Any) -> dict[str, Any]:
+    metadata = {"namespace": "team", "name": name, "uid": name, "resourceVersion": str(version)}
+    return {"kind": kind, "metadata": metadata | parts.pop("metadata", {}), **parts}
+
+
+def rollout(name: str, version: int = 1, **status: Any) -> dict[str, Any]:
+    spec = {"model": "support", "type": "Rollout"}
+    return raw("RLHFRollout", name, version, spec=spec, status=status)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.mark.parametrize(
+    ("object_", "mine"),
+    [
+        pytest.param(raw("RLHFModel", "support", spec={}), True, id="a model by its name"),
+        pytest.param(rollout("support-1"), True, id="a record by its spec"),
+        pytest.param(raw("RLHFDecision", "d", spec={"model": "support"}), True, id="a decision"),
+        pytest.param(raw("RLHFModelVersion", "v", spec={"model": "other"}), False,
+                     id="not a version of another model"),
+        pytest.param(raw("Deployment", "v", metadata={"labels": {"rlhf.dev/model": "support"}}),
+                     True, id="a Deployment by its label"),
+        pytest.param(raw("Deployment", "v"), False, id="not a Deployment of someone else"),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_a_model(store: MemoryStore, object_: dict[str, Any], mine: bool) -> None:
+    store.put(object_)
+    assert bool(store.of_model(object_["kind"], KEY)) is mine
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [(1, 2, 2), (2, 1, 2), (9, 10, 10), (10, 9, 10)],
+    ids=["newer", "older", "newer by number, not by text", "older by number"],
+)
+def test_an_older_state_is_not_kept(store: MemoryStore, first: int, second: int, kept: int) -> None:
+    assert store.put(rollout("a", first))
+    assert store.put(rollout("a", second)) is (kept == second)
+    found = store.get("RLHFRollout", "team", "a")
+    assert found is not None and found["metadata"]["resourceVersion"] == str(kept)
+
+
+def test_the_same_state_twice_is_no_news(store: MemoryStore) -> None:
+    store.put(rollout("a"))
+    assert not store.put(rollout("a"))
+
+
+def test_an_object_that_was_made_anew_is_kept(store: MemoryStore) -> None:
+    store.put(rollout("a", 5))
+    assert store.put(raw("RLHFRollout", "a", 6, spec={"model": "other"}, metadata={"uid": "new"}))
+    assert not store.of_model("RLHFRollout", KEY)
+
+
+def test_what_is_dropped_is_in_no_index(store: MemoryStore) -> None:
+    store.put(rollout("a", quarantine={"identity": "x"}))
+    assert store.drop("RLHFRollout", "team", "a") is not None
+    assert store.drop("RLHFRollout", "team", "a") is None
+    assert not store.of_model("RLHFRollout", KEY)
+    assert not store.in_namespace("RLHFRollout", "team")
+    assert not store.quarantining("team") and store.active_runs() == 0
+
+
+def test_only_canary_runs_without_an_outcome_count(store: MemoryStore) -> None:
+    store.put(rollout("a"))
+    store.put(rollout("b", outcome="Promoted"))
+    store.put(raw("RLHFRollout", "c", spec={"model": "support", "type": "Initial"}))
+    assert store.active_runs() == 1
+    store.put(rollout("a", 2, outcome="RolledBack"))
+    assert store.active_runs() == 0
+
+
+def test_models_are_found_by_host(store: MemoryStore) -> None:
+    def model(version: int, *hosts: str) -> dict[str, Any]:
+        return raw("RLHFModel", "m", version, spec={"traffic": {"hostnames": list(hosts)}})
+
+    store.put(model(1, "a.example", "b.example"))
+    assert len(store.sharing_hosts(["b.example", "a.example"])) == 1
+    store.put(model(2, "c.example"))
+    assert not store.sharing_hosts(["a.example", "b.example"])
+    assert store.sharing_hosts(["c.example"])
+
+
+def test_what_nobody_reads_is_not_kept() -> None:
+    annotations = {"rlhf.dev/x": "1", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    found = trim(raw("Pod", "p", metadata={"managedFields": [1], "annotations": annotations}))
+    assert "managedFields" not in found["metadata"]
+    assert found["metadata"]["annotations"] == {"rlhf.dev/x": "1"}
+
+
+def test_namespaces_are_kept_apart(store: MemoryStore) -> None:
+    store.put(rollout("a"))
+    store.put(raw("RLHFRollout", "a", spec={"model": "support"}, metadata={"namespace": "other"}))
+    assert len(store.in_namespace("RLHFRollout", "team")) == 1
+    assert len(store.in_namespace("RLHFRollout", None)) == 2
+    assert store.addresses("RLHFRollout") == {("team", "a"), ("other", "a")}
