@@ -23,8 +23,9 @@ def main() -> int:
         "traffic, and shows what happens.",
     )
     parser.add_argument(
-        "--rate", type=float, default=10.0, metavar="N", help="questions a second (default: 10)"
-    )
+        "--rate", type=float, metavar="N",
+        help="questions a second (default: what this machine bears with ease)",
+    )  # fmt: skip
     rate = parser.parse_args().rate
     given = endpoints()
     _REPORT.unlink(missing_ok=True)

@@ -11,6 +11,9 @@ from e2e.harness.watch import Change
 
 Object = dict[str, Any]
 
+# A gateway follows its route a moment later; questions asked in between are not held against it.
+_SETTLED = 2.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
@@ -26,9 +29,11 @@ class Evidence:
     @property
     def promoted(self) -> bool:
         """Tell whether the good version's run was promoted and users then had it alone."""
-        before = [each for each in self.answers.all if each.at < self.bad_applied_at]
-        last = Answers(tuple(before[-20:]))
-        return self._ended(scene.GOOD, "Promoted") and last.shares() == {scene.GOOD: 1.0}
+        alone = self._left_at(scene.SFT)
+        if alone is None or not self._ended(scene.GOOD, "Promoted"):
+            return False
+        after = self.answers.asked(alone + _SETTLED, self.bad_applied_at)
+        return after.shares() == {scene.GOOD: 1.0}
 
     @property
     def rolled_back(self) -> bool:
@@ -36,8 +41,7 @@ class Evidence:
         zero = self.weight_zero_at
         if zero is None or not self._ended(scene.BAD, "RolledBack", "SafetyFailed"):
             return False
-        last = Answers(self.answers.all[-20:])
-        return last.all[0].at > zero and not last.of(scene.BAD).all
+        return self.answers.asked(zero + _SETTLED).shares() == {scene.GOOD: 1.0}
 
     @property
     def unsafe(self) -> Answers:
@@ -47,13 +51,7 @@ class Evidence:
     @property
     def weight_zero_at(self) -> float | None:
         """Return when the route was seen to give the bad version nothing any more."""
-        had_weight = False
-        for change in self.routes:
-            weight = 0 if change.kind == "DELETED" else _weight(change.object, scene.BAD)
-            if had_weight and weight == 0:
-                return change.at
-            had_weight = weight > 0
-        return None
+        return self._left_at(scene.BAD)
 
     @property
     def seconds_to_weight_zero(self) -> float | None:
@@ -82,6 +80,16 @@ class Evidence:
             },
             "history": [_entry(each) for each in self.rollouts],
         }  # fmt: skip
+
+    def _left_at(self, version: str) -> float | None:
+        """Return when the route first took all its weight from a version."""
+        had_weight = False
+        for change in self.routes:
+            weight = 0 if change.kind == "DELETED" else _weight(change.object, version)
+            if had_weight and weight == 0:
+                return change.at
+            had_weight = weight > 0
+        return None
 
     def _ended(self, version: str, outcome: str, reason: str = "") -> bool:
         return any(ended(each, version, outcome, reason) for each in self.rollouts)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from e2e.checkpoints import corpus, maker
 from e2e.cluster import Endpoints
@@ -21,6 +21,9 @@ _FIRST_SECONDS = 240
 _RUN_SECONDS = 240
 _CALM_SECONDS = 6
 _SHOW_EVERY = 3.0
+# Three versions will share the processors with everything else.
+_EASE = 0.35
+_LEAST, _MOST = 2, 20
 
 
 @dataclass
@@ -28,7 +31,8 @@ class Story:
     """The whole demo against one cluster."""
 
     endpoints: Endpoints
-    per_second: float
+    per_second: float | None
+    """Questions a second; as many as this machine bears with ease if not given."""
     view: View = field(default_factory=View)
 
     def tell(self) -> Evidence:
@@ -38,7 +42,7 @@ class Story:
             for kind in ("rlhfmodel", "rlhfrollout", "httproute"):
                 self._watches[kind] = stack.enter_context(Watch(self._kubectl, kind))
             self._deploy()
-            self._traffic = stack.enter_context(Traffic(self._asked()))
+            self._traffic = stack.enter_context(Traffic(self._chosen_traffic()))
             self._calm()
             self._ship(scene.GOOD, "Promoted")
             self._calm()
@@ -83,7 +87,7 @@ class Story:
             what=f"the model is Ready with {scene.SFT}",
             seconds=_FIRST_SECONDS,
         )
-        self.view.success(f"{scene.SFT} serves; {self.per_second:g} questions a second from now on")
+        self.view.success(f"{scene.SFT} serves")
 
     def _ship(self, version: str, outcome: str, reason: str = "") -> None:
         self.view.title(f"one line changes: version: {version}")
@@ -142,13 +146,13 @@ class Story:
         }
         return sorted(newest.values(), key=lambda each: int(each["spec"]["revision"]))
 
-    def _asked(self) -> Ask:
-        return Ask(
-            url=self.endpoints.gateway_url,
-            host=scene.HOST,
-            questions=corpus.questions(),
-            per_second=self.per_second,
-        )
+    def _chosen_traffic(self) -> Ask:
+        ask = Ask(url=self.endpoints.gateway_url, host=scene.HOST, questions=corpus.questions())
+        rate = self.per_second
+        if rate is None:
+            rate = min(_MOST, max(_LEAST, round(Traffic(ask).bearable() * _EASE)))
+        self.view.title(f"users ask {rate:g} questions a second from now on")
+        return replace(ask, per_second=rate)
 
     _traffic: Traffic | None = None
 

@@ -68,7 +68,9 @@ def _model_line(found: dict[str, object]) -> str:
 
 def _run_line(found: dict[str, object]) -> str:
     status, spec = found.get("status"), found.get("spec")
-    if not isinstance(status, dict) or not isinstance(spec, dict) or not status.get("reason"):
+    if not isinstance(status, dict) or not isinstance(spec, dict):
+        return ""
+    if status.get("reason") in (None, "WeightNotInForce"):  # over before it can be read
         return ""
     outcome = f" → {status['outcome']}" if status.get("outcome") else ""
     weight = f"{status.get('weight', 0)} %"

@@ -6,6 +6,7 @@ see it.
 
 import asyncio
 import itertools
+import math
 import threading
 import time
 from collections import Counter
@@ -52,6 +53,11 @@ class Answer:
     error: str = ""
 
     @property
+    def asked_at(self) -> float:
+        """Return when the question was asked (Unix time)."""
+        return self.at - self.seconds
+
+    @property
     def is_failed(self) -> bool:
         """Tell whether the user got no answer."""
         return self.status != 200
@@ -71,6 +77,10 @@ class Answers:
     def since(self, at: float) -> "Answers":
         """Return those after a moment."""
         return Answers(tuple(each for each in self.all if each.at >= at))
+
+    def asked(self, start: float, end: float = math.inf) -> "Answers":
+        """Return those to questions that were asked in a span of time."""
+        return Answers(tuple(each for each in self.all if start <= each.asked_at < end))
 
     def of(self, version: str) -> "Answers":
         """Return those of one version."""
@@ -130,14 +140,35 @@ class Traffic:
         with self._lock:
             return Answers(tuple(self._answers))
 
+    def bearable(self, seconds: float = 4.0, users: int = 4) -> float:
+        """Return how many questions a second a few users get answered who never pause.
+
+        To be asked before `with`; what they are told is not kept.
+        """
+        return asyncio.run(self._rush(seconds, users)) / seconds
+
+    async def _rush(self, seconds: float, users: int) -> int:
+        end = time.monotonic() + seconds
+        questions = itertools.cycle(self.ask.questions)
+
+        async def insist() -> int:
+            answered = 0
+            while time.monotonic() < end:
+                answer = await self._one(session, next(questions))
+                answered += not answer.is_failed and time.monotonic() < end
+                await asyncio.sleep(0.2 if answer.is_failed else 0)
+            return answered
+
+        async with self._session() as session:
+            return sum(await asyncio.gather(*(insist() for _ in range(users))))
+
+    def _session(self) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=self.ask.timeout)
+        return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+
     async def _go_on(self) -> None:
         started = time.monotonic()
-        timeout = aiohttp.ClientTimeout(total=self.ask.timeout)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
-            asyncio.TaskGroup() as users,
-        ):
+        async with self._session() as session, asyncio.TaskGroup() as users:
             open_questions: set[asyncio.Task[None]] = set()
             for count, question in enumerate(itertools.cycle(self.ask.questions)):
                 due = started + count / self.ask.per_second
@@ -147,11 +178,14 @@ class Traffic:
                 if len(open_questions) >= self.ask.most_in_flight:
                     self._keep(_failure(0.0, "too many questions without an answer"))
                     continue
-                user = users.create_task(self._one(session, question))
+                user = users.create_task(self._ask_and_keep(session, question))
                 open_questions.add(user)
                 user.add_done_callback(open_questions.discard)
 
-    async def _one(self, session: aiohttp.ClientSession, question: str) -> None:
+    async def _ask_and_keep(self, session: aiohttp.ClientSession, question: str) -> None:
+        self._keep(await self._one(session, question))
+
+    async def _one(self, session: aiohttp.ClientSession, question: str) -> Answer:
         started = time.monotonic()
         body = {
             "messages": [{"role": "user", "content": question}],
@@ -164,19 +198,16 @@ class Traffic:
                 content = await reply.read()
                 text = _text(await reply.json()) if reply.status == 200 else ""
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, LookupError) as error:
-            self._keep(_failure(time.monotonic() - started, f"{type(error).__name__}: {error}"))
-            return
+            return _failure(time.monotonic() - started, f"{type(error).__name__}: {error}")
         said = "" if reply.status == 200 else content[:200].decode(errors="replace")
-        self._keep(
-            Answer(
-                at=time.time(),
-                seconds=time.monotonic() - started,
-                status=reply.status,
-                version=reply.headers.get(_VERSION, ""),
-                verdict=reply.headers.get(_VERDICT, ""),
-                text=text,
-                error=said,
-            )
+        return Answer(
+            at=time.time(),
+            seconds=time.monotonic() - started,
+            status=reply.status,
+            version=reply.headers.get(_VERSION, ""),
+            verdict=reply.headers.get(_VERDICT, ""),
+            text=text,
+            error=said,
         )
 
     def _keep(self, answer: Answer) -> None:
