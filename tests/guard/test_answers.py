@@ -273,3 +273,15 @@ async def test_golden_prompts_are_judged_and_counted_nowhere(make_world: MakeWor
     assert body["results"][0]["message"].startswith("no answer")
     assert (await world.metrics())["requests_total"] == 0
     assert (await world.metrics())["unsafe_generated_responses_total"] == 0
+
+
+async def test_what_the_model_refuses_is_the_clients_mistake_and_no_error(
+    make_world: MakeWorld,
+) -> None:
+    world = await make_world()
+    world.triton.status = 400
+    world.triton.error = "in ensemble: invalid request: 900 tokens, at most 512"
+    reply = await world.complete()
+    assert reply.status == 400
+    assert "at most 512" in (await reply.json())["error"]["message"]
+    assert (await world.metrics())["errors_total"] == 0

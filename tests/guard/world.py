@@ -61,6 +61,7 @@ class StubTriton:
     text: str = "A fine answer."
     tokens: int = 4
     status: int = 200
+    error: str = "secret prompt"
     is_ready: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
     gate: asyncio.Event | None = None
@@ -88,7 +89,7 @@ class StubTriton:
         if self.gate is not None:
             await self.gate.wait()
         if self.status != 200:
-            return web.json_response({"error": "secret prompt"}, status=self.status)
+            return web.json_response({"error": self.error}, status=self.status)
         return self.raw or web.json_response(self.generated())
 
     def generated(self) -> dict[str, Any]:

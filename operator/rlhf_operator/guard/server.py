@@ -21,7 +21,7 @@ from prometheus_client import exposition
 from rlhf_operator.guard import endpoints, golden, openai
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.state import Call, Guard
-from rlhf_operator.guard.triton import Triton, TritonError
+from rlhf_operator.guard.triton import Refused, Triton, TritonError
 
 log = logging.getLogger("rlhf_operator.guard")
 
@@ -120,7 +120,7 @@ async def _errors_as_json(
 ) -> web.StreamResponse:
     try:
         return await handler(request)
-    except openai.BadRequest as error:
+    except (openai.BadRequest, Refused) as error:
         return _problem(400, str(error), code="bad_request")
     except web.HTTPRequestEntityTooLarge:
         return _problem(413, "the request body is too large", code="too_large")
@@ -178,7 +178,7 @@ async def _in_time(
         if guard.is_draining:
             guard.fail(call)
         raise
-    except (openai.BadRequest, web.HTTPException, ConnectionResetError):
+    except (openai.BadRequest, Refused, web.HTTPException, ConnectionResetError):
         raise
     except Exception:
         guard.fail(call)

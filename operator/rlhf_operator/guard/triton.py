@@ -19,6 +19,13 @@ from rlhf_operator.guard import v2
 _READY_SECONDS = 2.0
 
 
+_MISTAKE = "invalid request: "
+
+
+class Refused(ValueError):  # noqa: N818 - the client must change the request
+    """The model cannot answer this request, such as one that is too long for it."""
+
+
 class TritonError(Exception):
     """Triton gave no answer that can be used."""
 
@@ -77,6 +84,9 @@ class Triton:
         path = f"/v2/models/{self._model}/generate"
         reply = await self.forward("POST", path, json.dumps(asked).encode())
         if reply.status != 200:
+            mistake = client_mistake(reply.body)
+            if mistake is not None:
+                raise Refused(mistake)
             raise TritonError(f"generate answered with status {reply.status}")
         return read_generation(reply.body)
 
@@ -97,6 +107,19 @@ class Triton:
                 )
         except (aiohttp.ClientError, OSError) as error:
             raise TritonError(f"no answer: {type(error).__name__}") from error
+
+
+def client_mistake(body: bytes) -> str | None:
+    """Return what is wrong with the request by the backend's word; None if it is not at fault.
+
+    Triton answers 400 to every failure, a dead backend included, so the status says nothing.
+    """
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    _, found, mistake = str(said).partition(_MISTAKE)
+    return mistake[:300] if found else None
 
 
 def read_generation(body: bytes) -> Generation:
