@@ -72,6 +72,12 @@ def status(_: argparse.Namespace) -> None:
         print(f"KUBECONFIG={given.kubeconfig}")
 
 
+def install_packages(_: argparse.Namespace) -> None:
+    """Install the Debian packages that the cluster, the images and the tests need."""
+    if not CURRENT:
+        packages.install((*packages.CLUSTER, *packages.IMAGES, *packages.TESTS))
+
+
 def build_images(given: argparse.Namespace) -> None:
     """Build the project's images and load them into the cluster when it runs."""
     for name in images.build(given.names):
@@ -103,7 +109,7 @@ def _arguments() -> argparse.ArgumentParser:
         f"Programs and images are kept in {settings.CACHE} (RLHF_CACHE).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for run in (up, down, status, build_images, load_artifact):
+    for run in (up, down, status, install_packages, build_images, load_artifact):
         name = run.__name__.replace("_", "-")
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)

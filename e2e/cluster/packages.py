@@ -13,6 +13,8 @@ _NETWORK = ("conntrack", "containernetworking-plugins", "iproute2", "ipset", "ip
 _COMPILER = ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config")
 CLUSTER = (*_NETWORK, *_COMPILER, "openssl")
 IMAGES = ("buildah", "containers-storage", "debootstrap")
+# A real server, with which the fakes of the metric source are compared.
+TESTS = ("prometheus",)
 
 ENVOY_VERSION = "1.39.1"
 ENVOY_HOME = settings.CACHE / "envoy"
