@@ -1,0 +1,137 @@
+"""What each kind accepts and refuses, before any cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from rlhf_operator.api.decision import DecisionSpec
+from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.policy import PolicySpec
+from rlhf_operator.api.version import VersionSpec
+
+DIGEST = "sha256:" + "a" * 64
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def model(rollout: Any = None, **changes: Any) -> dict[str, Any]:
+    steps = [{"weight": 5, "hold": "10m"}, {"weight": 50, "hold": "1h"}]
+    return {
+        "version": "v1",
+        "fallback": {"version": "sft"},
+        "rollout": {"strategy": "Canary", "canary": {"steps": steps}} | (rollout or {}),
+        **changes,
+    }
+
+
+def steps(*weights: int) -> dict[str, Any]:
+    return model({"canary": {"steps": [{"weight": each, "hold": "1m"} for each in weights]}})
+
+
+def version(uri: str = "oci://registry/name", **changes: Any) -> dict[str, Any]:
+    artifact = {"uri": uri, "digest": changes.pop("digest", DIGEST)}
+    return {"model": "support", "stage": "RLHF", "artifact": artifact} | changes
+
+
+RATE = {"type": "UnsafeServedRate"}
+COUNT = {"type": "UnsafeServedCount"}
+
+
+def policy(**slo: Any) -> dict[str, Any]:
+    return {"slos": [{"name": "unsafe", "class": "Safety"} | slo]}
+
+
+def decision(action: str, **changes: Any) -> dict[str, Any]:
+    return {"action": action, "model": "support", "author": "ann", "reason": "because"} | changes
+
+
+ACCEPTED = [
+    (ModelSpec, model(), "a model with the least"),
+    (ModelSpec, steps(1, 2, 99), "weights that rise"),
+    (ModelSpec, model(traffic={"router": "GatewayAPI", "parentRefs": [{"name": "gw"}]}),
+     "a gateway that is named"),
+    (ModelSpec, model({"readyTimeout": "1h30m"}), "a duration of two parts"),
+    (ModelSpec, model(fallback={"version": "sft", "replicas": 0}), "a cold fallback"),
+    (VersionSpec, version(), "a version with the least"),
+    (VersionSpec, version(f"hf://owner/name@{COMMIT}"), "a hub artefact at a commit"),
+    (VersionSpec, version(serving={"gpu": {"count": 0}}), "a version on the CPU"),
+    (PolicySpec, policy(indicator=RATE, max="0.02"), "a rate with a bound"),
+    (PolicySpec, policy(indicator=COUNT, maxCount=0), "not one event"),
+    (PolicySpec, policy(indicator=RATE, versusStable={"ratio": "1.5", "method": "Threshold"}),
+     "a comparison alone"),
+    (DecisionSpec, decision("Abort"), "an abort"),
+    (DecisionSpec, decision("RollBackTo", version="v1"), "back to a version"),
+    (DecisionSpec, decision("LiftQuarantine", identity=DIGEST), "a lift of an identity"),
+]  # fmt: skip
+REFUSED = [
+    (ModelSpec, model(verison="v2"), "a field that does not exist"),
+    (ModelSpec, model({"strategy": "Recreate"}), "a strategy that is not supported"),
+    (ModelSpec, model({"canary": None}), "a strategy without its plan"),
+    (ModelSpec, steps(), "a plan without steps"),
+    (ModelSpec, steps(50, 5), "steps out of order"),
+    (ModelSpec, steps(5, 5), "a step twice"),
+    (ModelSpec, steps(5, 100), "a step that is no canary"),
+    (ModelSpec, steps(-1), "a negative weight"),
+    (ModelSpec, {"version": "v1", "rollout": model()["rollout"]}, "a model without a floor"),
+    (ModelSpec, model(version="V1"), "a name that Kubernetes refuses"),
+    (ModelSpec, model({"readyTimeout": "0s"}), "no time to get ready"),
+    (ModelSpec, model({"readyTimeout": "1 hour"}), "a duration in words"),
+    (ModelSpec, model(serving={"replicas": 0}), "no replicas"),
+    (ModelSpec, model(traffic={"router": "GatewayAPI"}), "a gateway that is not named"),
+    (ModelSpec, model(traffic={"router": "Istio"}), "Istio without a host"),
+    (ModelSpec, model(traffic={"router": "Service", "stickiness": {"mode": "Arm"}}),
+     "stickiness that the router cannot keep"),
+    (ModelSpec, model(policies=[{"name": "a"}, {"name": "a"}]), "a policy twice"),
+    (VersionSpec, version("http://somewhere/model"), "an artefact by plain address"),
+    (VersionSpec, version("hf://owner/name"), "a hub artefact without a commit"),
+    (VersionSpec, version(f"oci://registry/name@{DIGEST}"), "a digest in two places"),
+    (VersionSpec, version(digest="latest"), "a tag in place of a digest"),
+    (VersionSpec, version(stage="DPO"), "a stage that is unknown"),
+    (PolicySpec, {"slos": []}, "a policy without objectives"),
+    (PolicySpec, policy(indicator=RATE), "an objective without a bound"),
+    (PolicySpec, policy(max="0.02"), "an objective without a measure"),
+    (PolicySpec, policy(indicator=RATE, max="0.02", query={"promQL": "up", "samples": "up"}),
+     "an objective with two measures"),
+    (PolicySpec, policy(indicator=RATE, maxCount=0), "a count bound on a rate"),
+    (PolicySpec, policy(indicator=COUNT, max="1"), "a rate bound on a count"),
+    (PolicySpec, policy(indicator=RATE, min="0.5", max="0.1"), "bounds that exclude each other"),
+    (PolicySpec, policy(indicator=RATE, max=0.02), "a bound as a floating point number"),
+    (PolicySpec, policy(indicator=RATE, max="0.02") | {"interval": "1ms"}, "too fast"),
+    (PolicySpec, {"slos": policy(indicator=RATE, max="0.02")["slos"] * 2}, "an objective twice"),
+    (DecisionSpec, decision("Approve"), "an act that is not supported yet"),
+    (DecisionSpec, decision("Abort", version="v1"), "a version that nothing asks for"),
+    (DecisionSpec, decision("RollBackTo"), "back to nowhere"),
+    (DecisionSpec, decision("LiftQuarantine"), "a lift of nothing"),
+    (DecisionSpec, decision("Abort", author=""), "nobody decides"),
+    (DecisionSpec, decision("Abort", reason=""), "for no reason"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"), [pytest.param(kind, spec, id=said) for kind, spec, said in ACCEPTED]
+)
+def test_accepted(kind: type[BaseModel], spec: dict[str, Any]) -> None:
+    assert kind.model_validate(spec).model_dump(mode="json", by_alias=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"), [pytest.param(kind, spec, id=said) for kind, spec, said in REFUSED]
+)
+def test_refused(kind: type[BaseModel], spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        kind.model_validate(spec)
+
+
+def test_the_identity_is_the_artefact_and_its_engine_and_not_its_name() -> None:
+    def identity(**changes: Any) -> str:
+        return VersionSpec.model_validate(version(**changes)).identity()
+
+    plain = identity()
+    assert identity(uri="pvc://claim/path") == plain, "where it lies does not matter"
+    assert identity(stage="SFT") == plain
+    assert identity(digest="sha256:" + "b" * 64) != plain
+    assert identity(serving={"engineArgs": {"max_model_len": "4096"}}) != plain
+    assert identity(serving={"tokenizer": "other"}) != plain
+    assert identity(serving={"gpu": {"count": 0}}) == plain
