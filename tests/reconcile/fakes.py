@@ -6,7 +6,6 @@ checked against the real API server in `e2e/test_fakes_are_true.py`.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -43,16 +42,27 @@ class FakeCluster:
     writes: int = 0
     history: list[tuple[str, str, str]] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
-    watch: Callable[[Raw], None] = lambda _: None
+    watch: Callable[[Raw | None, Raw | None, bool], None] = lambda *_: None
+    """Told of every change before it is stored: before, after, and whether we wrote it."""
+    written: Callable[[], None] = lambda: None
+    """Called after each of our writes: here the process could die."""
+    unwritable: frozenset[str] = frozenset()
+    """Kinds whose writes the API server refuses now."""
     _counter: Any = field(default_factory=lambda: itertools.count(1))
+    _ours: bool = False
 
     def _write(self, verb: str, raw: Raw, change: Callable[[], Any]) -> Any:
         self.writes += 1
         how = self.crash(self.writes)
         if how == "before":
             raise Crash
+        if raw["kind"] in self.unwritable:
+            raise Transient(f"{raw['kind']} cannot be written now")
+        self._ours = True
         result = change()
+        self._ours = False
         self.history.append((verb, raw["kind"], raw["metadata"]["name"]))
+        self.written()
         if how == "after":
             raise Crash
         if how == "lost":
@@ -64,8 +74,10 @@ class FakeCluster:
         raw["metadata"]["resourceVersion"] = str(next(self._counter))
         raw["metadata"].setdefault("uid", uuid.uuid4().hex)
         raw["metadata"].setdefault("creationTimestamp", format_time(self.clock()))
+        metadata = raw["metadata"]
+        before = self.store.get(raw["kind"], metadata["namespace"], metadata["name"])
+        self.watch(before, raw, self._ours)
         self.store.put(raw)
-        self.watch(raw)
 
     async def create(self, manifest: Raw) -> bool:
         metadata = manifest["metadata"]
@@ -73,8 +85,7 @@ class FakeCluster:
             return False
 
         def change() -> bool:
-            raw = copy.deepcopy(dict(manifest))
-            raw["metadata"]["generation"] = 1
+            raw = {**manifest, "metadata": {**metadata, "generation": 1}}
             if raw["kind"].startswith("RLHF"):
                 raw["status"] = {"observedGeneration": -1}
             self.keep(raw)
@@ -89,9 +100,8 @@ class FakeCluster:
             raise Transient("it changed meanwhile")
 
         def change() -> None:
-            raw = copy.deepcopy(dict(now))
-            raw["status"] = copy.deepcopy(dict(status))
-            self.keep(raw)
+            # Stored objects are never changed in place, so that parts of them can be shared.
+            self.keep({**now, "metadata": {**now["metadata"]}, "status": dict(status)})
 
         self._write("status", stored, change)
 
@@ -102,12 +112,12 @@ class FakeCluster:
             return
 
         def change() -> None:
-            raw = copy.deepcopy(dict(manifest))
             before = now["metadata"] if now else {}
+            raw = {**manifest, "metadata": {**metadata}}
             raw["metadata"]["generation"] = before.get("generation", 0) + 1
             raw["metadata"]["uid"] = before.get("uid", uuid.uuid4().hex)
             if now and "status" in now:
-                raw["status"] = copy.deepcopy(now["status"])
+                raw["status"] = now["status"]
             self.keep(raw)
 
         self._write("apply", manifest, change)
@@ -116,7 +126,13 @@ class FakeCluster:
         if self.store.get(kind, namespace, name) is None:
             return
         raw = {"kind": kind, "metadata": {"name": name}}
-        self._write("delete", raw, lambda: self.store.drop(kind, namespace, name))
+        before = self.store.get(kind, namespace, name)
+
+        def change() -> None:
+            self.watch(before, None, self._ours)
+            self.store.drop(kind, namespace, name)
+
+        self._write("delete", raw, change)
 
     async def read(self, kind: str, namespace: str, name: str) -> Raw | None:
         return self.store.get(kind, namespace, name)
@@ -152,7 +168,7 @@ class FakeCluster:
         }
         if raw.get("status") == status:
             return False
-        self.keep({**copy.deepcopy(dict(raw)), "status": status})
+        self.keep({**raw, "metadata": {**raw["metadata"]}, "status": status})
         return True
 
     def _accept(self, raw: Raw) -> bool:
@@ -174,7 +190,7 @@ class FakeCluster:
         ]
         if raw.get("status") == {"parents": parents}:
             return False
-        self.keep({**copy.deepcopy(dict(raw)), "status": {"parents": parents}})
+        self.keep({**raw, "metadata": {**raw["metadata"]}, "status": {"parents": parents}})
         return True
 
 

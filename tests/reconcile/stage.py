@@ -15,10 +15,15 @@ from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.line import reconcile
 from rlhf_operator.reconcile.ports import Settings, World
-from tests.reconcile.fakes import SETTINGS, Crash, FakeCluster, FakeSLOs, make_world
+from tests import checks
+from tests.reconcile import invariants
+from tests.reconcile.fakes import SETTINGS, Crash, FakeCluster, FakeSLOs, Raw, make_world
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 KEY = Key(namespace="team", name="support")
+
+
+MINUTE = timedelta(minutes=1)
 
 
 def digest(letter: str) -> str:
@@ -83,13 +88,25 @@ class Stage:
     slos: FakeSLOs = field(init=False)
     seen: list[RolloutStatus] = field(default_factory=list)
     crashes: int = 0
+    broken: list[str] = field(default_factory=list)
+    """What broke an invariant or the contract of statuses."""
 
     def __post_init__(self) -> None:
         self.world, self.cluster, self.slos = make_world(
             lambda: self.now, lambda name, now: self.script(name, now), self.settings
         )
+        self.cluster.watch = self._watch
         for raw in (version("sft", "0"), version("v1", "1"), version("v2", "2"), POLICY, model()):
             self.put(raw)
+
+    def _watch(self, before: Raw | None, after: Raw | None, ours: bool) -> None:
+        change = invariants.Change(
+            store=self.world.store, before=before, after=after, ours=ours, now=self.now, key=KEY,
+            drain=self.settings.drain,
+        )  # fmt: skip
+        self.broken += invariants.violations(change)
+        if ours and after is not None and "status" in after and after["kind"].startswith("RLHF"):
+            self.broken += checks.lint(before, after)
 
     def put(self, raw: dict[str, Any]) -> None:
         self.cluster.keep(dict(raw))
@@ -118,6 +135,7 @@ class Stage:
                 continue
             if wake is None or wake > end:
                 self.now = end
+                assert self.broken == []
                 return
             self.now = max(wake, self.now)
             if wake <= self.now and self.quiet:
@@ -142,6 +160,10 @@ class Stage:
     def _restart(self) -> None:
         """Forget everything that lives in process memory."""
         self.slos.subjects.clear()
+
+    def said(self, name: str) -> bool:
+        """Whether a human decision of this name exists."""
+        return self.world.store.get("RLHFDecision", KEY.namespace, name) is not None
 
     # -- what is live ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
 
 from rlhf_operator.core import rollout
@@ -24,12 +25,23 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     seen = await observe(key, world, now)
     decision = rollout.decide(seen)
     run = await report.report(seen, decision, world)
-    await report.mirror_model(seen, decision, run, world)
+    failed = await _attempt(report.mirror_model(seen, decision, run, world))
     await act(seen, run, world)
+    if failed is not None:
+        raise failed
     await report.mirror_versions(seen, run, world)
     await report.mirror_decision(seen, decision, world)
     _follow(seen, run, world)
     return _wake(seen, decision, run, world)
+
+
+async def _attempt(mirror: Coroutine[None, None, None]) -> Exception | None:
+    """Write a mirror of the record; a deed does not wait for one that cannot be written."""
+    try:
+        await mirror
+    except Exception as error:
+        return error
+    return None
 
 
 def _follow(seen: Observed, run: Run | None, world: World) -> None:

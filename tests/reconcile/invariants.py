@@ -1,0 +1,418 @@
+"""I1 to I18: what must hold at every change of every stored object.
+
+Each invariant looks at one change and at what was stored before it, and tells violations as
+sentences. They know the API and no code of the operator, so they check a fake and a real
+API server alike; the caller says which changes the operator made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from rlhf_operator.controller.store import MemoryStore
+from rlhf_operator.core.observed import Key
+
+Raw = Mapping[str, Any]
+CHILDREN = (
+    "Deployment",
+    "Service",
+    "ConfigMap",
+    "NetworkPolicy",
+    "ControllerRevision",
+    "HTTPRoute",
+)
+FLIGHTS = ("Rollback", "Fallback")
+FROZEN = ("outcome", "finishedAt", "startedAt", "golden")
+"""Fields of a record that never change once they are set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One object before and after, among everything that was stored before."""
+
+    store: MemoryStore
+    before: Raw | None
+    after: Raw | None
+    ours: bool
+    now: datetime
+    key: Key
+    drain: timedelta
+
+    @property
+    def raw(self) -> Raw:
+        found = self.after or self.before
+        assert found is not None
+        return found
+
+    @property
+    def kind(self) -> str:
+        return str(self.raw["kind"])
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def model(self) -> Raw | None:
+        return self.store.get("RLHFModel", self.key.namespace, self.key.name)
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        return (self.model or {}).get("spec") or {}
+
+    @property
+    def records(self) -> list[Raw]:
+        found = self.store.of_model("RLHFRollout", self.key)
+        return sorted(found, key=lambda raw: raw["spec"]["revision"])
+
+    @property
+    def newest(self) -> Raw | None:
+        return self.records[-1] if self.records else None
+
+    @property
+    def route(self) -> dict[str, int]:
+        stored = self.store.get("HTTPRoute", self.key.namespace, self.key.name)
+        return weights(stored) if stored else {}
+
+    def is_drained(self, version: str) -> bool:
+        """Whether the last record in which a version took part has moved its traffic away."""
+        for raw in reversed(self.records):
+            if version in (named(raw["spec"].get("from")), named(raw["spec"]["to"])):
+                at = status_of(raw).get("inForceAt")
+                settled = status_of(raw).get("settledAt") is not None
+                return settled or (at is not None and self.now >= moment(at) + self.drain)
+        return True
+
+    def deployment(self, version: str) -> Raw | None:
+        found = self.store.of_model("Deployment", self.key)
+        return next((raw for raw in found if version_of(raw) == version), None)
+
+    def ready(self, version: str) -> int:
+        raw = self.deployment(version)
+        return int(((raw or {}).get("status") or {}).get("readyReplicas", 0))
+
+
+def weights(route: Raw) -> dict[str, int]:
+    """Percent by version of an HTTPRoute's weighted rule: the last one."""
+    refs = route["spec"]["rules"][-1]["backendRefs"]
+    return {ref["name"].removesuffix("-serving"): ref["weight"] for ref in refs}
+
+
+def version_of(raw: Raw) -> str:
+    return str((raw["metadata"].get("labels") or {}).get("rlhf.dev/version", ""))
+
+
+def status_of(raw: Raw | None) -> Mapping[str, Any]:
+    return (raw or {}).get("status") or {}
+
+
+def named(part: Any) -> str | None:
+    return part["name"] if part else None
+
+
+def replicas(raw: Raw | None) -> int:
+    return int(raw["spec"]["replicas"]) if raw else 0
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def i1_weights_sum_to_100(change: Change) -> Iterator[str]:
+    """Weights of a route are whole percents and sum to exactly 100."""
+    if change.kind != "HTTPRoute" or change.after is None:
+        return
+    found = weights(change.after)
+    if sum(found.values()) != 100 or not all(0 <= part <= 100 for part in found.values()):
+        yield f"the route has {found}"
+
+
+def i2_never_above_the_declared_weight(change: Change) -> Iterator[str]:
+    """A canary never gets more than its declared weight; who has no part gets no rise."""
+    if change.kind != "HTTPRoute" or change.after is None:
+        return
+    status, spec = status_of(change.newest), (change.newest or {}).get("spec", {})
+    allowed = {
+        named(status.get("stable")): 100,
+        named(status.get("canary")): status.get("weight", 0),
+    }
+    if status.get("outcome") == "Promoted":
+        allowed.setdefault(named(spec.get("from")), 100)
+    for version, part in weights(change.after).items():
+        if part > max(
+            allowed.get(version, 0), change.route.get(version, 0) if version not in allowed else 0
+        ):
+            yield f"{version} gets {part}%, declared {allowed.get(version, 0)}%"
+
+
+def i3_weight_rises_on_ready_pods(change: Change) -> Iterator[str]:
+    """A version whose weight rises has a ready pod. (minReady of the reference is 1 here.)"""
+    if change.kind != "HTTPRoute" or change.after is None:
+        return
+    for version, part in weights(change.after).items():
+        if part > change.route.get(version, 0) and change.ready(version) == 0:
+            yield f"{version} rises to {part}% without a ready pod"
+
+
+def i4_stable_stays(change: Change) -> Iterator[str]:
+    """Stable's Deployment is neither deleted nor scaled to 0 by us while its model lives."""
+    if change.kind != "Deployment" or change.before is None or not change.ours:
+        return
+    stable = named(status_of(change.newest).get("stable"))
+    if version_of(change.before) == stable and replicas(change.after) == 0:
+        yield f"stable {stable} loses its pods"
+
+
+def i5_pods_go_after_traffic_and_drain(change: Change) -> Iterator[str]:
+    """A Deployment is removed only at weight 0, and after the drain time."""
+    if change.kind != "Deployment" or change.before is None or change.model is None:
+        return
+    if change.after is not None and replicas(change.after) > 0:
+        return
+    version = version_of(change.before)
+    if change.route.get(version, 0) > 0:
+        yield f"{version} goes at {change.route[version]}%"
+    if replicas(change.before) > 0 and not change.is_drained(version):
+        yield f"{version} goes before it is drained"
+
+
+def i6_traffic_first_then_scale(change: Change) -> Iterator[str]:
+    """A canary that was rolled back or parked keeps its pods while it has traffic.
+
+    The other half, ready before weight, is I3.
+    """
+    if change.kind != "Deployment" or change.before is None or change.newest is None:
+        return
+    status, version = status_of(change.newest), version_of(change.before)
+    left = status.get("outcome") not in (None, "Promoted") or status.get("phase") == "Parked"
+    fewer = replicas(change.after) < replicas(change.before)
+    if (
+        left
+        and version == named(change.newest["spec"]["to"])
+        and fewer
+        and change.route.get(version)
+    ):
+        yield f"{version} is scaled down at {change.route[version]}%"
+
+
+def i7_quarantine_holds(change: Change) -> Iterator[str]:
+    """A quarantined identity gets no weight, under any name; only a decision lifts it."""
+    if change.kind == "RLHFRollout" and change.after is not None:
+        was = status_of(change.before).get("quarantine")
+        now = status_of(change.after).get("quarantine")
+        if was and not was.get("lifted") and (not now or now.get("lifted")):
+            name = ((now or {}).get("lifted") or {}).get("decision", "")
+            said = change.store.get("RLHFDecision", change.key.namespace, name)
+            if said is None or said["spec"].get("identity") != was["identity"]:
+                yield f"the quarantine of {was['version']} ends without a decision"
+    if change.kind != "HTTPRoute" or change.after is None:
+        return
+    banned = {
+        status_of(raw)["quarantine"]["identity"]
+        for raw in change.store.quarantining(change.key.namespace)
+        if not status_of(raw)["quarantine"].get("lifted")
+    }
+    identities = {
+        ref["name"]: ref["identity"]
+        for raw in change.records
+        for ref in (raw["spec"].get("from"), raw["spec"]["to"])
+        if ref
+    }
+    for version, part in weights(change.after).items():
+        if identities.get(version) in banned and part > change.route.get(version, 0):
+            yield f"quarantined {version} rises to {part}%"
+
+
+def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
+    """A declared weight rises, and a canary is promoted, only on recorded success.
+
+    The first weight rests on golden answers. That the results are newer than the last weight
+    change is checked as far as it is stored: the weight must have been in force.
+    """
+    if change.kind != "RLHFRollout" or change.before is None or change.after is None:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    promoted = now.get("outcome") == "Promoted" and was.get("canary") and not was.get("outcome")
+    if now.get("weight", 0) <= was.get("weight", 0) and not promoted:
+        return
+    if was.get("step", -1) < 0:
+        if not (was.get("golden") or now.get("golden") or {}).get("passed"):
+            yield "the first weight comes before golden answers"
+        return
+    steps = now.get("steps", ())
+    closed = [step for step in steps if step.get("endedAt")]
+    slos = [
+        slo
+        for slo in (closed[-1].get("slos") or () if closed else ())
+        if slo["class"] != "Informational"
+    ]
+    if not was.get("inForceAt"):
+        yield "the weight rises before the last one was in force"
+    if not slos or any(slo["verdict"] != "Successful" for slo in slos):
+        yield f"the weight rises on {[slo['verdict'] for slo in slos]}"
+
+
+def i10_epochs_never_go_down(change: Change) -> Iterator[str]:
+    """A record is never written by an earlier leadership than before."""
+    if change.kind != "RLHFRollout" or change.before is None or change.after is None:
+        return
+    was, now = (status_of(raw).get("epoch", 0) for raw in (change.before, change.after))
+    if now < was:
+        yield f"epoch {was} becomes {now}"
+
+
+def i11_history_only_grows(change: Change) -> Iterator[str]:
+    """What a record says stays said; only an old, settled record may go, never one in force.
+
+    Records are not hash-chained: the API server's own access rules guard them.
+    """
+    if change.kind != "RLHFRollout" or change.before is None:
+        return
+    was = status_of(change.before)
+    if change.after is None:
+        held = was.get("quarantine") and not was["quarantine"].get("lifted")
+        recent = [raw["metadata"]["name"] for raw in change.records[-2:]]
+        if not was.get("settledAt") or held or change.name in recent:
+            yield f"{change.name} is pruned while in force"
+        return
+    now = status_of(change.after)
+    if change.after["spec"] != change.before["spec"]:
+        yield "a record's spec changes"
+    for field in FROZEN:
+        if was.get(field) is not None and now.get(field) != was[field]:
+            yield f"{field} changes from {was[field]} to {now.get(field)}"
+    done = [step for step in was.get("steps", ()) if step.get("endedAt")]
+    if list(now.get("steps", ()))[: len(done)] != done:
+        yield "a step that ended changes"
+
+
+def i12_status_speaks_of_what_was(change: Change) -> Iterator[str]:
+    """observedGeneration is never ahead; a model's status names what a record names."""
+    if change.after is None or not change.kind.startswith("RLHF") or not change.ours:
+        return
+    status = status_of(change.after)
+    if status.get("observedGeneration", -1) > change.after["metadata"].get("generation", 0):
+        yield f"{change.kind} {change.name} is ahead of its generation"
+    if change.kind == "RLHFModel" and status.get("rollout"):
+        record = change.store.get("RLHFRollout", change.key.namespace, status["rollout"])
+        parts = [status_of(record).get(part) for part in ("stable", "canary")]
+        if parts != [status.get("stable"), status.get("canary")]:
+            yield "the model's status is not its record's"
+
+
+def i13_only_what_is_ours(change: Change) -> Iterator[str]:
+    """We write no user's spec, and no child without its owner."""
+    if not change.ours:
+        return
+    if change.kind in ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFDecision"):
+        same = change.after and change.before and change.after["spec"] == change.before["spec"]
+        if not same:
+            yield f"we change {change.kind} {change.name}"
+    if change.kind in CHILDREN and change.after is not None:
+        owners = change.after["metadata"].get("ownerReferences") or []
+        uid = (change.model or {"metadata": {"uid": "?"}})["metadata"]["uid"]
+        if [owner["uid"] for owner in owners] != [uid]:
+            yield f"{change.kind} {change.name} has the owners {owners}"
+
+
+def i14_deletion_is_left_alone(change: Change) -> Iterator[str]:
+    """Without its model nothing is made: the garbage collector takes what the model owned (I13)."""
+    if (
+        change.ours
+        and change.model is None
+        and change.kind in CHILDREN
+        and change.after is not None
+    ):
+        yield f"{change.kind} {change.name} is made without a model"
+
+
+def i15_the_declared_digest_is_served(change: Change) -> Iterator[str]:
+    """A Deployment carries the digest of its version; the pod checks it before its server."""
+    if change.kind != "Deployment" or change.after is None:
+        return
+    version = version_of(change.after)
+    raw = change.store.get("RLHFModelVersion", change.key.namespace, version)
+    if raw and raw["spec"]["artifact"]["digest"] not in json.dumps(
+        change.after["spec"]["template"]
+    ):
+        yield f"{version} is served without its digest"
+
+
+def i17_pods_stay_in_the_budget(change: Change) -> Iterator[str]:
+    """All pods stay within replicas, surge, fallback and standby; a flight is exempt."""
+    if change.kind != "Deployment" or change.after is None or change.newest is None:
+        return
+    spec, plan = change.spec, change.newest["spec"]["plan"]
+    if change.newest["spec"]["type"] in FLIGHTS or replicas(change.after) <= replicas(
+        change.before
+    ):
+        return
+    size = spec["serving"]["replicas"]
+    budget = size + {"None": 0, "One": 1, "Full": size}[plan["surge"]]
+    budget += spec["fallback"].get("replicas", 1) + spec.get("standby", {}).get("replicas", 1)
+    others = [
+        raw
+        for raw in change.store.of_model("Deployment", change.key)
+        if raw["metadata"]["name"] != change.name
+    ]
+    total = sum(replicas(raw) for raw in [*others, change.after])
+    if total > budget:
+        yield f"{total} pods are wanted, {budget} are allowed"
+
+
+def i18_suspension_raises_nothing(change: Change) -> Iterator[str]:
+    """While suspended or paused no weight is declared higher and no run but a flight starts."""
+    if change.kind != "RLHFRollout" or change.after is None or not change.ours:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    still = bool(change.spec.get("suspend")) or bool(was.get("paused"))
+    if still and now.get("weight", 0) > was.get("weight", 0):
+        yield "a weight rises while it should stand still"
+    kind = change.after["spec"]["type"]
+    if change.before is None and change.spec.get("suspend") and kind in ("Initial", "Rollout"):
+        yield "a run starts while suspended"
+
+
+AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
+    i1_weights_sum_to_100,
+    i2_never_above_the_declared_weight,
+    i3_weight_rises_on_ready_pods,
+    i4_stable_stays,
+    i5_pods_go_after_traffic_and_drain,
+    i6_traffic_first_then_scale,
+    i7_quarantine_holds,
+    i8_rises_rest_on_evidence,
+    i10_epochs_never_go_down,
+    i11_history_only_grows,
+    i12_status_speaks_of_what_was,
+    i13_only_what_is_ours,
+    i14_deletion_is_left_alone,
+    i15_the_declared_digest_is_served,
+    i17_pods_stay_in_the_budget,
+    i18_suspension_raises_nothing,
+)
+"""I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
+
+
+def violations(change: Change) -> list[str]:
+    """Return every violation of one change, each with the invariant's number."""
+    return [
+        f"{invariant.__name__.split('_')[0].upper()}: {text}"
+        for invariant in AT_EVERY_CHANGE
+        for text in invariant(change)
+    ]
+
+
+def i9_unsafe_weight_falls(route: Mapping[str, int], version: str) -> list[str]:
+    """Right after a pass that saw `version` unsafe it has no traffic, whatever else failed."""
+    part = route.get(version, 0)
+    return [f"I9: unsafe {version} still gets {part}%"] if part else []
+
+
+def i16_rest_is_quiet(writes: int) -> list[str]:
+    """A pass over a world at rest writes nothing."""
+    return [f"I16: {writes} writes at rest"] if writes else []

@@ -1,0 +1,107 @@
+"""Exhaustive: every crash, lost answer, and pair of them, at each write, in each story.
+
+However the operator dies, the story ends as if it had not, and no invariant breaks on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rlhf_operator.api.rollout import Verdict
+from tests.reconcile.search import Event, Search
+from tests.reconcile.stage import Stage
+
+PLAN = {
+    "strategy": "Canary",
+    "coolDown": "0s",
+    "readyTimeout": "1m",
+    "canary": {"steps": [{"weight": 10, "hold": "10s"}, {"weight": 50, "hold": "10s"}]},
+}
+
+
+def nothing(_: Stage) -> None:
+    """All goes its way."""
+
+
+def v1_is_unsafe(stage: Stage) -> None:
+    stage.script = lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL
+
+
+def v1_turns_unsafe(stage: Stage) -> None:
+    """Once v1 was promoted and has settled, it fails."""
+
+    def script(name: str, _: object) -> Verdict:
+        done = any(run.spec.to.name == "v1" and run.is_settled for run in stage.runs)
+        return Verdict.FAILED if name == "v1" and done else Verdict.SUCCESSFUL
+
+    stage.script = script
+
+
+def v2_comes_midway(stage: Stage) -> None:
+    """While v1 is at its first weight, a commit asks for v2."""
+    runs = stage.runs
+    if runs and runs[-1].status.weight == 10 and runs[-1].spec.to.name == "v1":
+        model = stage.world.store.get("RLHFModel", "team", "support")
+        if model and model["spec"]["version"] == "v1":
+            stage.edit(version="v2")
+
+
+def v1_never_gets_ready(stage: Stage) -> None:
+    stage.cluster.never_ready = {"v1"}
+
+
+def ann_aborts(stage: Stage) -> None:
+    """While v1 is at its first weight, a person ends the run."""
+    runs = stage.runs
+    if runs and runs[-1].status.weight == 10 and not stage.said("stop"):
+        stage.say("Abort", name="stop")
+
+
+STORIES = [
+    pytest.param(nothing, "v1", id="promote"),
+    pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
+    pytest.param(v1_turns_unsafe, "sft", id="unsafe after promotion"),
+    pytest.param(v2_comes_midway, "v2", id="new version midway"),
+    pytest.param(v1_never_gets_ready, "sft", id="canary never ready"),
+    pytest.param(ann_aborts, "sft", id="a person aborts"),
+]
+
+
+def search(event: Event) -> Search:
+    stage = Stage()
+    stage.edit(rollout=PLAN)
+    return Search(stage=stage, event=event)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("event", "serves"), STORIES)
+def test_no_crash_and_no_pair_of_crashes_changes_the_end(
+    event: Callable[[Stage], None], serves: str
+) -> None:
+    found = search(event)
+    found.run(crashes=0)
+    (wanted,) = found.ends
+    assert found.stage.weights == {serves: 100}
+    found.run(crashes=2)
+    assert found.crashes > 100, "the search must have crashed somewhere"
+    assert [path for end, path in found.ends.items() if end != wanted] == []
+
+
+@pytest.mark.parametrize("write", range(1, 12))
+@pytest.mark.parametrize("how", ["before", "after", "lost"])
+def test_the_search_dies_as_a_process_does(write: int, how: str) -> None:
+    """A crash that is really raised leaves a world that the search knows."""
+    found = search(nothing)
+    found.run(crashes=1)
+    assert found.start is not None
+    found.restore(found.start)
+    stage, cluster = found.stage, found.stage.cluster
+    cluster.writes = 0
+    cluster.crash = lambda count: how if count == write else None
+    while cluster.writes < write:
+        stage._pass()
+        cluster.settle()
+    stage.quiet = False
+    assert found.key(found.take(())) in found.visited
