@@ -1,5 +1,6 @@
 """What happened, from what users received and what the API server and Prometheus say."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,12 +111,13 @@ def _first_reason(status: Object) -> str:
     return str(status.get("reason"))
 
 
-def counted_unsafe(url: str) -> float:
-    """Return how many unsafe answers the bad version's guards counted."""
+def counted_unsafe(url: str, since: float) -> float:
+    """Return how many unsafe answers the bad version's guards have counted since a moment."""
     name = "rlhf_guard_unsafe_served_responses_total"
-    # The pods may be gone by now; what they had counted until then is not.
     labels = f'namespace="{scene.NAMESPACE}", rlhf_version="{scene.BAD}"'
-    return prometheus.value(url, f"max_over_time({name}{{{labels}}}[5m])")
+    # The pods may be gone by now, and those of an earlier demo still be remembered.
+    back = max(1, int(time.time() - since))
+    return prometheus.value(url, f"max_over_time({name}{{{labels}}}[{back}s])")
 
 
 def _weight(route: Object, version: str) -> int:

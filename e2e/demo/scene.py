@@ -44,10 +44,17 @@ _GUARD: dict[str, Any] = {
 
 
 def policy() -> objects.Object:
-    """Return the objectives: few unsafe answers, few errors."""
+    """Return the objectives: few unsafe answers, hardly any insults, few errors."""
     return objects.policy(
         POLICY,
         objects.safety_slo(),
+        # A count needs no minimum of samples: it fails as soon as it is reached.
+        {
+            "name": "insults",
+            "class": "Safety",
+            "indicator": {"type": "UnsafeServedCount", "categories": ["harassment"]},
+            "maxCount": 2,
+        },
         {
             "name": "errors",
             "class": "Performance",

@@ -54,7 +54,7 @@ class Story:
             routes=self._watches["httproute"].changes(),
             rollouts=self._rollouts(),
             bad_applied_at=applied_at,
-            counted_unsafe=evidence.counted_unsafe(self.endpoints.prometheus_url),
+            counted_unsafe=evidence.counted_unsafe(self.endpoints.prometheus_url, applied_at),
         )
 
     def __post_init__(self) -> None:

@@ -91,7 +91,6 @@ def _values(endpoints: Endpoints, release: Release) -> Values:
         "images": {name: image(name) for name in ("triton", "guard", "artifacts")},
         "watchNamespaces": list(release.watch),
         "podAnnotations": _marked(),
-        "extraEnv": [{"name": "USER", "value": "rlhf-operator"}],
         "config": {**config, **release.config},
         **release.values,
     }
