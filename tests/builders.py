@@ -227,6 +227,7 @@ def make_observed(**changes: Any) -> Observed:
         fallback=SFT,
         policies=(POLICY,),
         run=run,
+        last_revision=run.spec.revision if run is not None else 0,
         workloads=MappingProxyType({"sft": SERVING, "v1": SERVING}),
         route=Route(weights=route, accepted=True),
         canary=GOOD if run is not None and run.status.weight > 0 else None,

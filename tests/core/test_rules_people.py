@@ -19,7 +19,9 @@ BACK = act("RollBackTo", version=SFT)
 
 ROWS = [
     row("a model that is being deleted is left alone",
-        "model_deleted", Action.KEEP, Reason.DELETED, deleted=True, canary=BAD),
+        "model_deleted", Action.KEEP, Reason.DELETED, deleted=True, run=make.ended()),
+    row("the record of a deleted model is closed", "model_deleted", Action.ROLL_BACK,
+        Reason.DELETED, deleted=True, spec=None),
     row("a record without a first status is opened before anything else",
         "run_not_open", Action.OPEN, Reason.STARTED,
         run=make.make_run(started_at=None), acts=(act("Abort"),), canary=BAD),

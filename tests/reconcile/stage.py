@@ -109,7 +109,7 @@ class Stage:
             self.broken += checks.lint(before, after)
 
     def put(self, raw: dict[str, Any]) -> None:
-        self.cluster.keep(dict(raw))
+        self.cluster.keep({**raw, "metadata": {**raw["metadata"]}})
 
     def edit(self, **changes: Any) -> None:
         """Change the model's spec, as a commit would."""

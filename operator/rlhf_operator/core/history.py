@@ -12,6 +12,8 @@ from rlhf_operator.core.observed import Run
 
 PIN_LABEL = f"{GROUP}/pin"
 """A record with this label is never pruned."""
+MODEL_UID_LABEL = f"{GROUP}/model-uid"
+"""Which model a record is of: one that was deleted and made anew has another uid."""
 
 
 def ordered(runs: Iterable[Run]) -> tuple[Run, ...]:

@@ -42,6 +42,8 @@ class Run:
     name: str
     resource_version: str
     uid: str
+    model_uid: str = ""
+    """The uid of the model that it is a record of."""
     spec: RolloutSpec
     status: RolloutStatus
 
@@ -140,6 +142,8 @@ class Observed:
     run: Run | None = None
     previous: Run | None = None
     """The record before the newest."""
+    last_revision: int = 0
+    """The highest revision, also of an earlier model of this name."""
     workloads: Mapping[str, Workload] = field(default_factory=lambda: MappingProxyType({}))
     route: Route = Route()
     canary: Assessment | None = None

@@ -50,7 +50,7 @@ def begin(
     status = seen.run.status if seen.run else None
     return RolloutSpec(
         model=seen.key.name,
-        revision=seen.run.spec.revision + 1 if seen.run else 1,
+        revision=seen.last_revision + 1,
         generation=seen.generation,
         type=run_type,
         from_=status.stable if status else None,

@@ -177,6 +177,8 @@ def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
 
 def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
     changes = _ended(seen, run, decision)
+    if seen.deleted:  # the pods go with the model; nothing is left to drain
+        changes |= {"settled_at": seen.now, "phase": "Completed"}
     if decision.quarantine:
         changes["quarantine"] = _quarantine(seen, run.spec.to, decision.message)
     return changes

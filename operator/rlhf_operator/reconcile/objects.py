@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.common import Object
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
+from rlhf_operator.core import history
 from rlhf_operator.core.observed import Run
 from rlhf_operator.reconcile.ports import Raw
 
@@ -45,6 +46,7 @@ def run_of(raw: Raw) -> Run | None:
         name=rollout.metadata.name,
         resource_version=rollout.metadata.resource_version,
         uid=rollout.metadata.uid,
+        model_uid=rollout.metadata.labels.get(history.MODEL_UID_LABEL, ""),
         spec=rollout.spec,
         status=rollout.status or RolloutStatus(),
     )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import RLHFDecision
+from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.policy import AlignmentPolicy
 from rlhf_operator.api.reasons import Reason
@@ -50,27 +51,38 @@ _UNSCRAPED_AFTER = timedelta(seconds=60)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Versions:
-    """The versions of a model that exist, by name."""
+    """The versions of a namespace that exist, by name."""
 
-    by_name: Mapping[str, RLHFModelVersion]
+    key: Key
+    world: World
+
+    def find(self, name: str) -> RLHFModelVersion | None:
+        """Return a version; what cannot be understood counts as missing."""
+        raw = self.world.store.get("RLHFModelVersion", self.key.namespace, name)
+        try:
+            return objects.parse(RLHFModelVersion, raw) if raw else None
+        except ValidationError:
+            return None  # the version's own status tells what is wrong
 
     def ref(self, name: str) -> VersionRef | None:
-        """Return a version with its identity."""
-        found = self.by_name.get(name)
-        return VersionRef(name=name, identity=found.spec.identity()) if found else None
+        """Return a version of this model with its identity."""
+        found = self.find(name)
+        if found is None or found.spec.model != self.key.name:
+            return None
+        return VersionRef(name=name, identity=found.spec.identity())
 
 
 async def observe(key: Key, world: World, now: datetime) -> Observed:
     """Return the picture of one model."""
     raw = world.store.get("RLHFModel", key.namespace, key.name)
-    if raw is None:
-        return Observed(now=now, key=key, deleted=True)
-    if raw["metadata"].get("deletionTimestamp"):
-        return Observed(now=now, key=key, deleted=True)
-    spec, invalid = _spec(raw)
     runs = _runs(key, world)
-    run = runs[-1] if runs else None
-    versions = _versions(key, world)
+    if raw is None or raw["metadata"].get("deletionTimestamp"):
+        return Observed(now=now, key=key, deleted=True, run=runs[-1] if runs else None)
+    spec, invalid = _spec(raw)
+    # A model that was deleted and made anew has the name of the old one, and none of its pods.
+    mine = tuple(run for run in runs if run.model_uid == raw["metadata"]["uid"])
+    run = mine[-1] if mine else None
+    versions = Versions(key=key, world=world)
     policies, policy_problem = _policies(key, world, spec)
     in_force = _quarantines(key, world)
     seen = Observed(
@@ -82,7 +94,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         fallback=versions.ref(spec.fallback.version) if spec else None,
         policies=policies,
         run=run,
-        previous=runs[-2] if len(runs) > 1 else None,
+        previous=mine[-2] if len(mine) > 1 else None,
+        last_revision=runs[-1].spec.revision if runs else 0,
         workloads=await _workloads(key, world, run),
         quarantines={identity: record for identity, (_, record) in in_force.items()},
         quarantine_records={identity: name for identity, (name, _) in in_force.items()},
@@ -106,18 +119,15 @@ def _spec(raw: Raw) -> tuple[ModelSpec | None, Failure | None]:
 
 
 def _runs(key: Key, world: World) -> tuple[Run, ...]:
-    found = (objects.run_of(raw) for raw in world.store.of_model("RLHFRollout", key))
-    return history.ordered(run for run in found if run is not None)
-
-
-def _versions(key: Key, world: World) -> Versions:
-    found: dict[str, RLHFModelVersion] = {}
-    for raw in world.store.in_namespace("RLHFModelVersion", key.namespace):
-        try:
-            found[raw["metadata"]["name"]] = objects.parse(RLHFModelVersion, raw)
-        except ValidationError:
-            continue  # the version's own status tells what is wrong
-    return Versions(by_name=found)
+    found = []
+    for raw in world.store.of_model("RLHFRollout", key):
+        run = objects.run_of(raw)
+        if run is None:
+            # Without the newest record an older one would seem to say what is live.
+            name = raw["metadata"]["name"]
+            raise Transient(f"{name} cannot be read; did a newer operator write it?", 60.0)
+        found.append(run)
+    return history.ordered(found)
 
 
 def _policies(
@@ -191,7 +201,7 @@ def _problem(seen: Observed, world: World, versions: Versions, raw: Raw) -> Fail
     if spec is None:
         return None
     for name in (spec.version, spec.fallback.version):
-        version = versions.by_name.get(name)
+        version = versions.find(name)
         if version is None:
             return Failure(
                 reason=Reason.VERSION_NOT_FOUND,
@@ -205,6 +215,12 @@ def _problem(seen: Observed, world: World, versions: Versions, raw: Raw) -> Fail
         refused = rendering.refusal(spec, version.spec, world.settings.serving)
         if refused is not None:
             return refused
+        if _is_another(seen.run, versions.ref(name)):
+            return Failure(
+                reason=Reason.SPEC_INVALID,
+                message=f"{name} was deleted and made anew with another artefact while its pods "
+                "run; give the new artefact a name of its own",
+            )
     zone = freeze.unknown_zone(spec.rollout.freeze_windows)
     if zone is not None:
         return Failure(reason=Reason.SPEC_INVALID, message=f"no time zone is called {zone}")
@@ -218,6 +234,15 @@ def _problem(seen: Observed, world: World, versions: Versions, raw: Raw) -> Fail
             message="a rollout needs at least one AlignmentPolicy: nothing else can say success",
         )
     return _host_conflict(seen.key, world, raw)
+
+
+def _is_another(run: Run | None, version: VersionRef | None) -> bool:
+    """Return whether what runs under this name is something else."""
+    if run is None or version is None:
+        return False
+    standby = run.status.standby.version if run.status.standby else None
+    live = (run.status.stable, run.status.canary, run.spec.from_, run.spec.to, standby)
+    return any(ref and ref.name == version.name and ref != version for ref in live)
 
 
 def _host_conflict(key: Key, world: World, raw: Raw) -> Failure | None:
@@ -287,7 +312,7 @@ def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:
     if run is None:
         return ()
     serving = (run.status.stable, run.status.canary)
-    return tuple(ref.name for ref in serving if ref and ref.name not in versions.by_name)
+    return tuple(ref.name for ref in serving if ref and versions.find(ref.name) is None)
 
 
 def _quarantines(key: Key, world: World) -> dict[str, tuple[str, QuarantineRecord]]:
@@ -299,17 +324,21 @@ def _acts(key: Key, world: World, runs: tuple[Run, ...], versions: Versions) -> 
     """Return the human decisions that no record shows as carried out, oldest first."""
     done = {entry.name for run in runs for entry in run.status.decisions}
     done |= {run.spec.cause.decision for run in runs if run.spec.cause.decision}
+    lifted = [objects.run_of(raw) for raw in world.store.quarantining(key.namespace)]
     done |= {
         run.status.quarantine.lifted.decision
-        for run in runs
-        if run.status.quarantine and run.status.quarantine.lifted
+        for run in lifted
+        if run and run.status.quarantine and run.status.quarantine.lifted
     }
     found = []
     for raw in world.store.of_model("RLHFDecision", key):
         name = raw["metadata"]["name"]
         if name in done or (raw.get("status") or {}).get("phase"):
             continue
-        spec = objects.parse(RLHFDecision, raw).spec
+        try:
+            spec = objects.parse(RLHFDecision, raw).spec
+        except ValidationError:
+            continue  # the API server refuses what we cannot read
         act = Act(
             name=name,
             action=spec.action,
@@ -329,7 +358,7 @@ def _place_free(world: World) -> bool:
 
 def _gpus(seen: Observed, world: World, versions: Versions) -> tuple[int, int | None]:
     """Return GPUs per pod of the target, and those that our own pods leave free."""
-    target = versions.by_name.get(seen.spec.version) if seen.spec else None
+    target = versions.find(seen.spec.version) if seen.spec else None
     if target is None or target.spec.serving.gpu.count == 0:
         return 0, None
     resource = target.spec.serving.gpu.resource

@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlhf_operator.api.common import VersionRef
-from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Checkpoint, Lift, Pin, RolloutStatus
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
-from rlhf_operator.core import capacity, names, plans, record, rendering, summary
+from rlhf_operator.core import capacity, history, names, plans, record, rendering, summary
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.reconcile import objects
@@ -44,8 +45,9 @@ async def report(seen: Observed, decision: Decision, world: World) -> Run | None
 
 async def _create(seen: Observed, decision: Decision, world: World) -> None:
     spec = decision.start
-    assert spec is not None
-    await world.cluster.create(
+    model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
+    assert spec is not None and model is not None
+    created = await world.cluster.create(
         {
             "apiVersion": API_VERSION,
             "kind": "RLHFRollout",
@@ -54,12 +56,15 @@ async def _create(seen: Observed, decision: Decision, world: World) -> None:
                 "namespace": seen.key.namespace,
                 "labels": {
                     names.MODEL_LABEL: seen.key.name,
+                    history.MODEL_UID_LABEL: model["metadata"]["uid"],
                     "app.kubernetes.io/managed-by": names.MANAGER,
                 },
             },
             "spec": spec.dump(),
         }
     )
+    if not created:
+        raise Transient(f"record {spec.revision} is there and was not seen yet", 0.5)
 
 
 async def _lift(seen: Observed, decision: Decision, world: World) -> None:
@@ -176,13 +181,21 @@ async def mirror_model(seen: Observed, decision: Decision, run: Run | None, worl
     raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
     if raw is None or seen.deleted:
         return
-    before = objects.parse(RLHFModel, raw).status if seen.spec is not None else None
+    before = _told(raw)
     handled = (raw["metadata"].get("annotations") or {}).get(RECONCILE_ANNOTATION)
     status = summary.model_status(seen, decision, run, before, handled=handled).dump()
     for event in summary.events(decision, before):
         await world.cluster.tell(raw, event.type, event.reason, event.message)
     if status != (before.dump() if before else None):
         await world.cluster.write_status(raw, status)
+
+
+def _told(raw: Raw) -> ModelStatus | None:
+    """Return the status that is stored, also beside a spec that cannot be read."""
+    try:
+        return ModelStatus.model_validate(raw["status"]) if "status" in raw else None
+    except ValidationError:
+        return None
 
 
 async def mirror_versions(seen: Observed, run: Run | None, world: World) -> None:
@@ -195,7 +208,12 @@ async def mirror_versions(seen: Observed, run: Run | None, world: World) -> None
         ref = VersionRef(name=version.metadata.name, identity=version.spec.identity())
         refused = rendering.refusal_of_version(version.spec, world.settings.serving)
         status = summary.version_status(
-            seen, run, ref, version.status, version.metadata.generation, refused
+            seen,
+            None if seen.deleted else run,
+            ref,
+            version.status,
+            version.metadata.generation,
+            refused,
         ).dump()
         if status != (version.status.dump() if version.status else None):
             await world.cluster.write_status(raw, status)
@@ -235,7 +253,8 @@ def _fate(
     if decision.act is not None and decision.act.name == name and decision.refused is not None:
         phase = "Expired" if decision.refused is Reason.EXPIRED else "NotApplicable"
         return phase, decision.refused, decision.message, None
-    for raw in world.store.of_model("RLHFRollout", seen.key):
+    records = world.store.of_model("RLHFRollout", seen.key)
+    for raw in (*records, *world.store.quarantining(seen.key.namespace)):
         run = objects.run_of(raw)
         if run is None:
             continue

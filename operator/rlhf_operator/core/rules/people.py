@@ -12,10 +12,12 @@ from rlhf_operator.core.observed import Act, Observed
 
 
 def model_deleted(seen: Observed) -> Decision | None:
-    """Leave everything to the garbage collector: children belong to the model."""
-    if seen.deleted:
-        return keep(Reason.DELETED, "the model is being deleted")
-    return None
+    """End the record; leave all else to the garbage collector: children belong to the model."""
+    if not seen.deleted:
+        return None
+    if seen.run is not None and seen.run.is_active:
+        return roll_back(Reason.DELETED, "the model was deleted", Outcome.ABORTED)
+    return keep(Reason.DELETED, "the model is being deleted")
 
 
 def person_decided(seen: Observed) -> Decision | None:

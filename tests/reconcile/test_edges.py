@@ -1,0 +1,146 @@
+"""What happens at the edges of a life: names used again, objects of another time, lost pods."""
+
+from __future__ import annotations
+
+import pytest
+
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.rollout import Outcome, Verdict
+from rlhf_operator.reconcile.line import reconcile
+from rlhf_operator.reconcile.ports import Fenced
+from tests.reconcile.stage import KEY, MINUTE, Stage, asyncio_run, digest, model, version
+
+OWNED = ("Deployment", "Service", "ConfigMap", "NetworkPolicy", "ControllerRevision", "HTTPRoute")
+
+
+def delete_model(stage: Stage) -> None:
+    """Delete the model; the garbage collector takes what it owned."""
+    stage.world.store.drop("RLHFModel", KEY.namespace, KEY.name)  # type: ignore[attr-defined]
+    for kind in OWNED:
+        for raw in stage.world.store.of_model(kind, KEY):
+            stage.world.store.drop(kind, KEY.namespace, raw["metadata"]["name"])  # type: ignore[attr-defined]
+
+
+def test_a_deleted_model_closes_its_record_and_gives_its_place_back() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.run(MINUTE)
+    assert stage.world.store.active_runs() == 1
+    delete_model(stage)
+    stage._pass()
+    assert stage.runs[-1].status.outcome is Outcome.ABORTED
+    assert stage.runs[-1].is_settled and stage.world.store.active_runs() == 0
+    writes = stage.cluster.writes
+    stage._pass()
+    assert stage.cluster.writes == writes
+
+
+def test_a_model_that_was_made_anew_begins_with_its_floor() -> None:
+    stage = Stage()
+    stage.run()
+    before = len(stage.runs)
+    delete_model(stage)
+    stage._pass()
+    stage.put(model())
+    stage.run()
+    assert [run.spec.type for run in stage.runs[before:]] == ["Initial", "Rollout"]
+    assert [run.spec.revision for run in stage.runs] == list(range(1, len(stage.runs) + 1))
+    assert stage.weights == {"v1": 100} and stage.condition("Ready") == ("True", "Serving")
+
+
+def test_a_quarantine_outlives_the_model() -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    stage.run()
+    delete_model(stage)
+    stage.put(model())
+    stage.run()
+    assert stage.weights == {"sft": 100}
+    assert stage.condition("Stalled") == ("True", "Quarantined")
+
+
+def test_a_version_made_anew_under_its_old_name_is_refused() -> None:
+    stage = Stage()
+    stage.run()
+    stage.put(version("v1", "9"))
+    stage.run()
+    assert stage.weights == {"v1": 100} and stage.condition("Stalled") == ("True", "SpecInvalid")
+
+
+def test_nobody_goes_back_to_a_version_of_another_model() -> None:
+    stage = Stage()
+    stage.run()
+    stage.put(version("foreign", "7", model="other"))
+    stage.say("RollBackTo", version="foreign")
+    stage.run()
+    assert stage.weights == {"v1": 100}
+    said = stage.world.store.get("RLHFDecision", KEY.namespace, "say")
+    assert said is not None and said["status"]["phase"] == "NotApplicable"
+
+
+def test_a_record_of_a_newer_operator_stops_the_model_and_not_its_traffic() -> None:
+    stage = Stage()
+    stage.run()
+    raw = stage.world.store.of_model("RLHFRollout", KEY)[-1]
+    stage.put({**raw, "status": {**raw["status"], "ofTomorrow": 1}})
+    writes = stage.cluster.writes
+    with pytest.raises(Transient, match="newer operator"):
+        asyncio_run(reconcile(KEY, stage.world, stage.now))
+    assert stage.cluster.writes == writes and stage.weights == {"v1": 100}
+
+
+def test_a_decision_that_cannot_be_read_stops_nothing() -> None:
+    stage = Stage()
+    stage.say("Abort", reason=7)
+    stage.run()
+    assert stage.weights == {"v1": 100}
+
+
+def test_a_spec_that_cannot_be_read_is_told_once() -> None:
+    stage = Stage()
+    stage.run()
+    stage.edit(fallback="nonsense")
+    stage.run()
+    assert stage.condition("Stalled") == ("True", "SpecInvalid")
+    writes, events = stage.cluster.writes, len(stage.cluster.events)
+    stage.now += MINUTE
+    stage._pass()
+    assert (stage.cluster.writes, len(stage.cluster.events)) == (writes, events)
+    assert stage.weights == {"v1": 100}
+
+
+def test_an_earlier_leader_writes_nothing() -> None:
+    stage = Stage()
+    stage.run(MINUTE / 2)
+    object.__setattr__(stage.world, "epoch", lambda: 0)
+    writes = stage.cluster.writes
+    with pytest.raises(Fenced):
+        asyncio_run(reconcile(KEY, stage.world, stage.now))
+    assert stage.cluster.writes == writes
+
+
+def test_lost_pods_are_told_and_come_back() -> None:
+    stage = Stage()
+    stage.run()
+    stage.cluster.never_ready = {"v1"}
+    stage.run()
+    assert stage.condition("Ready") == ("False", "StableNotServing")
+    stage.cluster.never_ready = set()
+    stage.run()
+    assert stage.condition("Ready") == ("True", "Serving")
+
+
+def test_a_person_lifts_a_quarantine_that_another_model_made() -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    stage.run()
+    record = stage.world.store.of_model("RLHFRollout", KEY)[-1]
+    other = {**record, "spec": {**record["spec"], "model": "other"}}
+    stage.world.store.drop("RLHFRollout", KEY.namespace, record["metadata"]["name"])  # type: ignore[attr-defined]
+    metadata = {**record["metadata"], "name": "other-2", "uid": "x"}
+    stage.put({**other, "metadata": metadata})
+    identity = record["status"]["quarantine"]["identity"]
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.say("LiftQuarantine", identity=identity)
+    stage.run()
+    said = stage.world.store.get("RLHFDecision", KEY.namespace, "say")
+    assert said is not None and said["status"]["phase"] == "Applied"
+    assert stage.weights == {"v1": 100}
+    assert digest("1") != identity
