@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -62,13 +63,23 @@ def operator(
     stories = [
         item for item in request.session.items if "story" in getattr(item, "fixturenames", ())
     ]
-    wanted = release(endpoints, sorted(namespace_of(item.name) for item in stories))
+    # Never none: an operator that is told no namespace works in all of them.
+    watch = {SYSTEM, *(namespace_of(item.name) for item in stories)}
+    wanted = release(endpoints, sorted(watch))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        install(endpoints, wanted)
+        return wanted
     shared = tmp_path_factory.getbasetemp().parent
     with FileLock(shared / "operator.lock"):
         if not (shared / "operator.done").exists():
             install(endpoints, wanted)
             (shared / "operator.done").touch()
     return wanted
+
+
+@pytest.fixture(scope="session")
+def kinds_installed(endpoints: Endpoints, operator: Release) -> None:
+    """Wait for nothing more than the chart, which brings the kinds."""
 
 
 @pytest.fixture

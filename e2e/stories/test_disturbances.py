@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import install
-from e2e.harness.kubectl import Kubectl, Object, condition
+from e2e.harness.kubectl import Kubectl, condition
+from e2e.stories import proxy
 from e2e.stories.world import Story, steps_of
 
 OPERATOR = "app.kubernetes.io/name=rlhf-operator"
@@ -16,8 +18,9 @@ OPERATOR = "app.kubernetes.io/name=rlhf-operator"
 
 def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     flaky = story.kubectl.within(FLAKY_NAMESPACE)
-    flaky.apply(objects.namespace(FLAKY_NAMESPACE), _service())
-    _connect(flaky)
+    flaky.apply(objects.namespace(FLAKY_NAMESPACE))
+    address = urlsplit(story.endpoints.prometheus_url_in_cluster)
+    proxy.open_door(flaky, str(address.hostname), address.port or 9090)
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy(metricSource="flaky")
@@ -25,14 +28,14 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     story.commit("v1")
     story.until_weight("v1", 25)
 
-    flaky.delete("endpointslice", "prometheus")
+    proxy.shut_door(flaky)
     story.until(
         "the silence is told",
         lambda model: condition(model, "Reconciling").get("reason") == "MetricsUnavailable",
         seconds=60,
     )
     assert story.told()[-1] == ("Rollout", "v1", "")
-    _connect(flaky)
+    proxy.open_door(flaky, str(address.hostname), address.port or 9090)
     story.until_stable("v1")
     assert story.told()[-1] == ("Rollout", "v1", "Promoted")
     story.nobody_was_turned_away()
@@ -107,29 +110,3 @@ def _kill(system: Kubectl) -> None:
     """End the operator's process at once, as SIGKILL does."""
     pods = [pod["metadata"]["name"] for pod in system.list("pod", selector=OPERATOR)]
     system.run("delete", "pod", *pods, "--force", "--grace-period=0", "--ignore-not-found")
-
-
-def _service() -> Object:
-    port = {"name": "web", "port": 9090, "targetPort": 9090, "protocol": "TCP"}
-    metadata = {"name": "prometheus", "namespace": FLAKY_NAMESPACE}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}}
-
-
-def _connect(flaky: Kubectl) -> None:
-    """Let the flaky address lead to the real Prometheus."""
-    pods = flaky.within("rlhf-monitoring").list("pod", selector="app=prometheus")
-    flaky.apply(
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "prometheus",
-                "labels": {"kubernetes.io/service-name": "prometheus"},
-            },
-            "addressType": "IPv4",
-            "ports": [{"name": "web", "port": 9090, "protocol": "TCP"}],
-            "endpoints": [
-                {"addresses": [pods[0]["status"]["podIP"]], "conditions": {"ready": True}}
-            ],
-        }
-    )

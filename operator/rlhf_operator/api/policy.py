@@ -171,7 +171,7 @@ class PolicySpec(ApiType):
     """A metric source by its name in the operator's configuration; never an address."""
     interval: Duration = "10s"
     """How often the objectives are judged."""
-    slos: Annotated[tuple[SLO, ...], Keyed("name", 32), Field(min_length=1)]
+    slos: Annotated[tuple[SLO, ...], Field(min_length=1), Keyed("name", 32)]
     """The objectives."""
 
     @rule("duration(self.interval) >= duration('500ms')", "interval must be at least 500ms")
