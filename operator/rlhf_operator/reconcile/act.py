@@ -12,6 +12,7 @@ from rlhf_operator.api.errors import Transient
 from rlhf_operator.core import capacity, history, names, routes, workloads
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rendering import Rendering
+from rlhf_operator.core.routes.port import Router
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.observe import router_pods, split
 from rlhf_operator.reconcile.ports import Raw, World
@@ -47,6 +48,17 @@ async def _route(seen: Observed, model: Raw, layout: capacity.Layout, world: Wor
     router = routes.router_for(seen.spec.traffic)
     for manifest in router.render(split(seen, model, layout.weights, pods)):
         await world.cluster.apply(manifest)
+    if seen.route.does(layout.weights):
+        await _leave_other_routers(seen, router, world)
+
+
+async def _leave_other_routers(seen: Observed, router: Router, world: World) -> None:
+    """Delete what a router left behind that this model used before; the new one is in force."""
+    kept = {kind.kind for kind in router.kinds}
+    others = {kind.kind for each in routes.ROUTERS.values() for kind in each.kinds} - kept
+    for kind in sorted(others):
+        if world.store.get(kind, seen.key.namespace, seen.key.name) is not None:
+            await world.cluster.delete(kind, seen.key.namespace, seen.key.name)
 
 
 async def _rendering(seen: Observed, run: Run, version: str, world: World) -> Rendering | None:
