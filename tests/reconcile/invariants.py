@@ -79,12 +79,13 @@ class Change:
         return weights(stored) if stored else {}
 
     def is_drained(self, version: str) -> bool:
-        """Whether the last record in which a version took part has moved its traffic away."""
+        """Whether a record since the version took part has moved its traffic away."""
         for raw in reversed(self.records):
+            at = status_of(raw).get("inForceAt")
+            if status_of(raw).get("settledAt") or (at and self.now >= moment(at) + self.drain):
+                return True
             if version in (named(raw["spec"].get("from")), named(raw["spec"]["to"])):
-                at = status_of(raw).get("inForceAt")
-                settled = status_of(raw).get("settledAt") is not None
-                return settled or (at is not None and self.now >= moment(at) + self.drain)
+                return False
         return True
 
     def deployment(self, version: str) -> Raw | None:
@@ -150,11 +151,18 @@ def i2_never_above_the_declared_weight(change: Change) -> Iterator[str]:
 
 
 def i3_weight_rises_on_ready_pods(change: Change) -> Iterator[str]:
-    """A version whose weight rises has a ready pod. (minReady of the reference is 1 here.)"""
+    """A version whose weight rises has a ready pod. (minReady of the reference is 1 here.)
+
+    What a canary loses goes to stable in any case: an unsafe canary never waits for it (I9).
+    """
     if change.kind != "HTTPRoute" or change.after is None:
         return
+    status = status_of(change.newest)
+    taken = status.get("outcome") not in (None, "Promoted") or status.get("phase") == "Parked"
+    refuge = named(status.get("stable")) if taken else None
     for version, part in weights(change.after).items():
-        if part > change.route.get(version, 0) and change.ready(version) == 0:
+        rises = part > change.route.get(version, 0) and version != refuge
+        if rises and change.ready(version) == 0:
             yield f"{version} rises to {part}% without a ready pod"
 
 

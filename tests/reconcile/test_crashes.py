@@ -89,12 +89,19 @@ def test_no_crash_and_no_pair_of_crashes_changes_the_end(
     assert [path for end, path in found.ends.items() if end != wanted] == []
 
 
-@pytest.mark.parametrize("write", range(1, 12))
-@pytest.mark.parametrize("how", ["before", "after", "lost"])
-def test_the_search_dies_as_a_process_does(write: int, how: str) -> None:
-    """A crash that is really raised leaves a world that the search knows."""
+@pytest.fixture(scope="module")
+def once() -> Search:
+    """The worlds of a promotion with one crash."""
     found = search(nothing)
     found.run(crashes=1)
+    return found
+
+
+@pytest.mark.parametrize("write", range(1, 12))
+@pytest.mark.parametrize("how", ["before", "after", "lost"])
+def test_the_search_dies_as_a_process_does(once: Search, write: int, how: str) -> None:
+    """A crash that is really raised leaves a world that the search knows."""
+    found = once
     assert found.start is not None
     found.restore(found.start)
     stage, cluster = found.stage, found.stage.cluster
@@ -103,5 +110,6 @@ def test_the_search_dies_as_a_process_does(write: int, how: str) -> None:
     while cluster.writes < write:
         stage._pass()
         cluster.settle()
+    cluster.crash = lambda _: None
     stage.quiet = False
     assert found.key(found.take(())) in found.visited

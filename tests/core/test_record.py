@@ -1,0 +1,94 @@
+"""From a decision to the next status: what is remembered, and when nothing is written."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rlhf_operator.api.rollout import Checkpoint, Outcome, RolloutStatus
+from rlhf_operator.core import record, rollout
+from tests import builders as make
+from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago
+
+DRAIN = timedelta(seconds=30)
+POINT = Checkpoint(since=ago(2), at=NOW)
+
+
+def after(checkpoint: Checkpoint | None = None, **changes: Any) -> RolloutStatus:
+    """The status after one pass; the stored one where nothing is written."""
+    seen = make.make_observed(**changes)
+    assert seen.run is not None
+    decision = rollout.decide(seen)
+    found = record.next_status(seen, decision, epoch=3, drain=DRAIN, checkpoint=checkpoint)
+    return found or seen.run.status
+
+
+def test_a_step_is_closed_with_its_evidence() -> None:
+    status = after(run=make.make_run(steps=[{"index": 0, "weight": 10, "declaredAt": ago(3)}]))
+    old, new = status.steps
+    assert (old.ended_at, old.rule, old.slos[0].name) == (NOW, "step_passed", "unsafe")
+    assert (new.index, new.weight, new.declared_at) == (1, 50, NOW)
+    assert (status.weight, status.in_force_at, status.checkpoint) == (50, None, None)
+
+
+def test_a_promotion_moves_a_pointer_and_keeps_the_old_version_warm() -> None:
+    status = after(run=make.make_run(step=1, weight=50))
+    assert (status.stable, status.canary, status.outcome) == (V1, None, Outcome.PROMOTED)
+    assert status.standby is not None and status.standby.version == SFT
+    assert status.in_force_at is None and status.quarantine is None
+
+
+def test_a_rollback_names_what_failed() -> None:
+    status = after(canary=BAD)
+    assert (status.stable, status.canary, status.weight) == (SFT, None, 0)
+    assert status.quarantine is not None and status.quarantine.identity == V1.identity
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        pytest.param({"run": make.make_run(in_force_at=None), "canary": None}, "in_force_at", NOW,
+                     id="since when a weight is in force"),
+        pytest.param({"canary": make.judged(blind=("unsafe",))} | {"run": make.make_run(
+            in_force_at=ago(0.5))}, "blind_since", NOW, id="since when safety is unseen"),
+        pytest.param({"run": make.make_run(in_force_at=ago(0.5), blind_since=ago(3))},
+                     "blind_since", None, id="that safety is seen again"),
+        pytest.param({"spec": make.model_spec(suspend=True)}, "not_holding_since", NOW,
+                     id="since when the clock of maxHold stands still"),
+        pytest.param({"run": make.make_run(not_holding_since=ago(7), held_for="1m"),
+                      "canary": SILENT}, "held_for", "8m", id="for how long it stood still"),
+        pytest.param({"acts": (act("Pause"),)}, "paused", True, id="that a person paused"),
+        pytest.param({"acts": (act("Resume"),), "run": make.make_run(paused=True)}, "paused",
+                     False, id="that a person lets it go on"),
+        pytest.param({"run": make.ended(settled_at=None, in_force_at=ago(1))}, "settled_at", NOW,
+                     id="that what was left is drained"),
+        pytest.param({"run": make.ended(settled_at=None, in_force_at=NOW)}, "settled_at", None,
+                     id="not before its time"),
+        pytest.param({}, "epoch", 3, id="who wrote it"),
+    ],
+)  # fmt: skip
+def test_what_is_remembered(changes: dict[str, Any], field: str, value: Any) -> None:
+    assert getattr(after(**changes), field) == value
+
+
+def test_the_same_pass_twice_writes_nothing() -> None:
+    changes: dict[str, Any] = {"canary": SILENT, "run": make.make_run(reason="Inconclusive")}
+    first = after(POINT, **changes)
+    again = make.make_observed(canary=SILENT, run=make.make_run(**dict(first)))
+    decision = rollout.decide(again)
+    assert record.next_status(again, decision, epoch=3, drain=DRAIN, checkpoint=POINT) is None
+
+
+@pytest.mark.parametrize(
+    ("age", "written"), [(0.5, False), (1.5, True)], ids=["within a minute", "after a minute"]
+)
+def test_counts_are_kept_once_a_minute(age: float, written: bool) -> None:
+    earlier = Checkpoint(since=ago(2), at=ago(age))
+    run = make.make_run(reason="Inconclusive", checkpoint=earlier, slos=SILENT.results)
+    assert (after(POINT, canary=SILENT, run=run).checkpoint == POINT) is written
+
+
+def test_an_epoch_never_goes_down() -> None:
+    assert after(canary=BAD, run=make.make_run(epoch=9)).epoch == 9

@@ -1,0 +1,127 @@
+"""A life by chance: people, commits, verdicts, pods, crashes and old leaders in any order.
+
+Nothing that happens may break an invariant, and when all is calm again the model serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from rlhf_operator.api.rollout import Verdict
+from rlhf_operator.reconcile.ports import Fenced
+from tests.reconcile import invariants
+from tests.reconcile.stage import KEY, MINUTE, Stage
+
+VERSIONS = ("sft", "v1", "v2")
+
+
+class Life:
+    """A stage, and what may happen on it next."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = Random(seed)
+        self.stage = Stage(script=self.verdict)
+        self.stage.edit(serving={"replicas": self.chance.choice([1, 2, 3, 5])})
+        self.verdicts = dict.fromkeys(VERSIONS, Verdict.SUCCESSFUL)
+        self.said = 0
+        self.told: list[str] = []
+
+    def verdict(self, name: str, _: object) -> Verdict:
+        return self.verdicts[name]
+
+    def commit(self) -> None:
+        self.stage.edit(version=self.chance.choice(VERSIONS))
+
+    def suspend(self) -> None:
+        self.stage.edit(suspend=self.chance.random() < 0.4)
+
+    def break_spec(self) -> None:
+        self.stage.edit(version="missing")
+
+    def judge(self) -> None:
+        likely = [Verdict.SUCCESSFUL] * 4 + list(Verdict)
+        self.verdicts[self.chance.choice(VERSIONS[1:])] = self.chance.choice(likely)
+
+    def pods(self) -> None:
+        names = [name for name in VERSIONS if self.chance.random() < 0.2]
+        self.stage.cluster.never_ready = set(names)
+
+    def route(self) -> None:
+        self.stage.cluster.refuse_routes = self.chance.random() < 0.3
+
+    def say(self) -> None:
+        self.said += 1
+        name = f"say-{self.said}"
+        match self.chance.choice(["Abort", "Pause", "Resume", "Restart", "Back", "Lift"]):
+            case "Back":
+                self.stage.say("RollBackTo", name=name, version=self.chance.choice(VERSIONS))
+            case "Lift":
+                self.lift(name)
+            case action:
+                self.stage.say(action, name=name)
+
+    def lift(self, name: str) -> None:
+        for raw in self.stage.world.store.quarantining(KEY.namespace):
+            record = raw["status"]["quarantine"]
+            if not record.get("lifted"):
+                self.stage.say("LiftQuarantine", name=name, identity=record["identity"])
+                return
+
+    def crash(self) -> None:
+        at = self.stage.cluster.writes + self.chance.randint(1, 6)
+        how = self.chance.choice(["before", "after", "lost"])
+        self.stage.cluster.crash = lambda count: how if count == at else None
+
+    def old_leader(self) -> None:
+        """A process that led before makes a pass: it may write nothing."""
+        if not self.stage.runs or self.stage.runs[-1].status.epoch == 0:
+            return
+        now = self.stage.world.epoch
+        object.__setattr__(self.stage.world, "epoch", lambda: 0)
+        writes = self.stage.cluster.writes
+        with pytest.raises(Fenced):
+            self.stage._pass()
+        assert self.stage.cluster.writes == writes
+        object.__setattr__(self.stage.world, "epoch", now)
+
+    def wait(self) -> None:
+        self.stage.run(self.chance.choice([1, 20, 90, 400]) * timedelta(seconds=1))
+
+    def step(self) -> None:
+        happenings: list[Callable[[], None]] = [
+            self.commit, self.suspend, self.break_spec, self.judge, self.judge, self.pods,
+            self.route, self.say, self.crash, self.crash, self.old_leader,
+        ]  # fmt: skip
+        what = self.chance.choice(happenings)
+        self.told.append(what.__name__)
+        what()
+        self.wait()
+
+    def calm(self) -> None:
+        """All is well again, and a person lets everything go on."""
+        self.verdicts = dict.fromkeys(VERSIONS, Verdict.SUCCESSFUL)
+        self.stage.cluster.never_ready, self.stage.cluster.refuse_routes = set(), False
+        self.stage.cluster.crash = lambda _: None
+        self.said += 1
+        self.stage.edit(suspend=False, version="sft")
+        self.stage.say("Resume", name=f"say-{self.said}")
+        self.stage.run(40 * MINUTE)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_life_breaks_an_invariant_and_calm_ends_well(seed: int) -> None:
+    life = Life(seed)
+    for _ in range(25):
+        life.step()
+    life.calm()
+    stage = life.stage
+    assert stage.weights == {"sft": 100}, life.told
+    assert stage.condition("Ready") == ("True", "Serving"), (life.told, stage.status["message"])
+    stage.now += MINUTE
+    before = stage.cluster.writes
+    stage._pass()
+    assert invariants.i16_rest_is_quiet(stage.cluster.writes - before) == []
