@@ -73,6 +73,10 @@ def elector(
     )  # fmt: skip
 
 
+FIRST = int((START + timedelta(seconds=Time().now)).timestamp())
+"""The epoch of the first leadership: its time, so that it is above all that came before."""
+
+
 @pytest.fixture
 def api() -> FakeApi:
     return FakeApi(time=Time())
@@ -80,8 +84,17 @@ def api() -> FakeApi:
 
 async def test_the_first_leads_and_the_second_waits(api: FakeApi) -> None:
     one, two = elector(api, "one"), elector(api, "two")
-    assert await one._try() and one.is_leader and one.epoch == 1
+    assert await one._try() and one.is_leader and one.epoch == FIRST
     assert not await two._try() and not two.is_leader
+
+
+async def test_a_lease_that_was_deleted_leads_to_a_higher_epoch(api: FakeApi) -> None:
+    one, two = elector(api, "one"), elector(api, "two")
+    await one._try()
+    api.lease = None
+    api.time.now += 1
+    assert await two._try()
+    assert two.epoch > one.epoch
 
 
 async def test_a_silent_leader_is_followed_after_its_time(api: FakeApi) -> None:
@@ -93,7 +106,7 @@ async def test_a_silent_leader_is_followed_after_its_time(api: FakeApi) -> None:
     assert not one.is_leader, "it gave up before it can be followed"
     api.time.now += 0.2
     assert await two._try()
-    assert two.epoch == 2
+    assert two.epoch == FIRST + 1
 
 
 async def test_a_wrong_wall_clock_changes_nothing(api: FakeApi) -> None:
@@ -111,7 +124,7 @@ async def test_a_released_lease_is_taken_at_once(api: FakeApi) -> None:
     await two._try()
     await one.release()
     assert not one.is_leader
-    assert await two._try() and two.epoch == 2
+    assert await two._try() and two.epoch == FIRST + 1
 
 
 async def test_releasing_anothers_lease_does_nothing(api: FakeApi) -> None:
@@ -147,7 +160,7 @@ async def test_only_a_winner_has_a_new_epoch(api: FakeApi) -> None:
     api.drop = ["before"]
     assert not await two._try()
     assert two.epoch == 0
-    assert await one._try() and one.epoch == 1
+    assert await one._try() and one.epoch == FIRST
 
 
 async def test_the_wait_begins_with_the_answer(api: FakeApi) -> None:

@@ -281,7 +281,7 @@ def plan(surge, *weights):
         pytest.param("Full", 1, (50,), [], id="one against one"),
         pytest.param("None", 2, (50,), [], id="half of two"),
         pytest.param("Full", 10, (5,), ["not 5%: raise serving.replicas to 16"], id="5% of ten"),
-        pytest.param("One", 2, (0, 5), ["not 5%"], id="weight 0 is always possible"),
+        pytest.param("One", 2, (5,), ["not 5%"], id="5% of two"),
         pytest.param("One", 3, (33, 66), [], id="thirds within a point"),
         pytest.param("None", 2, (10, 50), ["not 10%"], id="one of two is a half"),
     ],

@@ -86,8 +86,8 @@ class ModelServing(ApiType):
 class Step(ApiType):
     """One weight of the plan and how long it must hold."""
 
-    weight: Annotated[int, Field(ge=0, le=99)]
-    """Percent of the traffic that the canary gets."""
+    weight: Annotated[int, Field(ge=1, le=99)]
+    """Percent of the traffic that the canary gets; without traffic nothing could be judged."""
     hold: Duration
     """How long the weight must be in force before the next one."""
 

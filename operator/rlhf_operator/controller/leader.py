@@ -107,7 +107,8 @@ class Elector:
         terms = self._terms
         stored = await self._api.read("Lease", terms.namespace, terms.name)
         if stored is None:
-            return await self._put(None, 1)
+            # A Lease that was deleted must not lead to an epoch that records have passed.
+            return await self._put(None, int(self._now().timestamp()))
         spec = stored["spec"]
         mark = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
         answered = self._clock()

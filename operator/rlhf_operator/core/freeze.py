@@ -12,11 +12,9 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def open_window(windows: Iterable[FreezeWindow], now: datetime) -> str | None:
-    """Return the name of a window that is open now."""
-    for window in windows:
-        if _is_open(window, now):
-            return window.name
-    return None
+    """Return the name of a window that is open now; one in an unknown time zone is not."""
+    known = [window for window in windows if unknown_zone([window]) is None]
+    return next((window.name for window in known if _is_open(window, now)), None)
 
 
 def unknown_zone(windows: Iterable[FreezeWindow]) -> str | None:

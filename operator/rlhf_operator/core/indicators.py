@@ -133,7 +133,8 @@ def _built_in(indicator: Indicator) -> Measure:
         case "ErrorRate":
             return Measure(Form.RATE, Better.LOWER, requests, _counter(metrics.GUARD_ERRORS))
         case "RefusalRate":
-            return Measure(Form.RATE, Better.LOWER, responses, _counter(metrics.GUARD_REFUSED))
+            made = _counter(metrics.GUARD_GENERATED_RESPONSES)
+            return Measure(Form.RATE, Better.LOWER, made, _counter(metrics.GUARD_REFUSED))
         case "ThumbsDownRate":
             votes = _votes("thumbs", "down", "up")
             return Measure(Form.RATE, Better.LOWER, votes, _votes("thumbs", "down"), True)
