@@ -14,9 +14,10 @@ from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rendering import Rendering
 from rlhf_operator.core.routes.port import Router
 from rlhf_operator.reconcile import objects
-from rlhf_operator.reconcile.observe import router_pods, split
+from rlhf_operator.reconcile.pods import router_pods
 from rlhf_operator.reconcile.ports import Raw, World
 from rlhf_operator.reconcile.report import owner
+from rlhf_operator.reconcile.traffic import split
 
 
 async def act(seen: Observed, run: Run | None, world: World) -> None:

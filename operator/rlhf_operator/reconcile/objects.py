@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from rlhf_operator.api.common import Object
+from rlhf_operator.api.common import Failure, Object
+from rlhf_operator.api.model import ModelSpec, RLHFModel
+from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.core import history
 from rlhf_operator.core.observed import Run
@@ -58,3 +60,11 @@ def sentence(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
         for entry in error.errors()[:5]
     )
+
+
+def model_spec(raw: Raw) -> tuple[ModelSpec | None, Failure | None]:
+    """Return a model's spec, or why it cannot be understood."""
+    try:
+        return parse(RLHFModel, raw).spec, None
+    except ValidationError as error:
+        return None, Failure(reason=Reason.SPEC_INVALID, message=sentence(error)[:1024])

@@ -1,4 +1,4 @@
-"""A policy's own status: whether it can be used, told before any model needs it."""
+"""Policies: which apply to a model, whether they can be used, and the status that says so."""
 
 from __future__ import annotations
 
@@ -7,14 +7,80 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from rlhf_operator.api.common import Failure
+from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import AlignmentPolicy, PolicyStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import conditions
+from rlhf_operator.core import conditions, queries
 from rlhf_operator.core.conditions import Fact
+from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile import objects
-from rlhf_operator.reconcile.observe import policy_problem
 from rlhf_operator.reconcile.ports import World
+
+
+def policies_of(
+    key: Key, world: World, spec: ModelSpec | None
+) -> tuple[tuple[PinnedPolicy, ...], Failure | None]:
+    """Return the policies that apply, mandatory ones last, and what is wrong with them."""
+    wanted = [(ref.name, key.namespace, False) for ref in spec.policies] if spec else []
+    own = world.settings.namespace
+    wanted += [(name, own, True) for name in world.settings.mandatory_policies]
+    found: dict[str, PinnedPolicy] = {}
+    problem: Failure | None = None
+    for name, namespace, mandatory in wanted:
+        raw = world.store.get("AlignmentPolicy", namespace, name)
+        if raw is None:
+            problem = problem or Failure(
+                reason=Reason.POLICY_NOT_FOUND,
+                message=f"AlignmentPolicy {namespace}/{name} does not exist",
+            )
+            continue
+        try:
+            policy = objects.parse(AlignmentPolicy, raw).spec
+        except ValidationError as error:
+            problem = problem or Failure(
+                reason=Reason.POLICY_INVALID, message=f"{name}: {objects.sentence(error)}"[:1024]
+            )
+            continue
+        label = f"{name}-mandatory" if name in found else name
+        pinned = PinnedPolicy(
+            name=label,
+            mandatory=mandatory,
+            metric_source=policy.metric_source,
+            interval=policy.interval,
+            slos=policy.slos,
+        )
+        problem = problem or policy_problem(pinned, world, key.namespace)
+        found[label] = pinned
+    return tuple(found.values()), problem
+
+
+def policy_problem(policy: PinnedPolicy, world: World, namespace: str) -> Failure | None:
+    """Return why a policy cannot be used in a namespace."""
+    if policy.metric_source not in world.settings.metric_sources:
+        known = ", ".join(sorted(world.settings.metric_sources))
+        return Failure(
+            reason=Reason.UNKNOWN_METRIC_SOURCE,
+            message=f"policy {policy.name} names metric source {policy.metric_source}; "
+            f"the operator's configuration has: {known}",
+        )
+    allowed = world.settings.query_namespaces
+    for slo in policy.slos:
+        if slo.query is None:
+            continue
+        if not policy.mandatory and allowed is not None and namespace not in allowed:
+            return Failure(
+                reason=Reason.QUERY_REFUSED,
+                message=f"policy {policy.name}, {slo.name}: queries are not allowed in namespace "
+                f"{namespace}; use a built-in indicator",
+            )
+        refused = queries.problem(slo.query)
+        if refused is not None:
+            return Failure(
+                reason=Reason.QUERY_REFUSED,
+                message=f"policy {policy.name}, {slo.name}: {refused}"[:1024],
+            )
+    return None
 
 
 async def reconcile_policy(namespace: str, name: str, world: World, now: datetime) -> None:

@@ -23,8 +23,8 @@ from rlhf_operator.core import capacity, history, names, plans, record, renderin
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.reconcile import objects
-from rlhf_operator.reconcile.observe import arm_token
 from rlhf_operator.reconcile.ports import Fenced, Raw, World
+from rlhf_operator.reconcile.traffic import arm_token
 
 RECONCILE_ANNOTATION = "rlhf.dev/reconcile-requested-at"
 

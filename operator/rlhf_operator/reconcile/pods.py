@@ -1,0 +1,88 @@
+"""Pods as they are: Deployments, what their pods say, and the GPUs they take."""
+
+from __future__ import annotations
+
+from rlhf_operator.core import diagnosis, names
+from rlhf_operator.core.observed import Key, Observed, Run, Workload
+from rlhf_operator.core.routes.port import Pod
+from rlhf_operator.reconcile.ports import Raw, World
+from rlhf_operator.reconcile.versions import Versions
+
+
+async def workloads_of(key: Key, world: World, run: Run | None) -> dict[str, Workload]:
+    """Return each version's pods, as its Deployment and they themselves say."""
+    found: dict[str, Workload] = {}
+    for raw in world.store.of_model("Deployment", key):
+        version = raw["metadata"]["labels"][names.VERSION_LABEL]
+        found[version] = await _workload(key, world, version, raw)
+    return found
+
+
+async def _workload(key: Key, world: World, version: str, raw: Raw) -> Workload:
+    spec, status = raw.get("spec", {}), raw.get("status", {})
+    wanted, ready = int(spec.get("replicas", 0)), int(status.get("readyReplicas", 0))
+    observed = status.get("observedGeneration", 0) >= raw["metadata"].get("generation", 0)
+    replicas = int(status.get("replicas", 0))
+    said = diagnosis.Diagnosis()
+    stored = world.store.get("RLHFModelVersion", key.namespace, version)
+    mirrored = ((stored or {}).get("status") or {}).get("digestVerified")
+    if ready < wanted or (wanted > 0 and stored is not None and not mirrored):
+        said = diagnosis.diagnose(await world.cluster.pods(key, version))
+    return Workload(
+        wanted=wanted,
+        ready=min(ready, wanted),
+        is_current=observed and int(status.get("updatedReplicas", 0)) == replicas,
+        failure=said.failure if ready < wanted else None,
+        verified_at=said.verified_at,
+        gpus=_gpus_of(raw),
+    )
+
+
+def _gpus_of(deployment: Raw) -> int:
+    containers = (
+        deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    )
+    limits = [container.get("resources", {}).get("limits", {}) for container in containers]
+    return sum(int(count) for limit in limits for name, count in limit.items() if "gpu" in name)
+
+
+def gpus(seen: Observed, world: World, versions: Versions) -> tuple[int, int | None]:
+    """Return GPUs per pod of the target, and those that our own pods leave free."""
+    target = versions.find(seen.spec.version) if seen.spec else None
+    if target is None or target.spec.serving.gpu.count == 0:
+        return 0, None
+    resource = target.spec.serving.gpu.resource
+    nodes = world.store.in_namespace("Node", None)
+    if not nodes:
+        return target.spec.serving.gpu.count, None
+    total = sum(
+        int(node.get("status", {}).get("allocatable", {}).get(resource, 0)) for node in nodes
+    )
+    used = sum(
+        int(raw.get("spec", {}).get("replicas", 0)) * _gpus_of(raw)
+        for raw in world.store.in_namespace("Deployment", None)
+    )
+    return target.spec.serving.gpu.count, max(0, total - used)
+
+
+async def router_pods(seen: Observed, world: World) -> dict[str, tuple[Pod, ...]]:
+    """Return the pods of each version; only the Service router needs them."""
+    if seen.spec is None or seen.spec.traffic.router != "Service":
+        return {}
+    found: dict[str, tuple[Pod, ...]] = {}
+    for version in seen.workloads:
+        raws = await world.cluster.pods(seen.key, version)
+        found[version] = tuple(_pod(raw) for raw in raws)
+    return found
+
+
+def _pod(raw: Raw) -> Pod:
+    metadata = raw["metadata"]
+    conditions = raw.get("status", {}).get("conditions", [])
+    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        ready=ready and not metadata.get("deletionTimestamp"),
+        traffic=(metadata.get("labels") or {}).get("rlhf.dev/traffic"),
+    )

@@ -1,0 +1,79 @@
+"""Traffic as it is: how a split is written down, and what the router says of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from rlhf_operator.api.common import Failure
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core import names, routes, workloads
+from rlhf_operator.core.observed import Observed, Route
+from rlhf_operator.core.routes.port import Arm, Pod, Split
+from rlhf_operator.reconcile.ports import Raw, World
+
+
+def arm_token(uid: str, version: str) -> str:
+    """Return the fixed token of an arm: opaque to clients, the same in guard and route."""
+    return hashlib.sha256(f"{uid}/{version}".encode()).hexdigest()[:32]
+
+
+def arms(
+    seen: Observed, weights: Mapping[str, int], uid: str, pods: Mapping[str, tuple[Pod, ...]]
+) -> tuple[Arm, ...]:
+    """Return the arms of a split, the stable version first."""
+    stable = seen.run.status.stable.name if seen.run and seen.run.status.stable else ""
+    ordered = sorted(weights, key=lambda version: (version != stable, version))
+    return tuple(
+        Arm(
+            version=version,
+            service=names.child(version, "serving"),
+            weight=weights[version],
+            token=arm_token(uid, version),
+            pods=pods.get(version, ()),
+        )
+        for version in ordered
+    )
+
+
+def split(
+    seen: Observed, raw: Raw, weights: Mapping[str, int], pods: Mapping[str, tuple[Pod, ...]]
+) -> Split:
+    """Return how the traffic is to be split by these weights."""
+    assert seen.spec is not None
+    uid = raw["metadata"]["uid"]
+    return Split(
+        namespace=seen.key.namespace,
+        model=seen.key.name,
+        owner=workloads.owner_reference(seen.key.name, uid),
+        traffic=seen.spec.traffic,
+        arms=arms(seen, weights, uid, pods),
+    )
+
+
+def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, ...]]) -> Route:
+    """Return what the router's object says, by version name."""
+    run = seen.run
+    if seen.spec is None or run is None or run.status.stable is None:
+        return Route()
+    known = {
+        ref.name
+        for ref in (run.status.stable, run.status.canary, run.spec.from_, run.spec.to)
+        if ref is not None
+    }
+    stable = run.status.stable.name
+    weights = {name: 0 for name in known} | {stable: 100}
+    declared = {stable: 100 - run.status.weight}
+    if run.status.canary is not None and run.status.weight > 0:
+        declared[run.status.canary.name] = run.status.weight
+    weights |= declared
+    router = routes.router_for(seen.spec.traffic)
+    stored = {
+        kind.kind: world.store.get(kind.kind, seen.key.namespace, seen.key.name)
+        for kind in router.kinds
+    }
+    state = router.read(split(seen, raw, weights, pods), stored)
+    failure = None
+    if state.reason is not None and state.reason is not Reason.WEIGHT_NOT_IN_FORCE:
+        failure = Failure(reason=str(state.reason), message=state.message[:1024])
+    return Route(weights=state.weights, accepted=state.accepted, failure=failure)
