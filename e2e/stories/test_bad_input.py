@@ -51,7 +51,7 @@ WITH_PODS: dict[str, tuple[Object, str, str]] = {
         "ImageNotPulled",
         "absent",
     ),
-    "route-refused": ({"section": "no-such-listener"}, "RouteNotAccepted", "no-such-listener"),
+    "route-refused": ({"section": "no-such-listener"}, "RouteNotAccepted", "No listeners match"),
 }
 
 

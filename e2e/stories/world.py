@@ -72,7 +72,7 @@ class Story:
         plan = list(steps) or objects.steps(25, 50, hold="3s")
         self.model = objects.model(
             self.endpoints, version=version, fallback="sft", policies=["safe"], host=self.host,
-            steps=plan, guard=GUARD, **spec,
+            steps=plan, guard=spec.pop("guard", GUARD), **spec,
         )  # fmt: skip
         self.kubectl.apply(self.model)
         self.until("the fallback serves", lambda model: self.ready(model, "True"), seconds=150)

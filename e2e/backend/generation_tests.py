@@ -1,15 +1,16 @@
-"""Answers of a tiny model with random weights; needs torch and transformers."""
+"""Answers of a tiny model with random weights. Run inside the image that has torch, by
+`e2e/stories/test_backend.py`; the name keeps pytest from collecting it anywhere else.
+"""
 
 import math
 
 import pytest
+import tokenizers
+import torch
+import transformers
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
-
-from rlhf_operator.serving.backend import generation  # noqa: E402
-from rlhf_operator.serving.backend.generation import Question  # noqa: E402
+from rlhf_operator.serving.backend import generation
+from rlhf_operator.serving.backend.generation import Question
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 WORDS = [
