@@ -144,3 +144,37 @@ def test_a_person_lifts_a_quarantine_that_another_model_made() -> None:
     assert said is not None and said["status"]["phase"] == "Applied"
     assert stage.weights == {"v1": 100}
     assert digest("1") != identity
+
+
+def test_a_decision_made_anew_under_its_name_is_another_decision() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.run()
+    stage.say("Pause", name="stop")
+    stage.run()
+    assert stage.runs[-1].status.paused
+    stage.say("Resume", name="go")
+    stage.run()
+    assert not stage.runs[-1].status.paused
+    stage.world.store.drop("RLHFDecision", KEY.namespace, "stop")
+    stage.say("Pause", name="stop")
+    stage.run()
+    assert stage.runs[-1].status.paused
+
+
+def test_a_lift_ends_every_quarantine_that_was_there_before() -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    stage.run()
+    first = stage.runs[-1]
+    raw = stage.world.store.get("RLHFRollout", KEY.namespace, first.name)
+    assert raw is not None and first.status.quarantine is not None
+    metadata = {"name": "another-record", "namespace": KEY.namespace, "generation": 1}
+    spec = {**raw["spec"], "model": "another", "revision": 1}
+    stage.put({**raw, "metadata": metadata, "spec": spec})
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.say("LiftQuarantine", identity=first.status.quarantine.identity)
+    stage.run()
+    for record in stage.world.store.quarantining(KEY.namespace):
+        assert record["status"]["quarantine"]["lifted"]["author"] == "ann"
+    stage.edit(suspend=False)
+    stage.run()
+    assert stage.weights == {"v1": 100}

@@ -31,6 +31,25 @@ def quarantines(runs: Iterable[Run]) -> dict[str, tuple[str, QuarantineRecord]]:
     return found
 
 
+def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | None:
+    """Return the record that carried a human decision out, if one did.
+
+    A decision that was deleted and made anew under its name is another one, so the time when it
+    was made counts; the API server tells it in whole seconds.
+    """
+    for run in runs:
+        moments = [entry.at for entry in run.status.decisions if entry.name == decision]
+        quarantine = run.status.quarantine
+        if quarantine is not None and quarantine.lifted is not None:
+            lifted = quarantine.lifted
+            moments += [lifted.at] if lifted.decision == decision else []
+        if run.spec.cause.decision == decision:
+            moments.append(run.status.started_at or made)
+        if any(moment >= made for moment in moments):
+            return run.name
+    return None
+
+
 def prunable(
     runs: Sequence[Run], pinned: frozenset[str], history: History, now: datetime
 ) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from rlhf_operator.core.observed import Observed, Run
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
 _STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN})
-_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED})
+_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED, Reason.NOTHING_SAFE})
 Changes = dict[str, Any]
 
 
@@ -118,6 +118,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
             "phase": "Settling",
             "reason": spec.cause.reason,
             "standby": None,
+            "force_block": spec.cause.reason == Reason.NOTHING_SAFE,
         }
         if spec.cause.reason in _BLAMED and spec.from_ is not None:
             changes["quarantine"] = _quarantine(seen, spec.from_, spec.cause.message)
@@ -131,10 +132,13 @@ def _inherited_standby(seen: Observed) -> StandbyRecord | None:
 
 
 def _inherited_pins(seen: Observed, run: Run) -> tuple[Pin, ...]:
-    """Return the pins so far; a restart drops the one that is to be made anew."""
+    """Return the pins so far, without the one whose pods are to be made anew.
+
+    A restart renders them from the spec of today; a floor that blocks has another guard.
+    """
     pins = seen.previous.status.pins if seen.previous else ()
-    renewed = run.spec.to.name if run.spec.type is RunType.RESTART else None
-    return tuple(pin for pin in pins if pin.version != renewed)
+    renews = run.spec.type is RunType.RESTART or run.spec.cause.reason == Reason.NOTHING_SAFE
+    return tuple(pin for pin in pins if not (renews and pin.version == run.spec.to.name))
 
 
 def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:

@@ -5,12 +5,13 @@ A missing version, a bad spec and a silent Prometheus become values in the pictu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from rlhf_operator.api.decision import RLHFDecision
+from rlhf_operator.api.decision import DecisionSpec, RLHFDecision
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.rollout import QuarantineRecord
 from rlhf_operator.core import freeze, history
@@ -87,23 +88,20 @@ def _quarantines(key: Key, world: World) -> dict[str, tuple[str, QuarantineRecor
 
 def _acts(key: Key, world: World, runs: tuple[Run, ...], versions: Versions) -> tuple[Act, ...]:
     """Return the human decisions that no record shows as carried out, oldest first."""
-    done = {entry.name for run in runs for entry in run.status.decisions}
-    done |= {run.spec.cause.decision for run in runs if run.spec.cause.decision}
-    lifted = [objects.run_of(raw) for raw in world.store.quarantining(key.namespace)]
-    done |= {
-        run.status.quarantine.lifted.decision
-        for run in lifted
-        if run and run.status.quarantine and run.status.quarantine.lifted
-    }
+    others = [objects.run_of(raw) for raw in world.store.quarantining(key.namespace)]
+    records = (*runs, *(run for run in others if run is not None))
     found = []
     for raw in world.store.of_model("RLHFDecision", key):
         name = raw["metadata"]["name"]
-        if name in done or (raw.get("status") or {}).get("phase"):
+        made = datetime.fromisoformat(raw["metadata"]["creationTimestamp"])
+        if (raw.get("status") or {}).get("phase"):
             continue
         try:
             spec = objects.parse(RLHFDecision, raw).spec
         except ValidationError:
             continue  # the API server refuses what we cannot read
+        if history.carried_out(records, name, made) and not _lifts_more(spec, records, made):
+            continue
         act = Act(
             name=name,
             action=spec.action,
@@ -113,8 +111,19 @@ def _acts(key: Key, world: World, runs: tuple[Run, ...], versions: Versions) -> 
             identity=spec.identity,
             expires_at=spec.expires_at,
         )
-        found.append((raw["metadata"].get("creationTimestamp", ""), name, act))
+        found.append((made, name, act))
     return tuple(act for _, _, act in sorted(found, key=lambda entry: entry[:2]))
+
+
+def _lifts_more(spec: DecisionSpec, records: Iterable[Run], made: datetime) -> bool:
+    """Return whether a lift has not yet reached every quarantine that was there before it."""
+    return any(
+        record is not None
+        and record.identity == spec.identity
+        and record.lifted is None
+        and record.at < made + timedelta(seconds=1)
+        for record in (run.status.quarantine for run in records)
+    )
 
 
 def _place_free(world: World) -> bool:

@@ -7,7 +7,7 @@ everything else can be derived from it again.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,15 +70,15 @@ async def _create(seen: Observed, decision: Decision, world: World) -> None:
 async def _lift(seen: Observed, decision: Decision, world: World) -> None:
     act = decision.act
     assert act is not None and act.identity is not None
-    name = seen.quarantine_records[act.identity]
-    raw = world.store.get("RLHFRollout", seen.key.namespace, name)
-    run = objects.run_of(raw) if raw else None
-    if raw is None or run is None or run.status.quarantine is None:
-        return
     lift = Lift(decision=act.name, author=act.author, at=seen.now)
-    lifted = run.status.quarantine.model_copy(update={"lifted": lift})
-    status = run.status.model_copy(update={"quarantine": lifted})
-    await world.cluster.write_status(raw, status.dump())
+    for raw in world.store.quarantining(seen.key.namespace):
+        run = objects.run_of(raw)
+        held = run.status.quarantine if run else None
+        if run is None or held is None or held.identity != act.identity or held.lifted:
+            continue
+        lifted = held.model_copy(update={"lifted": lift})
+        status = run.status.model_copy(update={"quarantine": lifted})
+        await world.cluster.write_status(raw, status.dump())
 
 
 async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -> Run | None:
@@ -225,7 +225,8 @@ async def mirror_decision(seen: Observed, decision: Decision, world: World) -> N
         if (raw.get("status") or {}).get("phase"):
             continue
         name = raw["metadata"]["name"]
-        found = _fate(name, seen, decision, world)
+        made = datetime.fromisoformat(raw["metadata"]["creationTimestamp"])
+        found = _fate(name, made, seen, decision, world)
         if found is None:
             continue
         phase, reason, message, rollout = found
@@ -248,19 +249,14 @@ async def mirror_decision(seen: Observed, decision: Decision, world: World) -> N
 
 
 def _fate(
-    name: str, seen: Observed, decision: Decision, world: World
+    name: str, made: datetime, seen: Observed, decision: Decision, world: World
 ) -> tuple[str, Reason, str, str | None] | None:
     if decision.act is not None and decision.act.name == name and decision.refused is not None:
         phase = "Expired" if decision.refused is Reason.EXPIRED else "NotApplicable"
         return phase, decision.refused, decision.message, None
-    records = world.store.of_model("RLHFRollout", seen.key)
-    for raw in (*records, *world.store.quarantining(seen.key.namespace)):
-        run = objects.run_of(raw)
-        if run is None:
-            continue
-        told = {entry.name for entry in run.status.decisions} | {run.spec.cause.decision}
-        if run.status.quarantine is not None and run.status.quarantine.lifted is not None:
-            told.add(run.status.quarantine.lifted.decision)
-        if name in told:
-            return "Applied", Reason.APPLIED, f"carried out in {run.name}", run.name
-    return None
+    raws = world.store.of_model("RLHFRollout", seen.key)
+    found = [objects.run_of(raw) for raw in (*raws, *world.store.quarantining(seen.key.namespace))]
+    by = history.carried_out([run for run in found if run is not None], name, made)
+    if by is None:
+        return None
+    return "Applied", Reason.APPLIED, f"carried out in {by}", by

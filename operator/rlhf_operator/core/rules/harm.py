@@ -45,7 +45,7 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     stable, message = run.status.stable, verdicts.tell(found)
     refuge = _refuge(seen, run, stable)
     if refuge is None:
-        return _nothing_safe(seen, run, message)
+        return _nothing_safe(seen, run, stable, message)
     if run.is_active:
         return roll_back(Reason.SAFETY_FAILED, f"stable {stable.name} is unsafe: {message}")
     fallback = refuge == seen.fallback
@@ -143,16 +143,18 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     return fallback
 
 
-def _nothing_safe(seen: Observed, run: Run, message: str) -> Decision | None:
+def _nothing_safe(seen: Observed, run: Run, stable: VersionRef, message: str) -> Decision | None:
+    """Do as `whenNothingIsSafe` says; a version that may be the cure still gets its run."""
     keeps = seen.spec is None or seen.spec.rollout.when_nothing_is_safe == "KeepServing"
-    if run.is_active and run.status.canary is not None:
-        return roll_back(Reason.NOTHING_SAFE, message)
     if keeps or run.status.force_block:
+        if seen.target is not None and seen.target.identity != stable.identity:
+            return None
         how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
         return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
-    return Decision(
-        action=Action.BLOCK,
-        reason=Reason.NOTHING_SAFE,
-        message=f"{message}; every guard rule blocks from now on",
-        stalled=True,
-    )
+    if run.is_active:
+        return roll_back(Reason.NOTHING_SAFE, message)
+    said = f"{stable.name}: {message}; every guard rule blocks from now on"
+    if seen.fallback is None or seen.fallback == stable:
+        return Decision(action=Action.BLOCK, reason=Reason.NOTHING_SAFE, message=said, stalled=True)
+    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, Reason.NOTHING_SAFE, said)
+    return Decision(action=Action.START, reason=Reason.NOTHING_SAFE, message=said, start=spec)
