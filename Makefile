@@ -62,5 +62,8 @@ test: $(INSTALLED) debian ## Every check and every test, the end-to-end ones las
 	@$(MAKE) --no-print-directory -j2 checks prepare
 	@$(MAKE) --no-print-directory stories
 
-.PHONY: help install lock generate lint unit checks debian cluster-up cluster-down images prepare demo stories test
+bench: cluster-up ## Measure rollbacks and idle cost at scale, with fake nodes, into .state/bench.json
+	$(PY) -m e2e.bench $(BENCH_ARGS)
+
+.PHONY: help install lock generate lint unit checks debian cluster-up cluster-down images prepare demo stories test bench
 .DEFAULT_GOAL := help

@@ -1,0 +1,107 @@
+"""The API server as the bench uses it: objects, and a watch on what the router is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+
+from e2e.bench.prometheus import NAMESPACE
+from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
+from rlhf_operator.api.errors import Transient
+
+Weights = dict[str, int]
+"""Percent by the name of the Service."""
+_LONG = aiohttp.ClientTimeout(total=None, sock_connect=3)
+
+
+class Api(KubernetesCluster):
+    """Requests of the bench itself; the operator's are made by the operator's own process."""
+
+    async def make(self, made: dict[str, Any]) -> None:
+        """Create an object of the bench's namespace."""
+        resource = RESOURCES[made["kind"]]
+        await self.request("POST", resource.path(made["metadata"]["namespace"]), made)
+
+    async def change(self, kind: str, name: str, change: dict[str, Any]) -> None:
+        """Merge a change into an object."""
+        path = RESOURCES[kind].path(NAMESPACE, name)
+        await self.request("PATCH", path, change, "application/merge-patch+json")
+
+    async def everything(self, kind: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind in the bench's namespace, from the server's cache."""
+        path = RESOURCES[kind].path(NAMESPACE)
+        found = await self.request("GET", path, query={"resourceVersion": "0"})
+        return list(found["items"])
+
+    async def watch(self, kind: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of a kind in the bench's namespace until the server ends the watch."""
+        path = RESOURCES[kind].path(NAMESPACE) + "?watch=1&timeoutSeconds=1800"
+        headers = {"Accept": "application/json"}
+        _, full, signed, _, _ = await self._client.param_serialize(
+            "GET", path, header_params=headers, auth_settings=["BearerToken"]
+        )
+        session = self._session()
+        async with session.request("GET", full, headers=signed, timeout=_LONG) as answer:
+            async for line in answer.content:
+                yield json.loads(line)
+
+
+class Routes:
+    """What each model's stored VirtualService says, as a watch brings it."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.weights: dict[str, Weights] = {}
+        self._waiting: dict[str, list[tuple[Callable[[Weights], bool], asyncio.Future[float]]]] = {}
+
+    async def follow(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                async for event in self._api.watch("VirtualService"):
+                    self._take(event, time.monotonic())
+            except (aiohttp.ClientError, Transient, ValueError, KeyError) as error:
+                print(f"the bench's watch is opened anew: {error!r}")
+                await asyncio.sleep(0.2)
+
+    def _take(self, event: dict[str, Any], now: float) -> None:
+        name = event["object"]["metadata"]["name"]
+        if event["type"] == "DELETED":
+            self.weights.pop(name, None)
+            return
+        weights = self.weights[name] = _weights(event["object"])
+        for entry in list(self._waiting.get(name, ())):
+            wanted, future = entry
+            if wanted(weights):
+                self._waiting[name].remove(entry)
+                if not future.done():
+                    future.set_result(now)
+
+    def when(self, model: str, wanted: Callable[[Weights], bool]) -> asyncio.Future[float]:
+        """Return the moment of the next event by which the stored weights are as wanted."""
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(model, []).append((wanted, future))
+        return future
+
+    def weight(self, model: str, version: str) -> int:
+        """Return the stored weight of a version now."""
+        return self.weights.get(model, {}).get(service(version), 0)
+
+
+def service(version: str) -> str:
+    """Return the name of a version's Service."""
+    return f"{version}-serving"
+
+
+def _weights(stored: dict[str, Any]) -> Weights:
+    found: Weights = {}
+    for entry in stored["spec"].get("http") or []:
+        for target in entry.get("route") or [] if not entry.get("match") else []:
+            host = target["destination"]["host"]
+            found[host] = found.get(host, 0) + target.get("weight", 100)
+    return found
