@@ -33,13 +33,19 @@ class Reaction:
     served: float | None
 
 
-async def rollbacks(fleet: Fleet, runs: int) -> dict[str, Any]:
-    """Break one live rollout after the other; each comes back while others are broken."""
+async def rollbacks(fleet: Fleet, runs: int, seconds: float) -> dict[str, Any]:
+    """Break one live rollout after the other; each comes back while others are broken.
+
+    No new one is broken after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
     names = list(fleet.asked)
     random.shuffle(names)
     found: list[Reaction | None] = []
     restored: list[asyncio.Task[None]] = []
     for run in range(runs):
+        if time.monotonic() > deadline:
+            break
         name = names[run % len(names)]
         if not fleet.is_live(name):
             await fleet.until_live([name])
