@@ -45,6 +45,7 @@ def release(endpoints: Endpoints, watch: Sequence[str], **values: object) -> Rel
         "drain": "4s",
         "maxConcurrentRollouts": 50,
         "metricSources": sources,
+        "userQueryNamespaces": list(watch),
         "leaderElection": {
             "enabled": True, "leaseName": "rlhf-operator", "leaseDuration": "12s",
             "renewDeadline": "9s", "retryPeriod": "1s",

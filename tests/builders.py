@@ -12,20 +12,18 @@ from typing import Any
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
+from rlhf_operator.api.evidence import GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import (
-    GoldenResult,
     Outcome,
     PinnedPolicy,
     QuarantineRecord,
     RolloutSpec,
     RolloutStatus,
     RunType,
-    SLOResult,
     StandbyRecord,
-    Verdict,
 )
 from rlhf_operator.core.observed import Act, Assessment, Key, Observed, Route, Run, Workload
 

@@ -33,8 +33,10 @@ BEFORE_ANY_POD: dict[str, tuple[Object, str, str]] = {
     "unknown-source": (
         {"policies": [{"name": "elsewhere"}]}, "UnknownMetricSource", "configuration has"
     ),
-    "query-broken": ({"policies": [{"name": "broken"}]}, "QueryRefused", "broken"),
-    "query-mixes-models": ({"policies": [{"name": "mixing"}]}, "QueryRefused", "mixing"),
+    "query-broken": ({"policies": [{"name": "broken"}]}, "QueryRefused", "not valid PromQL"),
+    "query-mixes-models": (
+        {"policies": [{"name": "mixing"}]}, "QueryRefused", "label_replace"
+    ),
     "host-path": (
         {"serving": {"podTemplate": {"spec": {"hostNetwork": True}}}}, "SpecInvalid", "hostNetwork"
     ),

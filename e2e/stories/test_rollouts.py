@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from e2e.harness import objects
 from e2e.harness.kubectl import condition
 from e2e.stories.world import TRIGGER, Story, steps_of
+
+_BUCKETS = "rate(rlhf_guard_request_duration_seconds_bucket[8s])"
+LATENCY = {
+    "name": "p95-latency",
+    "class": "Performance",
+    "query": {
+        "promQL": f"histogram_quantile(0.95, "
+        f"sum by (namespace, rlhf_model, rlhf_version, le) ({_BUCKETS}))",
+        "samples": "rlhf_guard_requests_total",
+        "betterWhen": "Lower",
+    },
+    "max": "30",
+    "failureLimit": 3,
+}
 
 
 def test_the_fallback_serves_first_and_a_good_version_is_promoted(story: Story) -> None:
     story.a_version("sft")
     story.a_version("v1")
-    story.a_policy()
+    story.a_policy(objects.safety_slo(max="0.2", minSamples=10), LATENCY)
     story.a_model("sft")
     story.every_answer_comes_from("sft")
 
@@ -21,9 +36,10 @@ def test_the_fallback_serves_first_and_a_good_version_is_promoted(story: Story) 
     story.every_answer_comes_from("v1")
     assert story.told() == [("Initial", "sft", "Promoted"), ("Rollout", "v1", "Promoted")]
     assert steps_of(story.history[-1]) == [0, 25, 50]
-    evidence = story.history[-1]["status"]["steps"][1]["slos"][0]
-    assert evidence["verdict"] == "Successful"
-    assert evidence["samples"] >= 10
+    evidence = {each["name"]: each for each in story.history[-1]["status"]["steps"][1]["slos"]}
+    assert {each["verdict"] for each in evidence.values()} == {"Successful"}
+    assert evidence["unsafe-answers"]["samples"] >= 10
+    assert 0 < float(evidence["p95-latency"]["value"]) < 30
     story.nobody_was_turned_away()
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlhf_operator.api.evidence import Checkpoint, Verdict
 from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
 from rlhf_operator.api.metrics import (
     GUARD_ERRORS,
@@ -19,7 +20,7 @@ from rlhf_operator.api.metrics import (
     GUARD_UNSAFE_SERVED,
     GUARD_UNSAFE_SERVED_RESPONSES,
 )
-from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, Verdict
+from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.controller.engine import Engine, Subject
 from rlhf_operator.core.observed import Key
 

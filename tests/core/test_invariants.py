@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.rollout import Verdict
+from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core import capacity, record, rollout, summary, workloads
 from rlhf_operator.core.routes import gateway_api
 from rlhf_operator.core.rules import harm, resting, running

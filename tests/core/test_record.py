@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.rollout import Checkpoint, Outcome, RolloutStatus
+from rlhf_operator.api.evidence import Checkpoint
+from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.core import record, rollout
 from tests import builders as make
 from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from rlhf_operator.api.evidence import GoldenResult, Verdict
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import GoldenResult, Outcome, RunType, Verdict
+from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import analysis, rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Observed, Route, Workload

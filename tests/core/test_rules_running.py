@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from rlhf_operator.api.evidence import GoldenResult, Verdict
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import GoldenResult, Outcome, RunType, Verdict
+from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Route, Workload

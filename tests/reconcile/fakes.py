@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.rollout import Checkpoint, GoldenResult, SLOResult, Verdict
+from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.schema import format_time
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.core.observed import Key

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.rollout import RolloutStatus, Verdict
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.line import reconcile

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from rlhf_operator.api.rollout import Verdict
+from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.reconcile.ports import Fenced
 from tests.reconcile import invariants
 from tests.reconcile.stage import KEY, MINUTE, Stage

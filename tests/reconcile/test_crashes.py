@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rlhf_operator.api.rollout import Verdict
+from rlhf_operator.api.evidence import Verdict
 from tests.reconcile.search import Event, Search
 from tests.reconcile.stage import Stage
 

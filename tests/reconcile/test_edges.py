@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.rollout import Outcome, Verdict
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.reconcile.line import reconcile
 from rlhf_operator.reconcile.ports import Fenced
 from tests.reconcile.stage import KEY, MINUTE, Stage, asyncio_run, digest, model, version

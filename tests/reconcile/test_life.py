@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rlhf_operator.api.rollout import Outcome, Verdict
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.rollout import Outcome
 from tests.reconcile.stage import Stage
 
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ import aiohttp
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from rlhf_operator.api.rollout import GoldenResult
+from rlhf_operator.api.evidence import GoldenResult
 
 log = logging.getLogger(__name__)
 

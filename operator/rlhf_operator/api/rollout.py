@@ -9,12 +9,19 @@ from pydantic import Field
 
 from rlhf_operator.api.common import Condition, Object, VersionRef
 from rlhf_operator.api.decision import DecisionAction
+from rlhf_operator.api.evidence import (
+    Checkpoint,
+    GoldenResult,
+    Message,
+    ReasonWord,
+    SLOResult,
+    StepRecord,
+)
 from rlhf_operator.api.model import Step
-from rlhf_operator.api.policy import SLO, SLOClass
+from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.schema import (
     ApiType,
     CelRule,
-    DecimalText,
     Digest,
     Duration,
     Keyed,
@@ -23,24 +30,6 @@ from rlhf_operator.api.schema import (
     Text,
     Time,
 )
-
-Count = Annotated[int, Field(ge=0, le=2**53)]
-ReasonWord = Annotated[str, Field(max_length=64)]
-Message = Annotated[str, Field(max_length=4096)]
-
-
-class Verdict(StrEnum):
-    """What the measurements say, from best to worst; the worst one wins."""
-
-    SUCCESSFUL = "Successful"
-    INCONCLUSIVE = "Inconclusive"
-    ERROR = "Error"
-    FAILED = "Failed"
-
-    @property
-    def badness(self) -> int:
-        """Return the place in the order from best (0) to worst (3)."""
-        return list(Verdict).index(self)
 
 
 class RunType(StrEnum):
@@ -134,93 +123,6 @@ class RolloutSpec(ApiType):
     transitions: ClassVar[tuple[CelRule, ...]] = (
         CelRule(cel="self == oldSelf", message="a rollout's spec is immutable"),
     )
-
-
-class SLOResult(ApiType):
-    """What one objective showed for one version at one time."""
-
-    policy: Name
-    """The policy's name."""
-    name: Name
-    """The objective's name."""
-    class_: Annotated[SLOClass, Field(alias="class")]
-    """The objective's class."""
-    version: Name
-    """The version that was judged."""
-    verdict: Verdict
-    """What the measurement says."""
-    value: DecimalText | None = None
-    """The measured value."""
-    stable_value: DecimalText | None = None
-    """The stable version's value at the same time."""
-    events: Count | None = None
-    """Counted events since the last weight change."""
-    samples: Count | None = None
-    """Samples since the last weight change."""
-    bound: Annotated[str, Field(max_length=128)] | None = None
-    """The bound that was compared."""
-    query: Annotated[str, Field(max_length=4096)] | None = None
-    """What was asked of Prometheus."""
-    failures: Annotated[int, Field(ge=0, le=100000)] = 0
-    """Measurements out of bounds in a row."""
-    message: Message = ""
-    """A sentence with numbers."""
-
-
-class StepRecord(ApiType):
-    """One weight of the run: when it was declared, in force and left, and on what evidence."""
-
-    index: Annotated[int, Field(ge=-1, le=64)]
-    """The step's place in the plan, from 0; -1 is weight 0 outside the plan."""
-    weight: Percent
-    """Percent of the traffic."""
-    declared_at: Time
-    """When the weight was recorded as wanted."""
-    in_force_at: Time | None = None
-    """When the router was first seen doing it."""
-    ended_at: Time | None = None
-    """When the next decision replaced it."""
-    rule: ReasonWord | None = None
-    """The rule that ended the step."""
-    message: Message | None = None
-    """The rule's numbers."""
-    slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
-    """The evidence on which it ended."""
-
-
-class GoldenResult(ApiType):
-    """What the golden prompts showed before the first weight."""
-
-    at: Time
-    """When they were asked."""
-    passed: bool
-    """Whether all answers were right."""
-    failures: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
-    """The prompts that failed, by name, and how."""
-
-
-class Checkpoint(ApiType):
-    """Counts up to an instant, from which a restarted operator counts on."""
-
-    since: Time
-    """Start of the stratum: the last weight change."""
-    at: Time
-    """The counts hold up to this instant."""
-    counts: Annotated[tuple[ArmCount, ...], Field(max_length=256)] = ()
-    """The counts."""
-
-
-class ArmCount(ApiType):
-    """Exact counts of one objective on one version."""
-
-    slo: Annotated[str, Field(max_length=128)]
-    """Policy and objective, as policy/objective."""
-    version: Name
-    """The version."""
-    events: Count
-    """Counted events."""
-    samples: Count
-    """Samples."""
 
 
 class Lift(ApiType):
@@ -347,5 +249,4 @@ class RolloutStatus(ApiType):
     """Observations in the standard form."""
 
 
-Checkpoint.model_rebuild()
 RLHFRollout = Object[RolloutSpec, RolloutStatus]

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import PinnedPolicy, Verdict
+from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
 from rlhf_operator.controller.reader import Reader

@@ -11,9 +11,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isfinite
 
+from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO, SLOClass
-from rlhf_operator.api.rollout import PinnedPolicy, SLOResult, Verdict
+from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core.indicators import Better
 from rlhf_operator.core.objective import (
     Judgement,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
 
+from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy, SLOResult, Verdict
+from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.queries import longest_range
 

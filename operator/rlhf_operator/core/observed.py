@@ -13,15 +13,9 @@ from types import MappingProxyType
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
+from rlhf_operator.api.evidence import GoldenResult, SLOResult
 from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.rollout import (
-    GoldenResult,
-    PinnedPolicy,
-    QuarantineRecord,
-    RolloutSpec,
-    RolloutStatus,
-    SLOResult,
-)
+from rlhf_operator.api.rollout import PinnedPolicy, QuarantineRecord, RolloutSpec, RolloutStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)

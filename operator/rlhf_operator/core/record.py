@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.evidence import Checkpoint, StepRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import (
-    Checkpoint,
     DecisionRecord,
     Outcome,
     Pin,
@@ -20,7 +20,6 @@ from rlhf_operator.api.rollout import (
     RolloutStatus,
     RunType,
     StandbyRecord,
-    StepRecord,
 )
 from rlhf_operator.api.schema import format_duration, parse_duration
 from rlhf_operator.core import capacity, conditions

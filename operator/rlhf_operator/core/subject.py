@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rlhf_operator.api.rollout import Checkpoint, PinnedPolicy, SLOResult
+from rlhf_operator.api.evidence import Checkpoint, SLOResult
+from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rlhf_operator.api.rollout import SLOResult, Verdict
+from rlhf_operator.api.evidence import SLOResult, Verdict
 
 
 def gating(results: Iterable[SLOResult]) -> tuple[SLOResult, ...]:

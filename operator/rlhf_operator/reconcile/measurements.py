@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from rlhf_operator.api.rollout import RunType, SLOResult, Verdict
+from rlhf_operator.api.evidence import SLOResult, Verdict
+from rlhf_operator.api.rollout import RunType
 from rlhf_operator.core import analysis, names
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.subject import subject

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from rlhf_operator.api.rollout import Checkpoint, GoldenResult, PinnedPolicy, SLOResult
+from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult
+from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.subject import Subject

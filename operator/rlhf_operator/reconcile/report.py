@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Checkpoint, Lift, Pin, RolloutStatus
+from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import capacity, history, names, plans, record, rendering, summary

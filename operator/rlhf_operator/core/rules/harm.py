@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import RunType, SLOResult
+from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import analysis, plans, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, RunType, Verdict
+from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import analysis, capacity, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back

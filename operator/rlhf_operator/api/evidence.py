@@ -1,0 +1,116 @@
+"""Evidence: what objectives and golden prompts showed, step by step, as a record keeps it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from rlhf_operator.api.policy import SLOClass
+from rlhf_operator.api.schema import ApiType, DecimalText, Name, Percent, Text, Time
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+ReasonWord = Annotated[str, Field(max_length=64)]
+Message = Annotated[str, Field(max_length=4096)]
+
+
+class Verdict(StrEnum):
+    """What the measurements say, from best to worst; the worst one wins."""
+
+    SUCCESSFUL = "Successful"
+    INCONCLUSIVE = "Inconclusive"
+    ERROR = "Error"
+    FAILED = "Failed"
+
+    @property
+    def badness(self) -> int:
+        """Return the place in the order from best (0) to worst (3)."""
+        return list(Verdict).index(self)
+
+
+class SLOResult(ApiType):
+    """What one objective showed for one version at one time."""
+
+    policy: Name
+    """The policy's name."""
+    name: Name
+    """The objective's name."""
+    class_: Annotated[SLOClass, Field(alias="class")]
+    """The objective's class."""
+    version: Name
+    """The version that was judged."""
+    verdict: Verdict
+    """What the measurement says."""
+    value: DecimalText | None = None
+    """The measured value."""
+    stable_value: DecimalText | None = None
+    """The stable version's value at the same time."""
+    events: Count | None = None
+    """Counted events since the last weight change."""
+    samples: Count | None = None
+    """Samples since the last weight change."""
+    bound: Annotated[str, Field(max_length=128)] | None = None
+    """The bound that was compared."""
+    query: Annotated[str, Field(max_length=4096)] | None = None
+    """What was asked of Prometheus."""
+    failures: Annotated[int, Field(ge=0, le=100000)] = 0
+    """Measurements out of bounds in a row."""
+    message: Message = ""
+    """A sentence with numbers."""
+
+
+class StepRecord(ApiType):
+    """One weight of the run: when it was declared, in force and left, and on what evidence."""
+
+    index: Annotated[int, Field(ge=-1, le=64)]
+    """The step's place in the plan, from 0; -1 is weight 0 outside the plan."""
+    weight: Percent
+    """Percent of the traffic."""
+    declared_at: Time
+    """When the weight was recorded as wanted."""
+    in_force_at: Time | None = None
+    """When the router was first seen doing it."""
+    ended_at: Time | None = None
+    """When the next decision replaced it."""
+    rule: ReasonWord | None = None
+    """The rule that ended the step."""
+    message: Message | None = None
+    """The rule's numbers."""
+    slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
+    """The evidence on which it ended."""
+
+
+class GoldenResult(ApiType):
+    """What the golden prompts showed before the first weight."""
+
+    at: Time
+    """When they were asked."""
+    passed: bool
+    """Whether all answers were right."""
+    failures: Annotated[tuple[Text, ...], Field(max_length=32)] = ()
+    """The prompts that failed, by name, and how."""
+
+
+class ArmCount(ApiType):
+    """Exact counts of one objective on one version."""
+
+    slo: Annotated[str, Field(max_length=128)]
+    """Policy and objective, as policy/objective."""
+    version: Name
+    """The version."""
+    events: Count
+    """Counted events."""
+    samples: Count
+    """Samples."""
+
+
+class Checkpoint(ApiType):
+    """Counts up to an instant, from which a restarted operator counts on."""
+
+    since: Time
+    """Start of the stratum: the last weight change."""
+    at: Time
+    """The counts hold up to this instant."""
+    counts: Annotated[tuple[ArmCount, ...], Field(max_length=256)] = ()
+    """The counts."""
