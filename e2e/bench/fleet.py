@@ -34,7 +34,7 @@ class Fleet:
         fresh = [models.name_of(number) for number in range(len(self.asked), size)]
         await _each(fresh, self._make)
         wanted = set(fresh)
-        await self.until("promoted", lambda found: _promoted(found, wanted), 60 + 1.5 * size)
+        await self.until("promoted", lambda found: _promoted(found, wanted), 120 + 3 * size)
         for name in fresh:
             self.prometheus.drop(name, models.version_name(name, 0))
         return time.monotonic() - began
@@ -73,7 +73,7 @@ class Fleet:
     async def until_live(self, names: Iterable[str]) -> None:
         """Wait until these models hold at their step and every one was judged a few times."""
         wanted = list(names)
-        deadline = time.monotonic() + 60 + 1.5 * len(wanted)
+        deadline = time.monotonic() + 120 + 3 * len(wanted)
         while missing := [name for name in wanted if not self.is_live(name)]:
             if time.monotonic() > deadline:
                 raise BenchError(f"not live: {len(missing)} of {len(wanted)}, {missing[:3]}")
