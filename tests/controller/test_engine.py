@@ -488,3 +488,12 @@ async def test_counts_are_exact_through_resets_gaps_late_scrapes_and_restarts(
     assert tally is not None
     counted = (start.events + tally.events, start.samples + tally.samples)
     assert counted == tuple(map(sum, zip(*true, strict=True)))
+
+
+async def test_a_model_forgotten_in_the_middle_of_a_round_does_no_harm() -> None:
+    world = World()
+    world.engine.follow(subject())
+    (reader,) = world.engine._readers.values()
+    gone = ("shop", "gone-meanwhile")
+    await reader.read(GUARD_RESPONSES.name, [gone, ("shop", "support")], at(1))
+    assert not reader.ledger.knows(gone)

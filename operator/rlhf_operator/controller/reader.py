@@ -92,6 +92,8 @@ class Reader:
         if name in self._busy:
             return
         self._busy.add(name)
+        # A model may have been forgotten between the round's start and this read.
+        models = [model for model in models if self.ledger.knows(model)]
         try:
             unread = [model for model in models if self.ledger.unread(model, name)]
             if unread:

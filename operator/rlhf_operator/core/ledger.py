@@ -141,6 +141,10 @@ class Ledger:
             for name in list(book.known_from):
                 self._close(book, name)
 
+    def knows(self, model: ModelKey) -> bool:
+        """Return whether this model is counted; one that is forgotten is not."""
+        return model in self._books
+
     def unread(self, model: ModelKey, name: str) -> bool:
         """Return whether a counter of this model must be read from its marks on."""
         return name not in self._books[model].known_from

@@ -16,7 +16,8 @@ from rlhf_operator.core.observed import Run
 from rlhf_operator.reconcile.ports import Raw
 
 Typed = TypeVar("Typed", bound=Object[Any, Any])
-_parsed: OrderedDict[tuple[type, str, str], Any] = OrderedDict()
+_parsed: OrderedDict[tuple[type, str], tuple[str, Any]] = OrderedDict()
+"""The newest parsed state of each object, by kind and uid, with its resourceVersion."""
 _KEPT = 50_000
 
 
@@ -26,13 +27,13 @@ def parse(kind: type[Typed], raw: Raw) -> Typed:
     The same stored object is parsed once: a resourceVersion never means two contents.
     """
     metadata = raw["metadata"]
-    mark = (kind, metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+    mark, version = (kind, metadata.get("uid", "")), metadata.get("resourceVersion", "")
     known = _parsed.get(mark)
-    if known is not None:
-        return known  # type: ignore[no-any-return]
+    if known is not None and known[0] == version:
+        return known[1]  # type: ignore[no-any-return]
     found = kind.model_validate(raw)
-    if mark[1] and mark[2]:
-        _parsed[mark] = found
+    if mark[1] and version:
+        _parsed[mark] = (version, found)
         if len(_parsed) > _KEPT:
             _parsed.popitem(last=False)
     return found
