@@ -32,7 +32,6 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     story.until(
         "the silence is told",
         lambda model: condition(model, "Reconciling").get("reason") == "MetricsUnavailable",
-        seconds=60,
     )
     assert story.told()[-1] == ("Rollout", "v1", "")
     proxy.open_door(flaky, str(address.hostname), address.port or 9090)

@@ -77,7 +77,7 @@ def test_a_version_that_turns_unsafe_after_promotion_is_left(story: Story) -> No
     story.until_stable("v1")
 
     story.users_say(TRIGGER)
-    story.until_stable("sft", seconds=60)
+    story.until_stable("sft")
     story.until_stalled("Quarantined")
     story.every_answer_comes_from("sft")
     last = story.history[-1]
@@ -93,7 +93,7 @@ def test_a_canary_that_never_gets_ready_gets_no_traffic(story: Story) -> None:
     story.a_model("sft", rollout={"readyTimeout": "25s"})
 
     story.commit("broken")
-    story.until_stalled("RolledBack", seconds=90)
+    story.until_stalled("RolledBack")
     assert story.told()[-1] == ("Rollout", "broken", "RolledBack")
     assert story.history[-1]["status"]["reason"] == "NotReady"
     story.every_answer_comes_from("sft")

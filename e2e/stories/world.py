@@ -119,14 +119,14 @@ class Story:
     # -- then -------------------------------------------------------------------------------------
 
     def until(
-        self, what: str, happened: Callable[[Object], bool], *, seconds: float = 90
+        self, what: str, happened: Callable[[Object], bool], *, seconds: float = 150
     ) -> Object:
         """Wait until the model is as wanted."""
         return self.kubectl.wait_for(
             "rlhfmodel", MODEL, happened, what=what, seconds=seconds, every=0.3
         )
 
-    def until_weight(self, version: str, weight: int, *, seconds: float = 90) -> Object:
+    def until_weight(self, version: str, weight: int, *, seconds: float = 150) -> Object:
         """Wait until the model's status declares this weight for its canary."""
 
         def is_there(model: Object) -> bool:
@@ -136,7 +136,7 @@ class Story:
 
         return self.until(f"{version} at {weight}%", is_there, seconds=seconds)
 
-    def until_stable(self, version: str, *, seconds: float = 120) -> Object:
+    def until_stable(self, version: str, *, seconds: float = 180) -> Object:
         """Wait until a version serves all traffic and nothing is under way."""
 
         def is_there(model: Object) -> bool:
@@ -152,7 +152,7 @@ class Story:
         current = found.get("observedGeneration") == model["metadata"]["generation"]
         return current and found.get("status") == status
 
-    def until_stalled(self, reason: str, *, seconds: float = 60) -> Object:
+    def until_stalled(self, reason: str, *, seconds: float = 150) -> Object:
         """Wait until a person is told that they must act."""
         return self.until(
             f"Stalled for {reason}",
