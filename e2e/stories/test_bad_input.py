@@ -64,7 +64,7 @@ def test_each_mistake_is_named(story: Story) -> None:
     for name, (_, reason, word) in (BEFORE_ANY_POD | WITH_PODS).items():
         model = story.kubectl.wait_for(
             "rlhfmodel", name, lambda found: bool(condition(found, "Stalled")),
-            what=f"{name} is stalled", seconds=120,
+            what=f"{name} is stalled", seconds=150,
         )  # fmt: skip
         said = condition(model, "Stalled")
         assert (said["reason"], word in said["message"]) == (reason, True), said
@@ -85,7 +85,7 @@ def test_two_models_claim_one_host_and_the_older_keeps_it(story: Story) -> None:
     story.kubectl.apply(version, second)
     late = story.kubectl.wait_for(
         "rlhfmodel", "late", lambda found: bool(condition(found, "Stalled")),
-        what="the late one is stalled", seconds=60,
+        what="the late one is stalled", seconds=150,
     )  # fmt: skip
     assert condition(late, "Stalled")["reason"] == "HostConflict"
     story.every_answer_comes_from("sft")
@@ -104,7 +104,7 @@ def test_a_pickled_artefact_never_gets_traffic(story: Story) -> None:
     story.kubectl.apply(objects.version("pickled", published, model="support"))
 
     story.commit("pickled")
-    model = story.until_stalled("RolledBack", seconds=90)
+    model = story.until_stalled("RolledBack")
     assert "pytorch_model.bin" in condition(model, "Stalled")["message"]
     assert story.history[-1]["status"]["reason"] == "ArtifactMismatch"
     story.every_answer_comes_from("sft")
