@@ -13,7 +13,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core import capacity, record, rollout, summary, workloads
 from rlhf_operator.core.routes import gateway_api
 from rlhf_operator.core.rules import harm, resting, running
-from rlhf_operator.reconcile import act, line, report
+from rlhf_operator.reconcile import act, line
 from tests.reconcile import invariants
 from tests.reconcile.stage import MINUTE, Stage
 
@@ -104,8 +104,7 @@ def ahead(patch: Patch) -> None:
 
 
 def without_owner(patch: Patch) -> None:
-    wrapped(patch, report, "owner", lambda owner, *_: owner | {"uid": "x"})
-    wrapped(patch, act, "owner", lambda owner, *_: owner | {"uid": "x"})
+    wrapped(patch, workloads, "owner_reference", lambda owner, *_: owner | {"uid": "x"})
 
 
 def blind_to_deletion(patch: Patch) -> None:

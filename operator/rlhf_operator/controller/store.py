@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlhf_operator.api.schema import GROUP
+from rlhf_operator.core import names
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
-_MODEL_LABEL = f"{GROUP}/model"
 Address = tuple[str, str]
 
 
@@ -119,7 +119,7 @@ def model_of(kind: str, raw: Raw) -> Key | None:
     if kind in ("RLHFRollout", "RLHFDecision", "RLHFModelVersion"):
         name = (raw.get("spec") or {}).get("model")
         return Key(namespace=namespace, name=name) if name else None
-    label = (metadata.get("labels") or {}).get(_MODEL_LABEL)
+    label = (metadata.get("labels") or {}).get(names.MODEL_LABEL)
     return Key(namespace=namespace, name=label) if label else None
 
 

@@ -7,7 +7,7 @@ import json
 
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.policy import SLO, PolicySpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
 from rlhf_operator.api.schema import decimal
@@ -24,6 +24,17 @@ def plan(spec: ModelSpec) -> Plan:
         max_hold=rollout.max_hold,
         max_blind=rollout.max_blind,
         on_inconclusive=rollout.on_inconclusive,
+    )
+
+
+def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
+    """Return a policy as a run would pin it now."""
+    return PinnedPolicy(
+        name=name,
+        mandatory=mandatory,
+        metric_source=policy.metric_source,
+        interval=policy.interval,
+        slos=policy.slos,
     )
 
 

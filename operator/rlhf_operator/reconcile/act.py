@@ -16,7 +16,6 @@ from rlhf_operator.core.routes.port import Router
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.pods import router_pods
 from rlhf_operator.reconcile.ports import Raw, World
-from rlhf_operator.reconcile.report import owner
 from rlhf_operator.reconcile.traffic import split
 
 
@@ -73,7 +72,8 @@ async def _rendering(seen: Observed, run: Run, version: str, world: World) -> Re
 
 
 async def _serve(model: Raw, rendering: Rendering, pods: int, world: World) -> None:
-    reference = owner(model)
+    metadata = model["metadata"]
+    reference = workloads.owner_reference(metadata["name"], metadata["uid"])
     for manifest in (
         workloads.config_map(reference, rendering),
         workloads.service(reference, rendering),

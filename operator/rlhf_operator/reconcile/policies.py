@@ -11,7 +11,7 @@ from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import AlignmentPolicy, PolicyStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import conditions, queries
+from rlhf_operator.core import conditions, plans, queries
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile import objects
@@ -43,13 +43,7 @@ def policies_of(
             )
             continue
         label = f"{name}-mandatory" if name in found else name
-        pinned = PinnedPolicy(
-            name=label,
-            mandatory=mandatory,
-            metric_source=policy.metric_source,
-            interval=policy.interval,
-            slos=policy.slos,
-        )
+        pinned = plans.pin(label, policy, mandatory=mandatory)
         problem = problem or policy_problem(pinned, world, key.namespace)
         found[label] = pinned
     return tuple(found.values()), problem
@@ -92,13 +86,8 @@ async def reconcile_policy(namespace: str, name: str, world: World, now: datetim
         policy = objects.parse(AlignmentPolicy, raw)
     except ValidationError:
         return  # the API server refuses what we cannot read
-    pinned = PinnedPolicy(
-        name=name,
-        mandatory=namespace == world.settings.namespace,
-        metric_source=policy.spec.metric_source,
-        interval=policy.spec.interval,
-        slos=policy.spec.slos,
-    )
+    is_own = namespace == world.settings.namespace
+    pinned = plans.pin(name, policy.spec, mandatory=is_own)
     problem = policy_problem(pinned, world, namespace)
     before = policy.status.conditions if policy.status else ()
     generation = policy.metadata.generation

@@ -20,7 +20,16 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
-from rlhf_operator.core import capacity, history, names, plans, record, rendering, summary
+from rlhf_operator.core import (
+    capacity,
+    history,
+    names,
+    plans,
+    record,
+    rendering,
+    summary,
+    workloads,
+)
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.reconcile import objects
@@ -156,25 +165,13 @@ async def _pin(seen: Observed, version: str, world: World, *, force_block: bool)
                 "name": made.revision_name,
                 "namespace": seen.key.namespace,
                 "labels": names.labels(seen.key.name, version),
-                "ownerReferences": [owner(model)],
+                "ownerReferences": [workloads.owner_reference(seen.key.name, uid)],
             },
             "revision": 1,
             "data": made.to_json(),
         }
     )
     return Pin(version=version, revision=made.revision_name)
-
-
-def owner(model: Raw) -> dict[str, Any]:
-    """Return the ownerReference to a model."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "RLHFModel",
-        "name": model["metadata"]["name"],
-        "uid": model["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
 
 
 async def mirror_model(seen: Observed, decision: Decision, run: Run | None, world: World) -> None:

@@ -24,6 +24,7 @@ from rlhf_operator.core.routes.port import (
     Split,
     Stored,
     absent,
+    kept_elsewhere,
     percentages,
 )
 
@@ -67,11 +68,7 @@ class GatewayAPI:
         weights = _weights(rules, split)
         stray = _arm_services(rules) - {arm.service for arm in split.live}
         if stray:
-            return RouteState(
-                weights=weights,
-                reason=Reason.WEIGHT_NOT_IN_FORCE,
-                message=f"clients are still kept on {', '.join(sorted(stray))}",
-            )
+            return kept_elsewhere(weights, stray)
         for parent in split.traffic.parent_refs:
             if refusal := _refusal(route, parent, split.namespace):
                 reason, message = refusal

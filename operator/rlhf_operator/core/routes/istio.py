@@ -20,6 +20,7 @@ from rlhf_operator.core.routes.port import (
     Split,
     Stored,
     absent,
+    kept_elsewhere,
     percentages,
 )
 
@@ -66,11 +67,7 @@ class Istio:
         weights = _weights(routes, split)
         stray = _arm_hosts(routes) - {arm.service for arm in split.live}
         if stray:
-            return RouteState(
-                weights=weights,
-                reason=Reason.WEIGHT_NOT_IN_FORCE,
-                message=f"clients are still kept on {', '.join(sorted(stray))}",
-            )
+            return kept_elsewhere(weights, stray)
         if refusal := _refusal(service):
             return RouteState(weights=weights, reason=Reason.ROUTE_NOT_ACCEPTED, message=refusal)
         return RouteState(weights=weights, accepted=True)

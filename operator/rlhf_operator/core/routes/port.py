@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import GROUP
+from rlhf_operator.core.names import MODEL_LABEL
 
-MODEL_LABEL = f"{GROUP}/model"
-VERSION_LABEL = f"{GROUP}/version"
 TRAFFIC_LABEL = f"{GROUP}/traffic"
 ARM_HEADER = "x-rlhf-arm"
 ARM_COOKIE = "rlhf-arm"
@@ -139,6 +138,15 @@ def absent(kind: str, split: Split) -> RouteState:
     return RouteState(
         reason=Reason.WEIGHT_NOT_IN_FORCE,
         message=f"{kind} {split.model} does not exist yet",
+    )
+
+
+def kept_elsewhere(weights: Mapping[str, int], stray: Iterable[str]) -> RouteState:
+    """Return the state of a router that still keeps clients on arms without weight."""
+    return RouteState(
+        weights=weights,
+        reason=Reason.WEIGHT_NOT_IN_FORCE,
+        message=f"clients are still kept on {', '.join(sorted(stray))}",
     )
 
 

@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core.names import MODEL_LABEL, VERSION_LABEL
 from rlhf_operator.core.routes import ratio
 from rlhf_operator.core.routes.port import (
-    MODEL_LABEL,
     TRAFFIC_LABEL,
-    VERSION_LABEL,
     Arm,
     Manifest,
     Pod,
