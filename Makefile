@@ -15,7 +15,7 @@ $(UV):
 	@$(RLHF_CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
 
 $(INSTALLED): pyproject.toml requirements.lock | $(UV)
-	@test -d .venv || $(UV) venv --quiet --python python3 .venv
+	@test -d .venv || $(UV) venv --quiet --seed --python python3 .venv
 	@$(UV) pip install --quiet --python .venv --constraint requirements.lock --editable '.[guard]' --group dev
 	@touch $@
 
