@@ -63,3 +63,13 @@ def test_blindness_parks_and_data_resumes_at_the_first_step() -> None:
     stage.run()
     assert stage.weights == {"v1": 100}
     assert [step.weight for step in stage.runs[-1].status.steps] == [0, 10, 0, 10, 50]
+
+
+def test_a_model_at_rest_is_looked_at_rarely() -> None:
+    """Also when its standby is over and its version goes on as the fallback."""
+    stage = Stage()
+    stage.edit(standby={"replicas": 1, "keep": "1m"})
+    stage.run()
+    assert stage.runs[-1].status.standby is not None
+    wake = stage._pass()
+    assert wake is not None and wake - stage.now == 5 * MINUTE

@@ -67,8 +67,9 @@ def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> 
         moments.append(seen.now + (_STEADY if _is_steady(run) else _SOON))
         if run.status.in_force_at is not None and not run.is_active:
             moments.append(run.status.in_force_at + world.settings.drain)
-    if run is not None and run.status.standby is not None:
-        moments.append(max(seen.now + _SOON, run.status.standby.until))
+    standby = run.status.standby if run is not None else None
+    if standby is not None and seen.now < standby.until:
+        moments.append(standby.until)
     return min(moments)
 
 
