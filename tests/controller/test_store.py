@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.controller.store import MemoryStore, trim
+from rlhf_operator.controller.store import MemoryStore, trim, without_template
 from rlhf_operator.core.observed import Key
 
 KEY = Key(namespace="team", name="support")
@@ -110,3 +110,31 @@ def test_namespaces_are_kept_apart(store: MemoryStore) -> None:
     assert len(store.in_namespace("RLHFRollout", "team")) == 1
     assert len(store.in_namespace("RLHFRollout", None)) == 2
     assert store.addresses("RLHFRollout") == {("team", "a"), ("other", "a")}
+
+
+def test_what_is_not_in_use_is_packed_and_comes_back_whole() -> None:
+    small = MemoryStore(unpacked=2)
+    records = [rollout(f"support-{number}", outcome=f"é{number}") for number in range(6)]
+    for record in records:
+        small.put(record)
+    packed = [kept.raw is None for kept in small._objects["RLHFRollout"].values()]
+    assert packed == [True] * 4 + [False] * 2
+    for record in records:
+        found = small.get("RLHFRollout", "team", record["metadata"]["name"])
+        assert found is not None and found["status"] == record["status"]
+    assert not small.put(rollout("support-0", 0)), "an older state is told from packed ones too"
+    assert small.drop("RLHFRollout", "team", "support-0") is not None
+    assert len(small.of_model("RLHFRollout", KEY)) == 5
+
+
+def test_a_deployment_is_kept_without_its_pod_template() -> None:
+    limits = {"limits": {"nvidia.com/gpu": "2"}}
+    containers = [{"name": "triton", "image": "x", "env": [], "resources": limits}]
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}
+    spec = {"replicas": 3, "template": template}
+    kept = without_template(raw("Deployment", "v", spec=spec, status={"readyReplicas": 1}))
+    assert kept["spec"]["replicas"] == 3 and kept["status"] == {"readyReplicas": 1}
+    assert kept["spec"]["template"] == {
+        "spec": {"containers": [{"name": "triton", "resources": limits}]}
+    }
+    assert spec["template"] is template, "what was given is not changed"

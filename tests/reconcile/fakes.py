@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -121,6 +121,12 @@ class FakeCluster:
             self.keep(raw)
 
         self._write("apply", manifest, change)
+
+    async def ensure(
+        self, owner: tuple[str, str], token: str, make: Callable[[], Awaitable[Sequence[Raw]]]
+    ) -> None:
+        for manifest in await make():
+            await self.apply(manifest)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         if self.store.get(kind, namespace, name) is None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
+from rlhf_operator.adapters.applied import Applied
 from rlhf_operator.api.errors import Transient
 
 Raw = Mapping[str, Any]
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
-_CACHED_REVISIONS = 5_000
+_CACHED_REVISIONS = 64
 _EVENTS_AT_ONCE = 100
 
 
@@ -90,10 +91,9 @@ class KubernetesCluster:
     ) -> None:
         self._client = client
         self._seen = seen
-        self._known = known
         self._gone = gone
-        self._applied: dict[tuple[str, str, str], tuple[str, Any]] = {}
-        self._revisions: dict[tuple[str, str], Raw] = {}
+        self.applied = Applied(known)
+        self._revisions: OrderedDict[tuple[str, str], Raw] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
 
     async def request(
@@ -103,6 +103,7 @@ class KubernetesCluster:
         body: Any = None,
         content: str = "application/json",
         query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
     ) -> Any:
         """Send one request and return its JSON.
 
@@ -111,7 +112,7 @@ class KubernetesCluster:
         """
         url = path + (f"?{urlencode(query)}" if query else "")
         text = None if body is None else json.dumps(body)
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         try:
             _, full, signed, _, _ = await self._client.param_serialize(
                 method, url, header_params=headers, auth_settings=["BearerToken"]
@@ -139,6 +140,7 @@ class KubernetesCluster:
     async def read(self, kind: str, namespace: str, name: str) -> Raw | None:
         """Return an object, fresh; revisions never change and are read once."""
         if kind == "ControllerRevision" and (namespace, name) in self._revisions:
+            self._revisions.move_to_end((namespace, name))
             return self._revisions[(namespace, name)]
         try:
             found: Raw = await self.request("GET", RESOURCES[kind].path(namespace, name))
@@ -147,9 +149,9 @@ class KubernetesCluster:
                 return None
             raise
         if kind == "ControllerRevision":
-            if len(self._revisions) > _CACHED_REVISIONS:
-                self._revisions.clear()
             self._revisions[(namespace, name)] = found
+            if len(self._revisions) > _CACHED_REVISIONS:
+                self._revisions.popitem(last=False)
         return found
 
     async def pods(self, key: Any, version: str) -> Sequence[Raw]:
@@ -197,11 +199,9 @@ class KubernetesCluster:
 
     async def apply(self, manifest: Raw) -> None:
         """Server-side apply of our fields; nothing is sent while what we applied stands."""
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        address = (kind, metadata["namespace"], metadata["name"])
-        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        if self._stands(address, digest):
+        if self.applied.stands(manifest):
             return
+        kind, metadata = manifest["kind"], manifest["metadata"]
         path = RESOURCES[kind].path(metadata["namespace"], metadata["name"])
         query = {"fieldManager": MANAGER, "force": "true"}
         try:
@@ -210,26 +210,23 @@ class KubernetesCluster:
             )
         except ApiError as error:
             raise Transient(f"{kind} {metadata['name']} was not applied: {error}", 5.0) from error
-        self._applied[address] = (digest, _mark(stored))
+        self.applied.note(manifest, stored)
         self._seen(stored)
 
-    def _stands(self, address: tuple[str, str, str], digest: str) -> bool:
-        last = self._applied.get(address)
-        if last is None or last[0] != digest:
-            return False
-        stored = self._known(*address)
-        watched = address[0] in ("Deployment", "Service", "HTTPRoute", "VirtualService")
-        if not watched:
-            return True
-        return stored is not None and _mark(stored) == last[1]
-
-    def forget_applied(self) -> None:
-        """Apply everything once more when it is next asked for: repairs what no watch shows."""
-        self._applied.clear()
+    async def ensure(
+        self, owner: tuple[str, str], token: str, make: Callable[[], Awaitable[Sequence[Raw]]]
+    ) -> None:
+        """Apply what `make` returns; it is not even made while what the token names stands."""
+        if self.applied.set_stands(owner, token):
+            return
+        manifests = await make()
+        for manifest in manifests:
+            await self.apply(manifest)
+        self.applied.note_set(owner, token, manifests)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object of ours; one that is gone is fine."""
-        self._applied.pop((kind, namespace, name), None)
+        self.applied.forget((kind, namespace, name))
         body = {"propagationPolicy": "Background"}
         try:
             await self.request("DELETE", RESOURCES[kind].path(namespace, name), body)
@@ -308,12 +305,6 @@ def _event(about: Raw, kind: str, reason: str, message: str) -> dict[str, Any]:
         "lastTimestamp": now,
         "count": 1,
     }
-
-
-def _mark(stored: Raw) -> Any:
-    """Return what changes when someone changes the object's content."""
-    metadata = stored["metadata"]
-    return metadata.get("generation") or metadata.get("resourceVersion")
 
 
 def _message(payload: bytes) -> str:

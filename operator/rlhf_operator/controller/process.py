@@ -53,8 +53,9 @@ class Process:
         self.store = MemoryStore()
         self.queue: DeadlineQueue[Key] = DeadlineQueue(time.monotonic)
         self.policies: DeadlineQueue[tuple[str, str]] = DeadlineQueue(time.monotonic)
+        self.kinds = watches.watched(config)
         self.receiver = watches.Receiver(
-            self.store, self.queue.add, self.policies.add, config.namespace
+            self.store, self.queue.add, self.policies.add, config.namespace, self.kinds
         )
         self.cluster = KubernetesCluster(
             client, seen=self.receiver.stored, known=self.store.get, gone=self.receiver.gone
@@ -75,7 +76,6 @@ class Process:
             settings=config.settings(),
             epoch=lambda: self.elector.epoch,
         )
-        self.kinds = watches.watched(config)
         self._failures: dict[Key, int] = {}
         self._synced = asyncio.Event()
         self._alive = time.monotonic()
@@ -157,7 +157,6 @@ class Process:
                 log.warning("the sweep failed: %s", error)
                 wait = 2.0
             await asyncio.sleep(wait)
-            self.cluster.forget_applied()
 
     async def _pulse(self) -> None:
         while True:

@@ -6,7 +6,9 @@ the resourceVersion that was read, so a pass over an old picture gets a conflict
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+import zlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +18,42 @@ from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
 Address = tuple[str, str]
+# A model in a run is looked at each few seconds, one that rests each few minutes: only so many
+# objects are kept as they are, the others packed to a tenth.
+UNPACKED = 1024
+
+
+class _Kept:
+    """One object: as it is while it is in use, else as compressed JSON."""
+
+    __slots__ = ("_packed", "raw", "uid", "version")
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw: Raw | None = raw
+        self._packed = b""
+        self.uid = raw["metadata"].get("uid")
+        self.version = raw["metadata"].get("resourceVersion")
+
+    def pack(self) -> None:
+        """Keep it small."""
+        text = json.dumps(self.raw, separators=(",", ":"), ensure_ascii=False)
+        self._packed, self.raw = zlib.compress(text.encode(), 1), None
+
+    def unpacked(self) -> Raw:
+        """Return it, and keep it as it is."""
+        if self.raw is None:
+            self.raw, self._packed = json.loads(zlib.decompress(self._packed)), b""
+        assert self.raw is not None
+        return self.raw
 
 
 class MemoryStore:
     """All objects of the watched kinds, by kind, namespace and name."""
 
-    def __init__(self) -> None:
-        self._objects: dict[str, dict[Address, Raw]] = defaultdict(dict)
+    def __init__(self, unpacked: int = UNPACKED) -> None:
+        self._objects: dict[str, dict[Address, _Kept]] = defaultdict(dict)
+        self._in_use: OrderedDict[tuple[str, Address], _Kept] = OrderedDict()
+        self._unpacked = unpacked
         self._by_model: dict[tuple[str, Key], set[Address]] = defaultdict(set)
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
         self._quarantining: dict[str, set[Address]] = defaultdict(set)
@@ -31,28 +62,39 @@ class MemoryStore:
 
     def get(self, kind: str, namespace: str, name: str) -> Raw | None:
         """Return one object, or None."""
-        return self._objects[kind].get((namespace, name))
+        address = (namespace, name)
+        return self._one(kind, address) if address in self._objects[kind] else None
+
+    def _one(self, kind: str, address: Address) -> Raw:
+        kept = self._objects[kind][address]
+        raw = kept.unpacked()
+        self._use(kind, address, kept)
+        return raw
+
+    def _use(self, kind: str, address: Address, kept: _Kept) -> None:
+        self._in_use[(kind, address)] = kept
+        self._in_use.move_to_end((kind, address))
+        while len(self._in_use) > self._unpacked:
+            _, oldest = self._in_use.popitem(last=False)
+            oldest.pack()
 
     def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
         """Return the objects of a kind that belong to a model."""
         addresses = self._by_model.get((kind, key), ())
-        return [self._objects[kind][address] for address in sorted(addresses)]
+        return [self._one(kind, address) for address in sorted(addresses)]
 
     def in_namespace(self, kind: str, namespace: str | None) -> Sequence[Raw]:
         """Return the objects of a kind in a namespace; of all namespaces for None."""
-        if namespace is None:
-            return list(self._objects[kind].values())
-        addresses = self._by_namespace.get((kind, namespace), ())
-        return [self._objects[kind][address] for address in sorted(addresses)]
+        return [self._one(kind, address) for address in sorted(self.addresses(kind, namespace))]
 
     def quarantining(self, namespace: str) -> Sequence[Raw]:
         """Return the records of a namespace that quarantine an identity."""
-        return [self._objects["RLHFRollout"][at] for at in sorted(self._quarantining[namespace])]
+        return [self._one("RLHFRollout", at) for at in sorted(self._quarantining[namespace])]
 
     def sharing_hosts(self, hostnames: Sequence[str]) -> Sequence[Raw]:
         """Return the models that claim one of these host names."""
         found = {address for host in hostnames for address in self._by_host.get(host, ())}
-        return [self._objects["RLHFModel"][address] for address in sorted(found)]
+        return [self._one("RLHFModel", address) for address in sorted(found)]
 
     def active_runs(self) -> int:
         """Return how many canary runs are going."""
@@ -66,21 +108,28 @@ class MemoryStore:
         if before is not None and not _is_newer(kept, before):
             return False
         if before is not None:
-            self._unindex(kind, address, before)
-        self._objects[kind][address] = kept
+            self._unindex(kind, address, before.unpacked())
+        self._objects[kind][address] = made = _Kept(kept)
         self._index(kind, address, kept)
+        self._use(kind, address, made)
         return True
 
     def drop(self, kind: str, namespace: str, name: str) -> Raw | None:
         """Forget an object that is gone; return what was known of it."""
-        before = self._objects[kind].pop((namespace, name), None)
-        if before is not None:
-            self._unindex(kind, (namespace, name), before)
-        return before
+        address = (namespace, name)
+        before = self._objects[kind].pop(address, None)
+        self._in_use.pop((kind, address), None)
+        if before is None:
+            return None
+        raw = before.unpacked()
+        self._unindex(kind, address, raw)
+        return raw
 
-    def addresses(self, kind: str) -> frozenset[Address]:
-        """Return namespace and name of every object of a kind."""
-        return frozenset(self._objects[kind])
+    def addresses(self, kind: str, namespace: str | None = None) -> frozenset[Address]:
+        """Return namespace and name of every object of a kind, or of those in a namespace."""
+        if namespace is None:
+            return frozenset(self._objects[kind])
+        return frozenset(self._by_namespace.get((kind, namespace), ()))
 
     def _index(self, kind: str, address: Address, raw: Raw) -> None:
         key = model_of(kind, raw)
@@ -123,6 +172,20 @@ def model_of(kind: str, raw: Raw) -> Key | None:
     return Key(namespace=namespace, name=label) if label else None
 
 
+def without_template(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Deployment with nothing of its pods but what they ask for.
+
+    How they should be stands in the pin; that someone changed them shows in the generation.
+    """
+    spec = deployment["spec"]
+    containers = [
+        {"name": each["name"], "resources": each.get("resources", {})}
+        for each in spec["template"]["spec"]["containers"]
+    ]
+    slim = {**spec, "template": {"spec": {"containers": containers}}}
+    return {**deployment, "spec": slim}
+
+
 def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object without what nobody here reads."""
     metadata = {
@@ -143,13 +206,13 @@ def _address(raw: Raw) -> Address:
     return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
 
 
-def _is_newer(raw: Raw, before: Raw) -> bool:
+def _is_newer(raw: Raw, before: _Kept) -> bool:
     """Return whether this is a later state; only the order of one object's is compared.
 
     The numbers are opaque by contract, and increase in every API server since 1.35.
     """
-    one, two = raw["metadata"].get("resourceVersion"), before["metadata"].get("resourceVersion")
-    if raw["metadata"].get("uid") != before["metadata"].get("uid"):
+    one, two = raw["metadata"].get("resourceVersion"), before.version
+    if raw["metadata"].get("uid") != before.uid:
         return True
     try:
         return int(one) > int(two)

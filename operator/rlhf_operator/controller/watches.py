@@ -7,15 +7,16 @@ sweep compares the store with a fresh list from time to time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import kopf
 
+from rlhf_operator.adapters.applied import UNWATCHED, mark
 from rlhf_operator.adapters.cluster import RESOURCES, ApiError, KubernetesCluster
 from rlhf_operator.controller.config import OperatorConfig
-from rlhf_operator.controller.store import MemoryStore, model_of
+from rlhf_operator.controller.store import MemoryStore, model_of, without_template
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _OURS = ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFRollout", "RLHFDecision")
 _MANAGED = {"app.kubernetes.io/managed-by": "rlhf-operator"}
+_OF_OURS = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"}
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 Enqueue = Callable[[Key], None]
 
 
@@ -102,8 +105,10 @@ class Receiver:
         enqueue: Enqueue,
         enqueue_policy: Callable[[tuple[str, str]], None],
         own_namespace: str,
+        kinds: Iterable[Watched],
     ) -> None:
         self._store = store
+        self._kinds = frozenset(each.kind for each in kinds)
         self._enqueue = enqueue
         self._enqueue_policy = enqueue_policy
         self._own_namespace = own_namespace
@@ -114,13 +119,18 @@ class Receiver:
         metadata = raw["metadata"]
         if event == "DELETED":
             self.gone(kind, metadata.get("namespace", ""), metadata["name"])
-        elif self._store.put(raw):
-            self._about(kind, raw)
+        else:
+            self._put(kind, raw)
 
     def stored(self, raw: Raw) -> None:
-        """Take what a write of our own has stored."""
-        if raw.get("kind") in RESOURCES and self._store.put(raw):
-            self._about(raw["kind"], raw)
+        """Take what a write of our own has stored, where it is of a kind that is watched."""
+        if raw.get("kind") in self._kinds:
+            self._put(raw["kind"], raw)
+
+    def _put(self, kind: str, raw: Raw) -> None:
+        kept = without_template(raw) if kind == "Deployment" else raw
+        if self._store.put(kept):
+            self._about(kind, raw)
 
     def gone(self, kind: str, namespace: str, name: str) -> None:
         """Take that an object is gone."""
@@ -143,9 +153,8 @@ class Receiver:
             self._everyone(namespace)
 
     def _everyone(self, namespace: str | None) -> None:
-        for raw in self._store.in_namespace("RLHFModel", namespace):
-            metadata = raw["metadata"]
-            self._enqueue(Key(namespace=metadata["namespace"], name=metadata["name"]))
+        for place, name in self._store.addresses("RLHFModel", namespace):
+            self._enqueue(Key(namespace=place, name=name))
 
 
 async def sweep(
@@ -158,7 +167,7 @@ async def sweep(
     """Drop what no longer exists, and take in what a watch has missed."""
     for each in kinds:
         resource = RESOURCES[each.kind]
-        query = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"} if each.ours else {}
+        query = _OF_OURS if each.ours else {}
         present: set[tuple[str, str]] = set()
         before = store.addresses(each.kind)
         for namespace in namespaces if namespaces and each.kind != "Node" else (None,):
@@ -173,15 +182,36 @@ async def sweep(
         else:
             for namespace_name, name in before - present:
                 receiver.gone(each.kind, namespace_name, name)
+    for kind in UNWATCHED:
+        await _compare(kind, cluster, namespaces)
 
 
-async def pages(cluster: KubernetesCluster, path: str, query: Mapping[str, str]) -> Any:
+async def _compare(kind: str, cluster: KubernetesCluster, namespaces: tuple[str, ...]) -> None:
+    """Find out what someone has changed or deleted of what no watch brings."""
+    marks: dict[tuple[str, str], object] = {}
+    for namespace in namespaces or (None,):
+        path = RESOURCES[kind].path(namespace)
+        try:
+            async for raw in pages(cluster, path, _OF_OURS, accept=_METADATA):
+                metadata = raw["metadata"]
+                marks[metadata["namespace"], metadata["name"]] = mark(metadata)
+        except ApiError as error:
+            log.warning("%s cannot be listed: %s", kind, error)
+            return
+    cluster.applied.compare(kind, marks)
+
+
+async def pages(
+    cluster: KubernetesCluster,
+    path: str,
+    query: Mapping[str, str],
+    accept: str = "application/json",
+) -> Any:
     """Yield the objects of a collection, some hundred at a time."""
     token = ""
     while True:
-        page = await cluster.request(
-            "GET", path, query={**query, "limit": "500", **({"continue": token} if token else {})}
-        )
+        asked = {**query, "limit": "500", **({"continue": token} if token else {})}
+        page = await cluster.request("GET", path, query=asked, accept=accept)
         for raw in page["items"]:
             yield raw
         token = page["metadata"].get("continue", "")

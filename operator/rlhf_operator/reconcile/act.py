@@ -6,6 +6,7 @@ falls before pods go.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rlhf_operator.api.errors import Transient
@@ -32,10 +33,10 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
     if set(layout.pods) - set(seen.workloads):  # asked for with every new Deployment
         secret = world.settings.serving.signing_secret
         await world.cluster.ensure_signing_key(seen.key.namespace, secret)
+    pins = {pin.version: pin.revision for pin in run.status.pins}
     for version, pods in sorted(layout.pods.items()):
-        rendering = await _rendering(seen, run, version, world)
-        if rendering is not None:
-            await _serve(model, rendering, pods, world)
+        if version in pins:
+            await _serve(model, version, pins[version], pods, world)
     for version in sorted(set(seen.workloads) - set(layout.pods)):
         await _remove(seen, version, world)
     await _prune(seen, world)
@@ -61,26 +62,24 @@ async def _leave_other_routers(seen: Observed, router: Router, world: World) -> 
             await world.cluster.delete(kind, seen.key.namespace, seen.key.name)
 
 
-async def _rendering(seen: Observed, run: Run, version: str, world: World) -> Rendering | None:
-    pins = {pin.version: pin.revision for pin in run.status.pins}
-    if version not in pins:
-        return None
-    stored = await world.cluster.read("ControllerRevision", seen.key.namespace, pins[version])
-    if stored is None:
-        raise Transient(f"ControllerRevision {pins[version]} is not there", retry_after=5.0)
-    return Rendering.from_json(stored["data"])
-
-
-async def _serve(model: Raw, rendering: Rendering, pods: int, world: World) -> None:
+async def _serve(model: Raw, version: str, pin: str, pods: int, world: World) -> None:
     metadata = model["metadata"]
-    reference = workloads.owner_reference(metadata["name"], metadata["uid"])
-    for manifest in (
-        workloads.config_map(reference, rendering),
-        workloads.service(reference, rendering),
-        workloads.network_policy(reference, rendering),
-        workloads.deployment(reference, rendering, pods),
-    ):
-        await world.cluster.apply(manifest)
+    namespace, uid = metadata["namespace"], metadata["uid"]
+
+    async def make() -> Sequence[Raw]:
+        stored = await world.cluster.read("ControllerRevision", namespace, pin)
+        if stored is None:
+            raise Transient(f"ControllerRevision {pin} is not there", retry_after=5.0)
+        rendering = Rendering.from_json(stored["data"])
+        reference = workloads.owner_reference(metadata["name"], uid)
+        return (
+            workloads.config_map(reference, rendering),
+            workloads.service(reference, rendering),
+            workloads.network_policy(reference, rendering),
+            workloads.deployment(reference, rendering, pods),
+        )
+
+    await world.cluster.ensure((namespace, version), f"{uid}/{pin}/{pods}", make)
 
 
 async def _remove(seen: Observed, version: str, world: World) -> None:

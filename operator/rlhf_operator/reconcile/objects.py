@@ -18,7 +18,7 @@ from rlhf_operator.reconcile.ports import Raw
 Typed = TypeVar("Typed", bound=Object[Any, Any])
 _parsed: OrderedDict[tuple[type, str], tuple[str, Any]] = OrderedDict()
 """The newest parsed state of each object, by kind and uid, with its resourceVersion."""
-_KEPT = 50_000
+_KEPT = 1024
 
 
 def parse(kind: type[Typed], raw: Raw) -> Typed:
@@ -30,10 +30,12 @@ def parse(kind: type[Typed], raw: Raw) -> Typed:
     mark, version = (kind, metadata.get("uid", "")), metadata.get("resourceVersion", "")
     known = _parsed.get(mark)
     if known is not None and known[0] == version:
+        _parsed.move_to_end(mark)
         return known[1]  # type: ignore[no-any-return]
     found = kind.model_validate(raw)
     if mark[1] and version:
         _parsed[mark] = (version, found)
+        _parsed.move_to_end(mark)
         if len(_parsed) > _KEPT:
             _parsed.popitem(last=False)
     return found

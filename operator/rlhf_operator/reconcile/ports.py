@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -64,6 +64,12 @@ class Cluster(Protocol):
 
     async def apply(self, manifest: Raw) -> None:
         """Server-side apply of our fields; nothing is sent when nothing changed."""
+        ...
+
+    async def ensure(
+        self, owner: tuple[str, str], token: str, make: Callable[[], Awaitable[Sequence[Raw]]]
+    ) -> None:
+        """Apply what `make` returns; it is not even made while what the token names stands."""
         ...
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
