@@ -40,6 +40,11 @@ class Terms:
     renew: float = 10.0
     retry: float = 2.0
 
+    @property
+    def pace(self) -> float:
+        """Return after how long a leader renews: what is left allows several more tries."""
+        return max(self.retry, self.renew * 0.4)
+
 
 class Elector:
     """Holds or waits for one Lease."""
@@ -71,10 +76,14 @@ class Elector:
             await asyncio.sleep(self._terms.retry)
 
     async def keep(self) -> None:
-        """Renew until the leadership is lost; returns then."""
+        """Renew until the leadership is lost; returns then.
+
+        A renewal that failed is tried again sooner than one that is due.
+        """
+        renewed = True
         while self.is_leader:
-            await asyncio.sleep(self._terms.retry)
-            await self._try()
+            await asyncio.sleep(self._terms.pace if renewed else self._terms.retry)
+            renewed = await self._try()
 
     async def release(self) -> None:
         """Give the Lease back, so that the next leader need not wait."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from rlhf_operator.api.common import Failure
@@ -59,7 +59,8 @@ class Rendering:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON data."""
-        return {**asdict(self), "egress_ports": list(self.egress_ports)}
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**found, "egress_ports": list(self.egress_ports)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Rendering:

@@ -107,11 +107,6 @@ def problem(serving: VersionServing) -> str | None:
     return None
 
 
-def folders(serving: VersionServing) -> tuple[str, ...]:
-    """Return the names of the generated models."""
-    return tuple(sorted({path.partition("/")[0] for path in render(serving)}))
-
-
 def value(text: str) -> str | int | float | bool:
     """Return an engine argument as what it reads like: number, true, false or text."""
     if text in ("true", "false"):

@@ -156,14 +156,13 @@ def _repository_mounts(plan: PodPlan) -> list[Manifest]:
                 {"name": "repository", "mountPath": _REPOSITORY},
             ]
         case _:
-            # One mount for each model: a ConfigMap's own folder holds hidden folders beside
-            # the files, and Triton would take them for models.
+            # The model alone: a ConfigMap's own folder holds hidden folders beside the files,
+            # and Triton would take them for models.
             return [
                 {
                     "name": "generated",
-                    "mountPath": f"{_REPOSITORY}/{folder}",
-                    "subPath": folder,
+                    "mountPath": f"{_REPOSITORY}/{repository.MODEL}",
+                    "subPath": repository.MODEL,
                     "readOnly": True,
                 }
-                for folder in repository.folders(plan.version_spec.serving)
             ]
