@@ -1,4 +1,4 @@
-"""The API server as the bench uses it: objects, and a watch on what the router is told."""
+"""The API server as the bench uses it: objects, and watches on what is stored."""
 
 from __future__ import annotations
 
@@ -32,12 +32,6 @@ class Api(KubernetesCluster):
         path = RESOURCES[kind].path(NAMESPACE, name)
         await self.request("PATCH", path, change, "application/merge-patch+json")
 
-    async def everything(self, kind: str) -> list[dict[str, Any]]:
-        """Return all objects of a kind in the bench's namespace, from the server's cache."""
-        path = RESOURCES[kind].path(NAMESPACE)
-        found = await self.request("GET", path, query={"resourceVersion": "0"})
-        return list(found["items"])
-
     async def watch(self, kind: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a kind in the bench's namespace until the server ends the watch."""
         path = RESOURCES[kind].path(NAMESPACE) + "?watch=1&timeoutSeconds=1800"
@@ -51,30 +45,44 @@ class Api(KubernetesCluster):
                 yield json.loads(line)
 
 
-class Routes:
-    """What each model's stored VirtualService says, as a watch brings it."""
+class Watch:
+    """Follows one kind and keeps what each object last said."""
+
+    kind = ""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self.weights: dict[str, Weights] = {}
-        self._waiting: dict[str, list[tuple[Callable[[Weights], bool], asyncio.Future[float]]]] = {}
 
     async def follow(self) -> None:
         """Watch until cancelled."""
         while True:
             try:
-                async for event in self._api.watch("VirtualService"):
-                    self._take(event, time.monotonic())
+                async for event in self._api.watch(self.kind):
+                    self._take(event["object"], event["type"] == "DELETED", time.monotonic())
             except (aiohttp.ClientError, Transient, ValueError, KeyError) as error:
                 print(f"the bench's watch is opened anew: {error!r}")
                 await asyncio.sleep(0.2)
 
-    def _take(self, event: dict[str, Any], now: float) -> None:
-        name = event["object"]["metadata"]["name"]
-        if event["type"] == "DELETED":
+    def _take(self, stored: dict[str, Any], deleted: bool, now: float) -> None:
+        raise NotImplementedError
+
+
+class Routes(Watch):
+    """What each model's stored VirtualService says."""
+
+    kind = "VirtualService"
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self.weights: dict[str, Weights] = {}
+        self._waiting: dict[str, list[tuple[Callable[[Weights], bool], asyncio.Future[float]]]] = {}
+
+    def _take(self, stored: dict[str, Any], deleted: bool, now: float) -> None:
+        name = stored["metadata"]["name"]
+        if deleted:
             self.weights.pop(name, None)
             return
-        weights = self.weights[name] = _weights(event["object"])
+        weights = self.weights[name] = _weights(stored)
         for entry in list(self._waiting.get(name, ())):
             wanted, future = entry
             if wanted(weights):
@@ -91,6 +99,29 @@ class Routes:
     def weight(self, model: str, version: str) -> int:
         """Return the stored weight of a version now."""
         return self.weights.get(model, {}).get(service(version), 0)
+
+
+class Readiness(Watch):
+    """When each model first said that it is ready."""
+
+    kind = "RLHFModel"
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self._waiting: dict[str, asyncio.Future[float]] = {}
+
+    def _take(self, stored: dict[str, Any], deleted: bool, now: float) -> None:
+        future = self._waiting.get(stored["metadata"]["name"])
+        if future is None or future.done() or deleted:
+            return
+        for condition in (stored.get("status") or {}).get("conditions") or ():
+            if (condition["type"], condition["status"]) == ("Ready", "True"):
+                future.set_result(now)
+
+    def when(self, model: str) -> asyncio.Future[float]:
+        """Return the moment when a model that is to be made is first ready."""
+        found = self._waiting[model] = asyncio.get_running_loop().create_future()
+        return found
 
 
 def service(version: str) -> str:

@@ -1,4 +1,4 @@
-"""Many models at once: made, promoted, and kept in a run that holds at its first step."""
+"""Many models at once: made, ready, and some of them in a run that holds at its first step."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from e2e.bench import models
-from e2e.bench.api import Api, Routes
+from e2e.bench.api import Api, Readiness, Routes
 from e2e.bench.prometheus import ScriptedPrometheus
 
 _AT_ONCE = 8
@@ -25,26 +24,29 @@ class Fleet:
 
     api: Api
     routes: Routes
+    readiness: Readiness
     prometheus: ScriptedPrometheus
     asked: dict[str, int] = field(default_factory=dict)
 
     async def grow(self, size: int) -> float:
-        """Make models until there are so many; return the seconds until all are promoted."""
+        """Make models until there are so many; return the seconds until all are ready."""
         began = time.monotonic()
         fresh = [models.name_of(number) for number in range(len(self.asked), size)]
+        ready = [self.readiness.when(name) for name in fresh]
         await _each(fresh, self._make)
-        wanted = set(fresh)
-        await self.until("promoted", lambda found: _promoted(found, wanted), 120 + 3 * size)
-        for name in fresh:
-            self.prometheus.drop(name, models.version_name(name, 0))
-        return time.monotonic() - began
+        try:
+            async with asyncio.timeout(120 + 2 * size):
+                moments = await asyncio.gather(*ready)
+        except TimeoutError:
+            missing = sum(not each.done() or each.cancelled() for each in ready)
+            raise BenchError(f"{missing} of {size} models are not ready") from None
+        return max(moments) - began
 
     async def _make(self, name: str) -> None:
-        for number in (0, 1):
-            await self.api.make(models.version(name, number))
-            self.prometheus.show(name, models.version_name(name, number))
+        await self.api.make(models.version(name, 0))
+        self.prometheus.show(name, models.version_name(name, 0))
         await self.api.make(models.model(name))
-        self.asked[name] = 1
+        self.asked[name] = 0
 
     def canary(self, name: str) -> str:
         """Return the version that a model was last asked for."""
@@ -52,7 +54,7 @@ class Fleet:
 
     async def commit(self, name: str) -> None:
         """Ask for a new version, which will be held at its first step."""
-        if self.asked[name] > 1:
+        if self.asked[name] > 0:
             self.prometheus.drop(name, self.canary(name))
         number = self.asked[name] + 1
         await self.api.make(models.version(name, number))
@@ -60,15 +62,15 @@ class Fleet:
         self.prometheus.show(name, self.canary(name))
         await self.api.change("RLHFModel", name, models.commit(name, number))
 
-    async def commit_all(self) -> None:
-        """Have every model that holds no run hold one, and wait until all do."""
-        idle = [name for name in self.asked if not self.is_live(name)]
-        await _each(idle, self.commit)
-        await self.until_live(self.asked)
+    async def commit_some(self, size: int) -> None:
+        """Have so many models hold a run, and wait until all do."""
+        chosen = list(self.asked)[:size]
+        await _each([name for name in chosen if not self.is_live(name)], self.commit)
+        await self.until_live(chosen)
 
     def is_live(self, name: str) -> bool:
         """Tell whether the newest version of a model has the weight of the step."""
-        return self.asked[name] > 1 and self.routes.weight(name, self.canary(name)) > 0
+        return self.asked[name] > 0 and self.routes.weight(name, self.canary(name)) > 0
 
     async def until_live(self, names: Iterable[str]) -> None:
         """Wait until these models hold at their step and every one was judged a few times."""
@@ -79,27 +81,6 @@ class Fleet:
                 raise BenchError(f"not live: {len(missing)} of {len(wanted)}, {missing[:3]}")
             await asyncio.sleep(0.2)
         await asyncio.sleep(3)
-
-    async def until(
-        self, what: str, reached: Callable[[list[dict[str, Any]]], int], seconds: float
-    ) -> None:
-        """Wait until no model is missing."""
-        deadline = time.monotonic() + seconds
-        while missing := reached(await self.api.everything("RLHFModel")):
-            if time.monotonic() > deadline:
-                raise BenchError(f"{missing} models are not {what} after {seconds:.0f} s")
-            await asyncio.sleep(1)
-
-
-def _promoted(found: list[dict[str, Any]], wanted: set[str]) -> int:
-    """Return how many of the wanted models do not rest on their version 1 yet."""
-    resting = 0
-    for raw in found:
-        name, status = raw["metadata"]["name"], raw.get("status") or {}
-        stable = (status.get("stable") or {}).get("name")
-        if name in wanted and stable == models.version_name(name, 1) and not status.get("canary"):
-            resting += 1
-    return len(wanted) - resting
 
 
 async def _each(names: Iterable[str], act: Callable[[str], Awaitable[None]]) -> None:

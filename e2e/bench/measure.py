@@ -33,13 +33,13 @@ class Reaction:
     served: float | None
 
 
-async def rollbacks(fleet: Fleet, runs: int, seconds: float) -> dict[str, Any]:
-    """Break one live rollout after the other; each comes back while others are broken.
+async def rollbacks(fleet: Fleet, size: int, runs: int, seconds: float) -> dict[str, Any]:
+    """Break one of so many live rollouts after the other; each comes back meanwhile.
 
     No new one is broken after so many seconds.
     """
     deadline = time.monotonic() + seconds
-    names = list(fleet.asked)
+    names = list(fleet.asked)[:size]
     random.shuffle(names)
     found: list[Reaction | None] = []
     restored: list[asyncio.Task[None]] = []

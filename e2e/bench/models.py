@@ -12,7 +12,6 @@ API_VERSION = "rlhf.dev/v1alpha1"
 POLICY = "safe"
 WEIGHT = 50
 FAKE = "bench.rlhf.dev/fake"
-_AT_ONCE = [{"weight": WEIGHT, "hold": "1s"}]
 _HELD = [{"weight": WEIGHT, "hold": "24h"}]
 
 
@@ -52,7 +51,7 @@ def policy() -> Object:
 
 
 def model(name: str) -> Object:
-    """Return a model that promotes its version 1 as soon as it may."""
+    """Return a model that serves its fallback and asks for nothing else."""
     pods = {
         "spec": {
             "nodeSelector": {FAKE: "true"},
@@ -60,13 +59,13 @@ def model(name: str) -> Object:
         }
     }
     spec = {
-        "version": version_name(name, 1),
+        "version": version_name(name, 0),
         "fallback": {"version": version_name(name, 0), "replicas": 0},
         "policies": [{"name": POLICY}],
         "serving": {"replicas": 1, "podTemplate": pods},
         "rollout": {
             "strategy": "Canary",
-            "canary": {"steps": _AT_ONCE},
+            "canary": {"steps": _HELD},
             "coolDown": "1s",
             "maxHold": "24h",
         },
@@ -77,9 +76,8 @@ def model(name: str) -> Object:
 
 
 def commit(name: str, number: int) -> Object:
-    """Return the change that asks for a version and holds it at its first step."""
-    canary = {"steps": _HELD}
-    return {"spec": {"version": version_name(name, number), "rollout": {"canary": canary}}}
+    """Return the change that asks for a version, which is held at its first step."""
+    return {"spec": {"version": version_name(name, number)}}
 
 
 def node() -> Object:

@@ -25,6 +25,8 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     seen = await observe(key, world, now)
     decision = rollout.decide(seen)
     run = await report.report(seen, decision, world)
+    if decision.action is Action.START:
+        return now  # the next pass opens the record, and then there is something to tell
     failed = await _attempt(report.mirror_model(seen, decision, run, world))
     await act(seen, run, world)
     if failed is not None:
