@@ -38,6 +38,9 @@ def prepare_network() -> None:
         run(["ip", "link", "add", settings.NODE_BRIDGE, "type", "bridge"])
     run(["ip", "address", "replace", f"{settings.NODE_ADDRESS}/32", "dev", settings.NODE_BRIDGE])
     run(["ip", "link", "set", settings.NODE_BRIDGE, "up"])
+    # While kube-proxy changes its rules a Service's address leads nowhere for a moment; such a
+    # packet must end here and not at whoever answers it outside.
+    run(["ip", "route", "replace", settings.SERVICE_RANGE, "dev", settings.NODE_BRIDGE])
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     filtered = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if not filtered.exists():

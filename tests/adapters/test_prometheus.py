@@ -107,6 +107,34 @@ TWO = {"metric": {"a": "c"}, "value": [1.5, "NaN"]}
 Opened = Callable[[Source], Prometheus]
 
 
+async def test_a_connection_that_leads_astray_is_not_kept(opened: Opened) -> None:
+    """Whoever answered in the source's place must not go on doing so once the source is back."""
+    statuses, callers = [200, 200, 404, 200], []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            callers.append(self.client_address[1])
+            body = answer("vector", ONE)
+            self.send_response(statuses[len(callers) - 1])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server, url = _serve(Handler)
+    prometheus = opened(source(url, threads=1))
+    found = [await prometheus.instant("up", NOW) for _ in statuses]
+    server.shutdown()
+    server.server_close()
+    assert [isinstance(each, Silence) for each in found] == [False, False, True, False]
+    kept, again, astray, fresh = callers
+    assert kept == again == astray != fresh
+
+
 async def test_values_come_with_their_labels(script: tuple[Script, str], opened: Opened) -> None:
     made, url = script
     made.body = answer("vector", ONE, TWO)

@@ -168,6 +168,13 @@ class Prometheus:
 
     def _ask(self, query: str, at: datetime, kind: str, limit: int) -> Answer:
         """Ask, in a thread of the pool."""
+        answer = self._asked(query, at, kind, limit)
+        if isinstance(answer, Silence) and answer.problem is Problem.SOURCE_DOWN:
+            # A kept connection may lead to what is no metric source any more.
+            self._clients.session.close()
+        return answer
+
+    def _asked(self, query: str, at: datetime, kind: str, limit: int) -> Answer:
         seconds = self.source.timeout.total_seconds()
         try:
             client, session = self._client()
