@@ -30,6 +30,7 @@ from tests.core.rule_rows import check, row
 READY = {"run": make.preparing(golden=PASSED)}
 FAILED_GOLDEN = GoldenResult(at=NOW, passed=False, failures=("hello: wrong",))
 ROUTED = Route(weights={"sft": 100}, accepted=True)
+BEFORE_THE_STEP = Route(weights={"sft": 100}, accepted=True)
 REFUSED = Route(weights={"sft": 100}, failure=make.failure(Reason.ROUTE_NOT_ACCEPTED))
 DARK = make.judged(Verdict.ERROR, blind=("unsafe",))
 RESTART = make.make_run(
@@ -123,7 +124,10 @@ PREPARING = [
 
 STEPS = [
     row("a weight that is not in force is waited for", "weight_not_in_force", Action.HOLD,
-        Reason.WEIGHT_NOT_IN_FORCE, run=make.make_run(in_force_at=None), canary=None),
+        Reason.WEIGHT_NOT_IN_FORCE, run=make.make_run(in_force_at=None), canary=None,
+        route=BEFORE_THE_STEP),
+    row("its time begins when the router does it", "weight_not_in_force", Action.HOLD,
+        Reason.HOLDING, run=make.make_run(in_force_at=None), canary=None),
     row("a refused route holds and says why", "weight_not_in_force", Action.HOLD,
         Reason.ROUTE_NOT_ACCEPTED, run=make.make_run(in_force_at=None), canary=None,
         route=REFUSED),
@@ -133,7 +137,7 @@ STEPS = [
         workloads=make.pods(v1=Workload(wanted=2, ready=1))),
     row("a late router alone ends nothing", "weight_not_in_force", Action.HOLD,
         Reason.WEIGHT_NOT_IN_FORCE, canary=None,
-        run=make.make_run(in_force_at=None, ready_since=ago(31))),
+        run=make.make_run(in_force_at=None, ready_since=ago(31)), route=BEFORE_THE_STEP),
     row("a weight is held for its time", "holding", Action.HOLD, Reason.HOLDING,
         run=make.make_run(in_force_at=ago(0.5))),
     row("silence holds", "inconclusive", Action.HOLD, Reason.INCONCLUSIVE, canary=SILENT),
@@ -187,6 +191,8 @@ def test_a_run_in_progress(
 def test_a_hold_names_its_end() -> None:
     decision = rollout.decide(make.make_observed(run=make.make_run(in_force_at=ago(0.5))))
     assert decision.wake == ago(-0.5)
+    begins = rollout.decide(make.make_observed(run=make.make_run(in_force_at=None)))
+    assert begins.wake == ago(-1)
 
 
 def test_the_evidence_of_an_advance_is_told() -> None:

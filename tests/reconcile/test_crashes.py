@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.core.observed import Run
 from tests.reconcile.search import Event, Search
 from tests.reconcile.stage import Stage
 
@@ -39,10 +40,15 @@ def v1_turns_unsafe(stage: Stage) -> None:
     stage.script = script
 
 
+def is_judged(run: Run) -> bool:
+    """At its first weight, on record; the record tells what an ended weight showed."""
+    return run.status.weight == 10 and run.status.checkpoint is not None
+
+
 def v2_comes_midway(stage: Stage) -> None:
-    """While v1 is at its first weight, a commit asks for v2."""
+    """While v1 has its first weight, a commit asks for v2."""
     runs = stage.runs
-    if runs and runs[-1].status.weight == 10 and runs[-1].spec.to.name == "v1":
+    if runs and is_judged(runs[-1]) and runs[-1].spec.to.name == "v1":
         model = stage.world.store.get("RLHFModel", "team", "support")
         if model and model["spec"]["version"] == "v1":
             stage.edit(version="v2")
@@ -53,9 +59,9 @@ def v1_never_gets_ready(stage: Stage) -> None:
 
 
 def ann_aborts(stage: Stage) -> None:
-    """While v1 is at its first weight, a person ends the run."""
+    """While v1 has its first weight, a person ends the run."""
     runs = stage.runs
-    if runs and runs[-1].status.weight == 10 and not stage.said("stop"):
+    if runs and is_judged(runs[-1]) and not stage.said("stop"):
         stage.say("Abort", name="stop")
 
 

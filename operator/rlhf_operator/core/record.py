@@ -190,7 +190,10 @@ def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
 def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
     changes = _ended(seen, run, decision)
     if run.status.canary is None:  # the first version, or renewed pods: the route is in force
-        return changes | {"in_force_at": seen.now}
+        changes |= {"in_force_at": seen.now}
+        if run.spec.from_ is None:  # nothing served before that could drain
+            changes |= {"settled_at": seen.now, "phase": "Completed"}
+        return changes
     keep = parse_duration(seen.spec.standby.keep) if seen.spec else timedelta()
     assert run.status.stable is not None
     standby = StandbyRecord(version=run.status.stable, until=seen.now + keep)
@@ -206,8 +209,14 @@ def _quarantine(seen: Observed, version: VersionRef, message: str) -> Quarantine
 def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRecord, ...]:
     if not run.status.steps:
         return ()
-    *earlier, last = run.status.steps
-    results = seen.canary.results if seen.canary else ()
+    steps = run.status.steps
+    if run.status.in_force_at is None and seen.route.does(capacity.declared(run)):
+        steps = _in_force_steps(seen, run.status)
+    *earlier, last = steps
+    # After a restart the engine may have judged nothing yet; what is on record of this weight
+    # is what was last seen of it.
+    recorded = run.status.slos if run.status.checkpoint is not None else ()
+    results = seen.canary.results if seen.canary else recorded
     closed = last.model_copy(
         update={
             "ended_at": seen.now,

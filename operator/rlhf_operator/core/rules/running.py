@@ -115,7 +115,7 @@ def preparing(seen: Observed) -> Decision | None:
         return hold(Reason.GOLDEN_PENDING, "golden prompts are being asked")
     if not golden.passed:
         return roll_back(Reason.GOLDEN_FAILED, f"{canary.name}: {'; '.join(golden.failures)}")
-    if not status.in_force_at:
+    if not status.in_force_at and not seen.route.does(capacity.declared(run)):
         return _not_in_force(seen)
     if seen.query_problems:
         return hold(Reason.METRICS_UNAVAILABLE, "; ".join(seen.query_problems))
@@ -136,6 +136,8 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
             f"{work.ready} of {work.wanted} pods ready {run.spec.plan.ready_timeout} after "
             f"{status.weight}% was declared",
         )
+    if seen.route.does(capacity.declared(run)):
+        return _held(run, seen.now)
     return _not_in_force(seen)
 
 
@@ -144,11 +146,8 @@ def holding(seen: Observed) -> Decision | None:
     run = _canary_run(seen)
     if run is None:
         return None
-    until = _hold_end(run)
-    if seen.now >= until:
-        return None
-    step = run.spec.plan.steps[run.status.step]
-    return hold(Reason.HOLDING, f"{step.weight}% is held for {step.hold}", wake=until)
+    assert run.status.in_force_at is not None, "weight_not_in_force comes first"
+    return _held(run, run.status.in_force_at) if seen.now < _hold_end(run) else None
 
 
 def inconclusive(seen: Observed) -> Decision | None:
@@ -216,6 +215,12 @@ def _advance(run: Run, step: int, message: str) -> Decision:
 def _hold_end(run: Run) -> datetime:
     assert run.status.in_force_at is not None, "weight_not_in_force comes first"
     return run.status.in_force_at + parse_duration(run.spec.plan.steps[run.status.step].hold)
+
+
+def _held(run: Run, since: datetime) -> Decision:
+    step = run.spec.plan.steps[run.status.step]
+    wake = since + parse_duration(step.hold)
+    return hold(Reason.HOLDING, f"{step.weight}% is held for {step.hold}", wake=wake)
 
 
 def _stood_still(run: Run, now: datetime) -> timedelta:
