@@ -1,0 +1,28 @@
+"""Tests and intervals that stay valid however often one looks, and detectors of change.
+
+Pure, from counts and sums alone, with the standard library alone. What each one promises, on
+which assumptions, and a worked number for each: docs/statistics.md. Evidence is ln E throughout:
+0 says nothing, ln(1/alpha) rejects at alpha.
+"""
+
+from rlhf_operator.core.statistics.ceiling import log_e_ceiling
+from rlhf_operator.core.statistics.interval import Interval, difference
+from rlhf_operator.core.statistics.rates import Count, rate_difference, rate_interval
+from rlhf_operator.core.statistics.ratio import GRID, Stratum, log_e_ratio, ratio_interval
+from rlhf_operator.core.statistics.split import MISMATCH, Split, log_e_split
+
+__all__ = [
+    "GRID",
+    "MISMATCH",
+    "Count",
+    "Interval",
+    "Split",
+    "Stratum",
+    "difference",
+    "log_e_ceiling",
+    "log_e_ratio",
+    "log_e_split",
+    "rate_difference",
+    "rate_interval",
+    "ratio_interval",
+]
