@@ -5,8 +5,16 @@ which assumptions, and a worked number for each: docs/statistics.md. Evidence is
 0 says nothing, ln(1/alpha) rejects at alpha.
 """
 
+from rlhf_operator.core.statistics.bounded import bounded_mean
 from rlhf_operator.core.statistics.ceiling import log_e_ceiling
 from rlhf_operator.core.statistics.interval import Interval, difference
+from rlhf_operator.core.statistics.means import (
+    MeanStratum,
+    Sums,
+    log_e_mean_change,
+    log_e_mean_difference,
+    mean_difference,
+)
 from rlhf_operator.core.statistics.rates import Count, rate_difference, rate_interval
 from rlhf_operator.core.statistics.ratio import GRID, Stratum, log_e_ratio, ratio_interval
 from rlhf_operator.core.statistics.split import MISMATCH, Split, log_e_split
@@ -16,12 +24,18 @@ __all__ = [
     "MISMATCH",
     "Count",
     "Interval",
+    "MeanStratum",
     "Split",
     "Stratum",
+    "Sums",
+    "bounded_mean",
     "difference",
     "log_e_ceiling",
+    "log_e_mean_change",
+    "log_e_mean_difference",
     "log_e_ratio",
     "log_e_split",
+    "mean_difference",
     "rate_difference",
     "rate_interval",
     "ratio_interval",
