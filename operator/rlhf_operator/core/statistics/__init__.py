@@ -6,7 +6,22 @@ which assumptions, and a worked number for each: docs/statistics.md. Evidence is
 """
 
 from rlhf_operator.core.statistics.bounded import bounded_mean
+from rlhf_operator.core.statistics.burn import (
+    BURN_RULES,
+    Burn,
+    BurnRule,
+    Urgency,
+    burn_rate,
+    burns,
+)
 from rlhf_operator.core.statistics.ceiling import log_e_ceiling
+from rlhf_operator.core.statistics.cusum import (
+    Cusum,
+    average_run_length,
+    head_start,
+    two_sided_run_length,
+)
+from rlhf_operator.core.statistics.detector import EDetector
 from rlhf_operator.core.statistics.interval import Interval, difference
 from rlhf_operator.core.statistics.means import (
     MeanStratum,
@@ -20,16 +35,26 @@ from rlhf_operator.core.statistics.ratio import GRID, Stratum, log_e_ratio, rati
 from rlhf_operator.core.statistics.split import MISMATCH, Split, log_e_split
 
 __all__ = [
+    "BURN_RULES",
     "GRID",
     "MISMATCH",
+    "Burn",
+    "BurnRule",
     "Count",
+    "Cusum",
+    "EDetector",
     "Interval",
     "MeanStratum",
     "Split",
     "Stratum",
     "Sums",
+    "Urgency",
+    "average_run_length",
     "bounded_mean",
+    "burn_rate",
+    "burns",
     "difference",
+    "head_start",
     "log_e_ceiling",
     "log_e_mean_change",
     "log_e_mean_difference",
@@ -39,4 +64,5 @@ __all__ = [
     "rate_difference",
     "rate_interval",
     "ratio_interval",
+    "two_sided_run_length",
 ]
