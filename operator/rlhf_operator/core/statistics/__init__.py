@@ -15,6 +15,13 @@ from rlhf_operator.core.statistics.burn import (
     burns,
 )
 from rlhf_operator.core.statistics.ceiling import log_e_ceiling
+from rlhf_operator.core.statistics.conclusion import (
+    Conclusion,
+    Evidence,
+    advance_threshold,
+    conclude,
+    rollback_threshold,
+)
 from rlhf_operator.core.statistics.cusum import (
     Cusum,
     average_run_length,
@@ -22,6 +29,7 @@ from rlhf_operator.core.statistics.cusum import (
     two_sided_run_length,
 )
 from rlhf_operator.core.statistics.detector import EDetector
+from rlhf_operator.core.statistics.forecast import Need, ceiling_need, ratio_need
 from rlhf_operator.core.statistics.interval import Interval, difference
 from rlhf_operator.core.statistics.means import (
     MeanStratum,
@@ -40,19 +48,25 @@ __all__ = [
     "MISMATCH",
     "Burn",
     "BurnRule",
+    "Conclusion",
     "Count",
     "Cusum",
     "EDetector",
+    "Evidence",
     "Interval",
     "MeanStratum",
+    "Need",
     "Split",
     "Stratum",
     "Sums",
     "Urgency",
+    "advance_threshold",
     "average_run_length",
     "bounded_mean",
     "burn_rate",
     "burns",
+    "ceiling_need",
+    "conclude",
     "difference",
     "head_start",
     "log_e_ceiling",
@@ -64,5 +78,7 @@ __all__ = [
     "rate_difference",
     "rate_interval",
     "ratio_interval",
+    "ratio_need",
+    "rollback_threshold",
     "two_sided_run_length",
 ]
