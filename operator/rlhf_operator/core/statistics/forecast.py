@@ -1,8 +1,8 @@
 """How much is still needed until a decision, if the rates are as assumed.
 
-The evidence is followed along the expected path: each response adds its expected events. About
-half of all runs are slower than that, so where the answer exceeds `maxHold`, a decision
-within it is unlikely.
+The evidence is followed along the expected path: each response adds its expected events. Chance
+helps more often than it hurts, so about two runs of three are decided a little sooner, and the
+rest later. Where the answer exceeds `maxHold`, a decision within it is not to be counted on.
 """
 
 from __future__ import annotations
