@@ -49,7 +49,6 @@ SHOWN_BAD = evidence(9, -9, required=False)
         pytest.param([evidence(7, 4)], Conclusion.HARMFUL, id="both true is harm"),
         pytest.param([GOOD, SHOWN_BAD], Conclusion.NON_INFERIOR, id="what is only shown is silent"),
         pytest.param([SHOWN_BAD], Conclusion.UNDECIDED, id="nor does it decide alone"),
-        pytest.param([evidence(nan, nan)], Conclusion.UNDECIDED, id="not a number decides nothing"),
         pytest.param([evidence(-inf, inf)], Conclusion.NON_INFERIOR, id="beyond all doubt"),
     ],
 )
@@ -68,7 +67,14 @@ def test_thresholds() -> None:
 def test_harm_is_final_and_its_absence_is_not() -> None:
     seen = evidence(-1, 4).update(7, 4).update(-2, -3)
     assert seen == evidence(7, -3)
-    assert seen.update(nan, nan).harm == 7
+
+
+@pytest.mark.parametrize(("harm", "non_inferior"), [(nan, 0), (0, nan)])
+def test_what_is_not_a_number_is_no_evidence(harm: float, non_inferior: float) -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        evidence(harm, non_inferior)
+    with pytest.raises(ValueError, match="not a number"):
+        evidence().update(harm, non_inferior)
 
 
 tests_of_two = st.lists(

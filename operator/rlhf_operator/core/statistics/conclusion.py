@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import log
+from math import isnan, log
 
 from rlhf_operator.core.statistics.numerics import checked, checked_level
 
@@ -25,7 +25,7 @@ class Conclusion(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """ln E of the two tests of one bound of one SLO."""
+    """ln E of the two tests of one bound of one SLO; ValueError for a NaN."""
 
     harm: float
     """Against "not worse": the largest so far, since a crossing is final."""
@@ -34,10 +34,14 @@ class Evidence:
     required: bool = True
     """False where the SLO is only shown; then it decides nothing."""
 
+    def __post_init__(self) -> None:
+        if isnan(self.harm) or isnan(self.non_inferior):
+            raise ValueError("evidence is not a number")
+
     def update(self, harm: float, non_inferior: float) -> Evidence:
         """Return the evidence after another look."""
-        # The old value first: max keeps it against a NaN, which compares with nothing.
-        return replace(self, harm=max(self.harm, harm), non_inferior=non_inferior)
+        seen = Evidence(harm=harm, non_inferior=non_inferior)
+        return replace(self, harm=max(self.harm, seen.harm), non_inferior=seen.non_inferior)
 
 
 def rollback_threshold(false_rollback: float, tests: int) -> float:
