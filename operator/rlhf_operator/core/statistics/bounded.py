@@ -23,7 +23,7 @@ def bounded_mean(batches: Iterable[Sums], alpha: float) -> Interval:
     Guarantee: exact; all intervals hold the mean with probability 1 - alpha. Assumptions: every
     value lies in [0, 1] (scale and clip first, and count what was clipped), and has the same
     mean, whatever came before. Where low > high the mean has changed: the interval is empty.
-    Raises ValueError for a batch whose sums values in [0, 1] cannot have. Equation (7).
+    Raises ValueError for a batch whose sums values in [0, 1] cannot have.
     """
     cost = log(2 / checked_level(alpha))
     from_below, from_above = _Bets(cost), _Bets(cost)

@@ -87,7 +87,7 @@ def mean_difference(
 
     Guarantee: asymptotic. Of ever later starts, the probability that any later interval misses
     tends to alpha at most. Assumptions: units are independent, with finite variance; the arms of
-    a stratum see the same users. Equations (4) and (5); `s²` there is N times the squared error.
+    a stratum see the same users. The formulas are in docs/statistics.md.
     """
     checked_level(2 * alpha if one_sided else alpha)
     pooled = _pool(strata, least)
@@ -133,7 +133,7 @@ def log_e_mean_change(
     tuned_for: float = TUNED_FOR,
     least: float = LEAST,
 ) -> float:
-    """Return ln E against H0: both means are equal, equation (6); two-sided.
+    """Return ln E against H0: both means are equal; two-sided.
 
     It reaches ln(1/alpha) exactly where 0 leaves the two-sided interval of `mean_difference`.
     """

@@ -66,9 +66,10 @@ def log_e_ratio(strata: Iterable[Stratum], ratio: float, *, harm: bool) -> float
     harm=False tests H0: R ≥ ratio, and large values say that it is better than that.
     Where a higher rate is better, exchange the two.
 
-    Guarantee: under H0 the probability that E ever reaches 1/alpha is at most alpha.
-    Assumptions: within a stratum both arms see the same users; how many responses an arm gave
-    does not depend on what they were. Without events the answer is 0, which says nothing.
+    Guarantee: under H0 the probability that E ever reaches 1/alpha is at most alpha; exact at
+    the ends of strata, simulated in between (docs/statistics.md). Assumptions: within a
+    stratum both arms see the same users, and how many responses an arm gave does not depend on
+    what they were. Without events the answer is 0, which says nothing.
     """
     checked(ratio, "the ratio", 1e-9, 1e9)
     strata = tuple(strata)
@@ -81,9 +82,9 @@ def log_e_shares(terms: Iterable[tuple[float, float]], successes: float, *, abov
 
     terms: pairs of (the probability under H0, trials); successes: in all groups together.
     above=True tests "no more likely than that" against odds that are GRID times as high,
-    above=False tests "no less likely" against odds that are GRID times as low. This is a
-    likelihood ratio by which a success multiplies m / (1 + θ(m - 1)), and a failure
-    1 / (1 + θ(m - 1)), averaged over the factors m.
+    above=False tests "no less likely" against odds that are GRID times as low. For each factor
+    m the likelihood ratio is multiplied by m / (1 + θ(m - 1)) for a success, and by
+    1 / (1 + θ(m - 1)) for a failure; E is the mean of these ratios.
     """
     terms = tuple(terms)
     logs = []
@@ -96,7 +97,7 @@ def log_e_shares(terms: Iterable[tuple[float, float]], successes: float, *, abov
 
 
 def _canary_share_of_events(share: float, ratio: float) -> float:
-    """Return the probability that an event is the canary's, equation (1)."""
+    """Return the probability that an event is the canary's."""
     return share * ratio / (share * ratio + 1 - share)
 
 
