@@ -13,7 +13,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core import capacity, record, rollout, summary, workloads
 from rlhf_operator.core.routes import gateway_api
 from rlhf_operator.core.rules import harm, resting, running
-from rlhf_operator.reconcile import act, line
+from rlhf_operator.reconcile import act, line, pods
 from tests.reconcile import invariants
 from tests.reconcile.stage import MINUTE, Stage
 
@@ -141,6 +141,10 @@ def restless(patch: Patch) -> None:
     wrapped(patch, summary, "model_status", change)
 
 
+def blind_to_pins(patch: Patch) -> None:
+    patch.setattr(pods, "_carries", lambda *_: True)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -188,6 +192,20 @@ def suspended(stage: Stage) -> None:
     stage.run()
 
 
+def restarted(stage: Stage) -> None:
+    """A person restarts v1 with another guard, and the operator dies before its first deed."""
+    stage.run()
+    stage.edit(serving={"replicas": 2, "images": {"guard": "guard-of-tomorrow"}})
+    stage.say("Restart")
+    stage.cluster.crash = lambda _: (
+        "before" if stage.runs[-1].spec.type == "Restart" and stage.runs[-1].is_open else None
+    )
+    while not stage.crashes:
+        stage._pass()
+    stage.cluster.crash = lambda _: None
+    stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -208,6 +226,7 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I16", restless, at_rest),
     ("I17", pods_by(lambda _, count: count + 4, "v1"), good),
     ("I18", without(running.suspended), suspended),
+    ("I19", blind_to_pins, restarted),
 ]  # fmt: skip
 
 
@@ -239,10 +258,13 @@ def test_an_invariant_catches_its_bug(
     assert number in told(stage, story)
 
 
-@pytest.mark.parametrize("story", [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended])
+STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted]
+
+
+@pytest.mark.parametrize("story", STORIES)
 def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
     assert told(Stage(), story) == set()
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 19)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 20)}

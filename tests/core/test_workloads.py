@@ -115,7 +115,7 @@ def test_the_objects_are_as_in_the_golden_file(name):
     assert rendering.refusal(model, version, CODE) is None
     found = a_rendering(model, version)
     objects = [
-        workloads.deployment(OWNER, found, 2),
+        workloads.deployment(OWNER, found, 2, found.revision_name),
         workloads.service(OWNER, found),
         workloads.config_map(OWNER, found),
         workloads.network_policy(OWNER, found),
@@ -241,7 +241,16 @@ def test_the_pin_survives_json_and_gives_the_same_objects():
     read = rendering.Rendering.from_json(json.loads(json.dumps(found.to_json())))
     assert read == found
     assert read.digest == found.digest
-    assert workloads.deployment(OWNER, read, 3) == workloads.deployment(OWNER, found, 3)
+    assert workloads.deployment(OWNER, read, 3, "pin") == workloads.deployment(
+        OWNER, found, 3, "pin"
+    )
+
+
+def test_the_pin_is_told_on_the_deployment_and_restarts_no_pod():
+    found = a_rendering()
+    one, other = (workloads.deployment(OWNER, found, 2, pin) for pin in ("pin-a", "pin-b"))
+    assert one["metadata"]["annotations"] != other["metadata"]["annotations"]
+    assert one["spec"] == other["spec"]
 
 
 def test_other_content_gets_another_config_map_and_another_pin():
@@ -277,7 +286,9 @@ def test_the_probes_stand_a_long_model_load():
 )
 def test_a_pod_is_replaced_in_place_only_where_no_gpu_may_be_added(surge, gpus, strategy):
     found = a_rendering(a_model(surge=surge), a_version(gpu={"count": gpus}))
-    update = workloads.deployment(OWNER, found, 2)["spec"]["strategy"]["rollingUpdate"]
+    update = workloads.deployment(OWNER, found, 2, found.revision_name)["spec"]["strategy"][
+        "rollingUpdate"
+    ]
     assert update["maxSurge"] == strategy
     assert update["maxUnavailable"] == 1 - strategy
 

@@ -108,7 +108,7 @@ class FakeCluster:
     async def apply(self, manifest: Raw) -> None:
         metadata = manifest["metadata"]
         now = self.store.get(manifest["kind"], metadata["namespace"], metadata["name"])
-        if now is not None and now.get("spec") == manifest.get("spec"):
+        if now is not None and _content(now) == _content(manifest):
             return
 
         def change() -> None:
@@ -198,6 +198,11 @@ class FakeCluster:
             return False
         self.keep({**raw, "metadata": {**raw["metadata"]}, "status": {"parents": parents}})
         return True
+
+
+def _content(raw: Raw) -> tuple[Any, Any]:
+    """Return what an apply can change: of a Deployment, annotations raise the generation too."""
+    return raw.get("spec"), raw["metadata"].get("annotations") or {}
 
 
 @dataclass

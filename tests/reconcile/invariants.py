@@ -1,4 +1,4 @@
-"""I1 to I18: what must hold at every change of every stored object.
+"""I1 to I19: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -385,6 +385,22 @@ def i18_suspension_raises_nothing(change: Change) -> Iterator[str]:
         yield "a run starts while suspended"
 
 
+def i19_renewed_pods_are_new(change: Change) -> Iterator[str]:
+    """A restart is done only when the Deployment has the template that its record pins."""
+    if change.kind != "RLHFRollout" or change.after is None or not change.ours:
+        return
+    status, spec = status_of(change.after), change.after["spec"]
+    if spec["type"] != "Restart" or status.get("outcome") != "Promoted":
+        return
+    version = spec["to"]["name"]
+    pins = {pin["version"]: pin["revision"] for pin in status.get("pins", ())}
+    pin = change.store.get("ControllerRevision", change.key.namespace, pins.get(version, ""))
+    stored = change.deployment(version)
+    wanted = pin["data"]["template"] if pin else None
+    if stored is None or stored["spec"]["template"] != wanted:
+        yield f"the restart of {version} is done with old pods"
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -402,6 +418,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i15_the_declared_digest_is_served,
     i17_pods_stay_in_the_budget,
     i18_suspension_raises_nothing,
+    i19_renewed_pods_are_new,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core.observed import Run
+from rlhf_operator.reconcile import pods
 from tests.reconcile.search import Event, Search
 from tests.reconcile.stage import Stage
 
@@ -65,6 +66,14 @@ def ann_aborts(stage: Stage) -> None:
         stage.say("Abort", name="stop")
 
 
+def ann_restarts(stage: Stage) -> None:
+    """Once v1 was promoted and has settled, a commit names a new guard and a person restarts."""
+    runs = stage.runs
+    if runs and runs[-1].spec.to.name == "v1" and runs[-1].is_settled and not stage.said("renew"):
+        stage.edit(serving={"replicas": 2, "images": {"guard": "guard-of-tomorrow"}})
+        stage.say("Restart", name="renew")
+
+
 STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
@@ -72,6 +81,7 @@ STORIES = [
     pytest.param(v2_comes_midway, "v2", id="new version midway"),
     pytest.param(v1_never_gets_ready, "sft", id="canary never ready"),
     pytest.param(ann_aborts, "sft", id="a person aborts"),
+    pytest.param(ann_restarts, "v1", id="a person restarts"),
 ]
 
 
@@ -93,6 +103,16 @@ def test_no_crash_and_no_pair_of_crashes_changes_the_end(
     found.run(crashes=2)
     assert found.crashes > 100, "the search must have crashed somewhere"
     assert [path for end, path in found.ends.items() if end != wanted] == []
+
+
+def test_the_search_finds_a_restart_that_takes_old_pods_for_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pods, "_carries", lambda *_: True)
+    found = search(ann_restarts)
+    with pytest.raises(AssertionError):
+        found.run(crashes=1)
+    assert found.stage.broken == ["I19: the restart of v1 is done with old pods"]
 
 
 @pytest.fixture(scope="module")

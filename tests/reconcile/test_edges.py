@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rlhf_operator.api.errors import Transient
@@ -179,3 +181,36 @@ def test_a_lift_ends_every_quarantine_that_was_there_before() -> None:
     stage.edit(suspend=False)
     stage.run()
     assert stage.weights == {"v1": 100}
+
+
+def test_an_older_operators_pods_are_told_their_pin_and_not_restarted() -> None:
+    stage = Stage()
+    stage.run()
+    (deployment,) = (
+        raw for raw in stage.world.store.of_model("Deployment", KEY) if pin_of(raw)[:2] == "v1"
+    )
+    metadata = {key: part for key, part in deployment["metadata"].items() if key != "annotations"}
+    stage.put({**deployment, "metadata": metadata})
+    stage._pass()
+    told = stage.world.store.get("Deployment", KEY.namespace, metadata["name"])
+    assert told is not None and pin_of(told) == pin_of(deployment)
+    assert told["spec"] == deployment["spec"]
+    stage.run()
+    assert stage.condition("Ready") == ("True", "Serving")
+
+
+def pin_of(deployment: Any) -> str:
+    return str(deployment["metadata"]["annotations"]["rlhf.dev/pinned-as"])
+
+
+def test_a_restart_of_a_deleted_version_leaves_its_pods_and_ends() -> None:
+    stage = Stage()
+    stage.run()
+    before = stage.world.store.get("Deployment", KEY.namespace, "v1-serving")
+    assert before is not None
+    stage.world.store.drop("RLHFModelVersion", KEY.namespace, "v1")  # type: ignore[attr-defined]
+    stage.say("Restart")
+    stage.run()
+    after = stage.world.store.get("Deployment", KEY.namespace, "v1-serving")
+    assert after is not None and after["spec"] == before["spec"]
+    assert stage.runs[-1].spec.type == "Restart" and stage.runs[-1].is_settled

@@ -11,6 +11,8 @@ MODEL_LABEL = f"{GROUP}/model"
 VERSION_LABEL = f"{GROUP}/version"
 SCRAPE_ANNOTATION = f"{GROUP}/scrape"
 METRICS_PORT_ANNOTATION = f"{GROUP}/metrics-port"
+PINNED_ANNOTATION = f"{GROUP}/pinned-as"
+"""On a Deployment: the ControllerRevision that its pod template was rendered from."""
 
 _LONGEST = 63
 _HASH = 8

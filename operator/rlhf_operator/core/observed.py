@@ -64,7 +64,7 @@ class Workload:
     wanted: int = 0
     ready: int = 0
     is_current: bool = True
-    """Whether all pods run the newest template and the Deployment was observed."""
+    """Whether all pods run the template that the record pins, and that was observed."""
     failure: Failure | None = None
     """What keeps its pods from being ready, if they say."""
     verified_at: datetime | None = None

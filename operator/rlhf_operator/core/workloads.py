@@ -24,12 +24,17 @@ def owner_reference(model: str, uid: str) -> Manifest:
     }
 
 
-def deployment(owner: Mapping[str, Any], rendering: Rendering, replicas: int) -> Manifest:
-    """Return the version's Deployment."""
+def deployment(owner: Mapping[str, Any], rendering: Rendering, replicas: int, pin: str) -> Manifest:
+    """Return the version's Deployment, which says by which pin it was rendered.
+
+    The pin is told beside the pod template and not in it: telling it restarts no pod.
+    """
+    head = _head(rendering, owner, kind="Deployment", api_version="apps/v1")
+    head["metadata"]["annotations"] = {names.PINNED_ANNOTATION: pin}
     surge = {"maxUnavailable": 0, "maxSurge": 1}
     in_place = {"maxUnavailable": 1, "maxSurge": 0}
     return {
-        **_head(rendering, owner, kind="Deployment", api_version="apps/v1"),
+        **head,
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 1,

@@ -76,7 +76,7 @@ async def _serve(model: Raw, version: str, pin: str, pods: int, world: World) ->
             workloads.config_map(reference, rendering),
             workloads.service(reference, rendering),
             workloads.network_policy(reference, rendering),
-            workloads.deployment(reference, rendering, pods),
+            workloads.deployment(reference, rendering, pods, pin),
         )
 
     await world.cluster.ensure((namespace, version), f"{uid}/{pin}/{pods}", make)

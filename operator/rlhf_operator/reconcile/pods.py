@@ -12,13 +12,14 @@ from rlhf_operator.reconcile.versions import Versions
 async def workloads_of(key: Key, world: World, run: Run | None) -> dict[str, Workload]:
     """Return each version's pods, as its Deployment and they themselves say."""
     found: dict[str, Workload] = {}
+    pins = {pin.version: pin.revision for pin in run.status.pins} if run else {}
     for raw in world.store.of_model("Deployment", key):
         version = raw["metadata"]["labels"][names.VERSION_LABEL]
-        found[version] = await _workload(key, world, version, raw)
+        found[version] = await _workload(key, world, version, raw, pins.get(version))
     return found
 
 
-async def _workload(key: Key, world: World, version: str, raw: Raw) -> Workload:
+async def _workload(key: Key, world: World, version: str, raw: Raw, pin: str | None) -> Workload:
     spec, status = raw.get("spec", {}), raw.get("status", {})
     wanted, ready = int(spec.get("replicas", 0)), int(status.get("readyReplicas", 0))
     observed = status.get("observedGeneration", 0) >= raw["metadata"].get("generation", 0)
@@ -31,11 +32,19 @@ async def _workload(key: Key, world: World, version: str, raw: Raw) -> Workload:
     return Workload(
         wanted=wanted,
         ready=min(ready, wanted),
-        is_current=observed and int(status.get("updatedReplicas", 0)) == replicas,
+        is_current=_carries(raw, pin)
+        and observed
+        and int(status.get("updatedReplicas", 0)) == replicas,
         failure=said.failure if ready < wanted else None,
         verified_at=said.verified_at,
         gpus=_gpus_of(raw),
     )
+
+
+def _carries(deployment: Raw, pin: str | None) -> bool:
+    """Return whether the pod template is the pinned one: a record may be ahead of its deed."""
+    said = (deployment["metadata"].get("annotations") or {}).get(names.PINNED_ANNOTATION)
+    return said is not None and said == pin
 
 
 def _gpus_of(deployment: Raw) -> int:
