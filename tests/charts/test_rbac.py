@@ -53,6 +53,18 @@ def test_the_largest_rules_stay_within_bounds():
     check(rules)
 
 
+@pytest.mark.parametrize(
+    "resource",
+    ["deployments", "services", "networkpolicies", "configmaps", "controllerrevisions",
+     "rlhfrollouts"],
+)  # fmt: skip
+def test_what_the_operator_makes_it_may_remove(resource):
+    verbs = {
+        verb for rule in largest_rules() if resource in rule["resources"] for verb in rule["verbs"]
+    }
+    assert verbs >= {"get", "create", "delete"}
+
+
 @needs_helm
 @pytest.mark.parametrize("scope", ["Cluster", "Namespaces"])
 def test_what_is_bound_stays_within_bounds(scope):

@@ -55,6 +55,28 @@ def test_what_may_be_pruned(
     assert history.prunable(runs, frozenset(pinned), History(limit=limit), NOW) == gone
 
 
+def pinning(revision: int, *names: str) -> Run:
+    pins = [{"version": name.split("-")[0], "revision": name} for name in names]
+    return record(revision, pins=pins)
+
+
+@pytest.mark.parametrize(
+    ("runs", "gone", "spare"),
+    [
+        pytest.param([pinning(1, "v1-a"), pinning(2, "v1-a")], ("r1",), (),
+                     id="a pin that a kept record names stays"),
+        pytest.param([pinning(1, "v1-a"), pinning(2, "v1-b")], ("r1",), ("v1-a",),
+                     id="a pin that a restart replaced goes with the old record"),
+        pytest.param([pinning(1, "v1-a"), pinning(2, "v1-a", "v2-a"), pinning(3, "v2-a")],
+                     ("r1", "r2"), ("v1-a",), id="a pin that several old records name goes once"),
+        pytest.param([pinning(1, "v1-a"), pinning(2, "v2-a")], (), (),
+                     id="while no record goes no pin goes"),
+    ],
+)  # fmt: skip
+def test_which_pins_go(runs: list[Run], gone: tuple[str, ...], spare: tuple[str, ...]) -> None:
+    assert tuple(pin.revision for pin in history.spare_pins(runs, gone)) == spare
+
+
 def test_only_quarantines_that_nobody_lifted_are_in_force() -> None:
     assert set(history.quarantines([quarantining(1)])) == {V1.identity}
     assert history.quarantines([quarantining(1, LIFTED), record(2)]) == {}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.core import capacity, record, rollout, summary, workloads
+from rlhf_operator.core import capacity, history, record, rollout, summary, workloads
 from rlhf_operator.core.routes import gateway_api
 from rlhf_operator.core.rules import harm, resting, running
 from rlhf_operator.reconcile import act, line, pods
@@ -145,6 +145,13 @@ def blind_to_pins(patch: Patch) -> None:
     patch.setattr(pods, "_carries", lambda *_: True)
 
 
+def spares_what_is_pinned(patch: Patch) -> None:
+    def change(_: Any, runs: Any, gone: Any) -> Any:
+        return tuple(pin for run in runs if run.name in gone for pin in run.status.pins)
+
+    wrapped(patch, history, "spare_pins", change)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -206,6 +213,14 @@ def restarted(stage: Stage) -> None:
     stage.run()
 
 
+def many_runs(stage: Stage) -> None:
+    """A history of three records, and more runs than that."""
+    stage.edit(history={"limit": 3})
+    for target in ("v1", "v2", "v1", "v2"):
+        stage.edit(version=target)
+        stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -227,6 +242,7 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I17", pods_by(lambda _, count: count + 4, "v1"), good),
     ("I18", without(running.suspended), suspended),
     ("I19", blind_to_pins, restarted),
+    ("I20", spares_what_is_pinned, many_runs),
 ]  # fmt: skip
 
 
@@ -258,7 +274,8 @@ def test_an_invariant_catches_its_bug(
     assert number in told(stage, story)
 
 
-STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted]
+STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
+           many_runs]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -267,4 +284,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 20)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 21)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import Checkpoint
-from rlhf_operator.api.rollout import Outcome, RolloutStatus
+from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType, StandbyRecord
 from rlhf_operator.core import record, rollout
 from tests import builders as make
 from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago
@@ -93,3 +93,29 @@ def test_counts_are_kept_once_a_minute(age: float, written: bool) -> None:
 
 def test_an_epoch_never_goes_down() -> None:
     assert after(canary=BAD, run=make.make_run(epoch=9)).epoch == 9
+
+
+PINS = [{"version": name, "revision": f"{name}-pin"} for name in ("sft", "v1", "v2")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "standby", "kept"),
+    [
+        pytest.param({}, None, {"sft", "v1"}, id="of what serves and of the fallback"),
+        pytest.param({}, make.standby(make.V2), {"sft", "v1", "v2"}, id="of what is kept warm"),
+        pytest.param({"type": RunType.ROLLBACK}, None, {"sft", "v1", "v2"},
+                     id="of what traffic flees to"),
+        pytest.param({"fallback": None}, None, {"sft", "v1", "v2"},
+                     id="all, when it is not known what the fallback is"),
+        pytest.param({"type": RunType.RESTART, "to": V1}, None, {"sft"},
+                     id="not of pods that are made anew"),
+    ],
+)  # fmt: skip
+def test_the_pins_that_a_new_record_inherits(
+    changes: dict[str, Any], standby: StandbyRecord | None, kept: set[str]
+) -> None:
+    known = {"fallback": changes.pop("fallback")} if "fallback" in changes else {}
+    run = make.make_run(started_at=None, **{"from_": V1, "to": make.V2} | changes)
+    before = make.ended(revision=1, pins=PINS, standby=standby)
+    status = after(run=run, previous=before, canary=None, **known)
+    assert {pin.version for pin in status.pins} == kept

@@ -1,4 +1,4 @@
-"""I1 to I19: what must hold at every change of every stored object.
+"""I1 to I20: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -401,6 +401,28 @@ def i19_renewed_pods_are_new(change: Change) -> Iterator[str]:
         yield f"the restart of {version} is done with old pods"
 
 
+def i20_what_serves_keeps_what_it_is_made_of(change: Change) -> Iterator[str]:
+    """No pin that a record in force names goes, and no ConfigMap before what mounts it."""
+    if change.after is not None or not change.ours or change.model is None:
+        return
+    pins = {
+        pin["revision"]: pin["version"]
+        for raw in change.records[-2:]
+        for pin in status_of(raw).get("pins", ())
+    }
+    if change.kind == "ControllerRevision" and change.name in pins:
+        yield f"{change.name} goes and is still pinned"
+    if change.kind != "ConfigMap":
+        return
+    status = status_of(change.newest)
+    standby = status.get("standby")
+    kept = standby["version"] if standby and change.now < moment(standby["until"]) else None
+    live = {named(part) for part in (status.get("stable"), status.get("canary"), kept)}
+    deployment = change.deployment(version_of(change.raw))
+    if version_of(change.raw) in live and change.name in json.dumps(deployment or {}):
+        yield f"{change.name} goes and is still mounted"
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -419,6 +441,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i17_pods_stay_in_the_budget,
     i18_suspension_raises_nothing,
     i19_renewed_pods_are_new,
+    i20_what_serves_keeps_what_it_is_made_of,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

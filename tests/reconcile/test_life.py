@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.rollout import Outcome
-from tests.reconcile.stage import Stage
+from tests.reconcile.stage import KEY, Stage
 
 MINUTE = timedelta(minutes=1)
 
@@ -73,3 +75,48 @@ def test_a_model_at_rest_is_looked_at_rarely() -> None:
     assert stage.runs[-1].status.standby is not None
     wake = stage._pass()
     assert wake is not None and wake - stage.now == 5 * MINUTE
+
+
+def stored(stage: Stage, kind: str) -> dict[str, str]:
+    """Names of the objects of a kind, with their versions."""
+    return {
+        raw["metadata"]["name"]: raw["metadata"]["labels"]["rlhf.dev/version"]
+        for raw in stage.world.store.of_model(kind, KEY)
+    }
+
+
+def test_a_version_that_is_removed_leaves_no_object_but_its_pin() -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    stage.run()
+    assert stage.pods == {"sft": 2}
+    for kind in ("Service", "NetworkPolicy", "ConfigMap"):
+        assert set(stored(stage, kind).values()) == {"sft"}, kind
+    assert set(stored(stage, "ControllerRevision").values()) == {"sft", "v1"}
+
+
+def test_config_maps_of_before_a_restart_go_with_their_version() -> None:
+    stage = Stage()
+    stage.run()
+    stage.edit(guard={"refusalPatterns": ["never"]})
+    stage.say("Restart")
+    stage.run()
+    assert list(stored(stage, "ConfigMap").values()).count("v1") == 2
+    stage.edit(version="v2", standby={"keep": "0s"})
+    stage.run()
+    assert set(stored(stage, "ConfigMap").values()) == {"sft", "v2"}
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_pins_go_with_the_last_record_that_names_them(limit: int) -> None:
+    stage = Stage()
+    stage.edit(history={"limit": limit}, standby={"keep": "1m"})
+    seen = set()
+    for number in range(6):
+        stage.edit(
+            version=f"v{1 + number % 2}", serving={"replicas": 2, "images": {"guard": f"g{number}"}}
+        )
+        stage.run()
+        seen |= stored(stage, "ControllerRevision").keys()
+    pinned = {pin.revision for run in stage.runs for pin in run.status.pins}
+    assert stored(stage, "ControllerRevision").keys() == pinned < seen
+    assert set(stored(stage, "ConfigMap").values()) == set(stage.pods)

@@ -227,6 +227,8 @@ class KubernetesCluster:
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object of ours; one that is gone is fine."""
         self.applied.forget((kind, namespace, name))
+        if kind == "ControllerRevision":
+            self._revisions.pop((namespace, name), None)
         body = {"propagationPolicy": "Background"}
         try:
             await self.request("DELETE", RESOURCES[kind].path(namespace, name), body)

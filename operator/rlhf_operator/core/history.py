@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rlhf_operator.api.model import History
-from rlhf_operator.api.rollout import QuarantineRecord
+from rlhf_operator.api.rollout import Pin, QuarantineRecord
 from rlhf_operator.api.schema import GROUP, parse_duration
 from rlhf_operator.core.observed import Run
 
@@ -48,6 +48,20 @@ def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | Non
         if any(moment >= made for moment in moments):
             return run.name
     return None
+
+
+def spare_pins(runs: Sequence[Run], gone: Iterable[str]) -> tuple[Pin, ...]:
+    """Return the pins that only records name which are to go, each once."""
+    leaving = set(gone)
+    kept = {pin.revision for run in runs if run.name not in leaving for pin in run.status.pins}
+    found = {
+        pin.revision: pin
+        for run in ordered(runs)
+        if run.name in leaving
+        for pin in run.status.pins
+        if pin.revision not in kept
+    }
+    return tuple(found.values())
 
 
 def prunable(

@@ -131,11 +131,18 @@ def _inherited_standby(seen: Observed) -> StandbyRecord | None:
 
 
 def _inherited_pins(seen: Observed, run: Run) -> tuple[Pin, ...]:
-    """Return the pins so far, without the one whose pods are to be made anew.
+    """Return the pins of what serves or may serve at once, but of no pods that are made anew.
 
-    A restart renders them from the spec of today; a floor that blocks has another guard.
+    A restart renders them from the spec of today; a floor that blocks has another guard. A
+    version that was left and comes back is rendered anew too, unless traffic flees to it.
     """
     pins = seen.previous.status.pins if seen.previous else ()
+    if seen.fallback is not None:
+        standby = _inherited_standby(seen)
+        refuge = run.spec.to if run.spec.type in capacity.AT_ONCE else None
+        parts = (run.spec.from_, refuge, seen.fallback, standby.version if standby else None)
+        kept = {ref.name for ref in parts if ref}
+        pins = tuple(pin for pin in pins if pin.version in kept)
     renews = run.spec.type is RunType.RESTART or run.spec.cause.reason == Reason.NOTHING_SAFE
     return tuple(pin for pin in pins if not (renews and pin.version == run.spec.to.name))
 

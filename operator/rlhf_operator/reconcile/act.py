@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.core import capacity, history, names, routes, workloads
+from rlhf_operator.core import capacity, routes, workloads
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rendering import Rendering
 from rlhf_operator.core.routes.port import Router
-from rlhf_operator.reconcile import objects
+from rlhf_operator.reconcile import pruning
 from rlhf_operator.reconcile.pods import router_pods
 from rlhf_operator.reconcile.ports import Raw, World
 from rlhf_operator.reconcile.traffic import split
@@ -38,8 +38,8 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
         if version in pins:
             await _serve(model, version, pins[version], pods, world)
     for version in sorted(set(seen.workloads) - set(layout.pods)):
-        await _remove(seen, version, world)
-    await _prune(seen, world)
+        await pruning.remove(seen, version, world)
+    await pruning.prune(seen, world)
 
 
 async def _route(seen: Observed, model: Raw, layout: capacity.Layout, world: World) -> None:
@@ -80,24 +80,3 @@ async def _serve(model: Raw, version: str, pin: str, pods: int, world: World) ->
         )
 
     await world.cluster.ensure((namespace, version), f"{uid}/{pin}/{pods}", make)
-
-
-async def _remove(seen: Observed, version: str, world: World) -> None:
-    name = names.child(version, "serving")
-    # The Deployment goes last: by it a pass that was cut off finds what is left to remove.
-    for kind in ("Service", "NetworkPolicy", "Deployment"):
-        await world.cluster.delete(kind, seen.key.namespace, name)
-
-
-async def _prune(seen: Observed, world: World) -> None:
-    if seen.spec is None:
-        return
-    raws = world.store.of_model("RLHFRollout", seen.key)
-    runs = [run for run in (objects.run_of(raw) for raw in raws) if run is not None]
-    pinned = frozenset(
-        raw["metadata"]["name"]
-        for raw in raws
-        if history.PIN_LABEL in (raw["metadata"].get("labels") or {})
-    )
-    for name in history.prunable(runs, pinned, seen.spec.history, seen.now):
-        await world.cluster.delete("RLHFRollout", seen.key.namespace, name)
