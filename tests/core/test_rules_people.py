@@ -67,6 +67,8 @@ ROWS = [
         "person_refused", Action.KEEP, Reason.NOT_APPLICABLE, acts=(LIFT,)),
     row("Restart renews the pods of what serves", "person_decided", Action.START, Reason.STARTED,
         acts=(act("Restart"),), run=make.ended()),
+    row("Restart waits until the last change has settled", "settling", Action.HOLD,
+        Reason.SETTLING, acts=(act("Restart"),), run=make.ended(settled_at=None)),
     row("Restart during a run is refused",
         "person_refused", Action.KEEP, Reason.NOT_APPLICABLE, acts=(act("Restart"),)),
     row("Restart where nothing serves is refused",

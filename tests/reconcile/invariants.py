@@ -82,7 +82,7 @@ class Change:
         """Whether a record since the version took part has moved its traffic away."""
         for raw in reversed(self.records):
             at = status_of(raw).get("inForceAt")
-            if status_of(raw).get("settledAt") or (at and self.now >= moment(at) + self.drain):
+            if at and self.now >= moment(at) + self.drain:
                 return True
             if version in (named(raw["spec"].get("from")), named(raw["spec"]["to"])):
                 return False

@@ -90,6 +90,9 @@ class Life:
 
     def wait(self) -> None:
         self.stage.run(self.chance.choice([1, 20, 90, 400]) * timedelta(seconds=1))
+        if self.stage.quiet:
+            earlier = self.stage.runs[:-1]
+            assert [run.name for run in earlier if not run.is_settled] == [], self.told
 
     def step(self) -> None:
         happenings: list[Callable[[], None]] = [
@@ -125,3 +128,4 @@ def test_no_life_breaks_an_invariant_and_calm_ends_well(seed: int) -> None:
     before = stage.cluster.writes
     stage._pass()
     assert invariants.i16_rest_is_quiet(stage.cluster.writes - before) == []
+    assert [run.name for run in stage.runs[:-1] if not run.is_settled] == []

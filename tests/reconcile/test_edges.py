@@ -50,6 +50,29 @@ def test_a_model_that_was_made_anew_begins_with_its_floor() -> None:
     assert stage.weights == {"v1": 100} and stage.condition("Ready") == ("True", "Serving")
 
 
+def test_the_record_of_a_model_that_was_deleted_unseen_gives_its_place_back() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.run(MINUTE)
+    delete_model(stage)
+    stage.put(model())
+    stage.run(MINUTE)
+    left = stage.runs[1].status
+    assert (left.outcome, left.reason, left.phase) == (Outcome.ABORTED, "Deleted", "Completed")
+    assert stage.world.store.active_runs() == 1, "only the new model's own run"
+
+
+def test_a_model_that_is_deleted_while_it_settles_closes_its_record() -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    while len(stage.runs) < 2 or stage.runs[-1].is_active:
+        stage._pass()
+        stage.cluster.settle()
+        stage.now += MINUTE / 60
+    assert stage.runs[-1].status.phase == "Settling"
+    delete_model(stage)
+    stage._pass()
+    assert stage.runs[-1].is_settled
+
+
 def test_a_quarantine_outlives_the_model() -> None:
     stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
     stage.run()

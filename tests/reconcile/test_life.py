@@ -120,3 +120,20 @@ def test_pins_go_with_the_last_record_that_names_them(limit: int) -> None:
     pinned = {pin.revision for run in stage.runs for pin in run.status.pins}
     assert stored(stage, "ControllerRevision").keys() == pinned < seen
     assert set(stored(stage, "ConfigMap").values()) == set(stage.pods)
+
+
+def test_a_record_that_was_left_before_it_settled_is_closed() -> None:
+    stage = Stage()
+    while (
+        not stage.runs or stage.runs[-1].status.outcome is None or stage.runs[-1].spec.revision < 2
+    ):
+        stage._pass()
+        stage.cluster.settle()
+        stage.now += timedelta(seconds=1)
+    assert stage.runs[-1].status.phase == "Settling"
+    stage.say("RollBackTo", version="sft")
+    stage.run()
+    left = stage.runs[1]
+    assert (left.status.phase, left.status.outcome) == ("Completed", Outcome.PROMOTED)
+    assert stage.runs[2].spec.type == "Rollback"
+    assert all(run.is_settled for run in stage.runs) and stage.weights == {"sft": 100}

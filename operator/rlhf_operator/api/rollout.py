@@ -228,7 +228,7 @@ class RolloutStatus(ApiType):
     finished_at: Time | None = None
     """When the outcome fell."""
     settled_at: Time | None = None
-    """When the traffic had moved and what it left was drained."""
+    """When the traffic had moved and what it left was drained, or a newer run took that over."""
     golden: GoldenResult | None = None
     """What the golden prompts showed."""
     steps: Annotated[tuple[StepRecord, ...], Field(max_length=64)] = ()

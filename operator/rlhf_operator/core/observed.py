@@ -136,6 +136,8 @@ class Observed:
     run: Run | None = None
     previous: Run | None = None
     """The record before the newest."""
+    unsettled: tuple[Run, ...] = ()
+    """Earlier records that had not settled when the newest began."""
     last_revision: int = 0
     """The highest revision, also of an earlier model of this name."""
     workloads: Mapping[str, Workload] = field(default_factory=lambda: MappingProxyType({}))

@@ -6,7 +6,7 @@ a weight is in force, since when safety is unseen, counts to go on from).
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from rlhf_operator.api.common import VersionRef
@@ -62,6 +62,30 @@ def next_status(
             "conditions": _conditions(seen, decision, status),
         }
     )
+
+
+def closed(run: Run, now: datetime, *, epoch: int) -> RolloutStatus:
+    """Return the last status of an earlier record: what it left to do is the newest one's.
+
+    One whose outcome is open is the record of a model that was deleted while nobody looked.
+    """
+    changes: Changes = {"settled_at": now, "phase": "Completed"}
+    if run.is_active:
+        message = "the model was deleted"
+        fact = conditions.Fact(
+            type=ConditionType.READY, status="False", reason=str(Reason.DELETED), message=message
+        )
+        changes |= {
+            "outcome": Outcome.ABORTED,
+            "finished_at": now,
+            "canary": None,
+            "weight": 0,
+            "reason": str(Reason.DELETED),
+            "message": message,
+            "observed_generation": 1,
+            "conditions": conditions.merge(run.status.conditions, (fact,), now, 1),
+        }
+    return run.status.model_copy(update={**changes, "epoch": max(epoch, run.status.epoch)})
 
 
 def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
@@ -253,7 +277,8 @@ def _facts(
         facts["steps"] = _in_force_steps(seen, status)
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
-    if not run.is_active and not run.is_settled and capacity.is_drained(run, seen.now, drain):
+    drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
+    if not run.is_active and not run.is_settled and drained:
         facts |= {"settled_at": seen.now, "phase": "Completed"}
     if run.is_active and not moved:
         facts |= _clocks(seen, status, decision)

@@ -31,6 +31,7 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     await act(seen, run, world)
     if failed is not None:
         raise failed
+    await report.close_earlier(seen, run, world)
     await report.mirror_versions(seen, run, world)
     await report.mirror_decision(seen, decision, world)
     _follow(seen, run, world)

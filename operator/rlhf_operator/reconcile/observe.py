@@ -28,7 +28,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     raw = world.store.get("RLHFModel", key.namespace, key.name)
     runs = _runs(key, world)
     if raw is None or raw["metadata"].get("deletionTimestamp"):
-        return Observed(now=now, key=key, deleted=True, run=runs[-1] if runs else None)
+        run = runs[-1] if runs else None
+        return Observed(now=now, key=key, deleted=True, run=run, unsettled=_unsettled(runs, run))
     spec, invalid = objects.model_spec(raw)
     # A model that was deleted and made anew has the name of the old one, and none of its pods.
     mine = tuple(run for run in runs if run.model_uid == raw["metadata"]["uid"])
@@ -46,6 +47,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         policies=policies,
         run=run,
         previous=mine[-2] if len(mine) > 1 else None,
+        unsettled=_unsettled(runs, run),
         last_revision=runs[-1].spec.revision if runs else 0,
         workloads=await pods.workloads_of(key, world, run),
         quarantines={identity: record for identity, (_, record) in in_force.items()},
@@ -72,6 +74,10 @@ def _runs(key: Key, world: World) -> tuple[Run, ...]:
             raise Transient(f"{name} cannot be read; did a newer operator write it?", 60.0)
         found.append(run)
     return history.ordered(found)
+
+
+def _unsettled(runs: tuple[Run, ...], newest: Run | None) -> tuple[Run, ...]:
+    return tuple(run for run in runs if run is not newest and not run.is_settled)
 
 
 def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:

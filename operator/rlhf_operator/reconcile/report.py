@@ -203,6 +203,17 @@ def _told(raw: Raw) -> ModelStatus | None:
         return None
 
 
+async def close_earlier(seen: Observed, run: Run | None, world: World) -> None:
+    """Close the records that a newer one took the place of before they settled."""
+    if run is not None and not run.is_open:
+        return
+    for each in seen.unsettled:
+        raw = world.store.get("RLHFRollout", seen.key.namespace, each.name)
+        if raw is not None and raw["metadata"]["resourceVersion"] == each.resource_version:
+            status = record.closed(each, seen.now, epoch=world.epoch())
+            await world.cluster.write_status(raw, status.dump())
+
+
 async def mirror_versions(seen: Observed, run: Run | None, world: World) -> None:
     """Write the status of every version of this model."""
     for raw in world.store.of_model("RLHFModelVersion", seen.key):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rlhf_operator.api.reasons import Reason
@@ -22,17 +23,21 @@ def model_deleted(seen: Observed) -> Decision | None:
 
 def person_decided(seen: Observed) -> Decision | None:
     """Carry out the oldest human decision that can be carried out."""
-    answers = (_answer(seen, act) for act in seen.acts)
-    return next((answer for answer in answers if answer.refused is None), None)
+    return next((answer for answer in _answers(seen) if answer.refused is None), None)
 
 
 def person_refused(seen: Observed) -> Decision | None:
     """Say what cannot be carried out. Safety does not wait for that."""
+    return next((answer for answer in _answers(seen) if answer.refused is not None), None)
+
+
+def _answers(seen: Observed) -> Iterator[Decision]:
     answers = (_answer(seen, act) for act in seen.acts)
-    return next((answer for answer in answers if answer.refused is not None), None)
+    return (answer for answer in answers if answer is not None)
 
 
-def _answer(seen: Observed, act: Act) -> Decision:
+def _answer(seen: Observed, act: Act) -> Decision | None:
+    """Return what becomes of a human decision; None when it has to wait."""
     if act.expires_at is not None and seen.now > act.expires_at:
         return _refuse(act, "it expired before it could be carried out", Reason.EXPIRED)
     match act.action:
@@ -113,12 +118,14 @@ def _lift(seen: Observed, act: Act) -> Decision:
     )
 
 
-def _restart(seen: Observed, act: Act) -> Decision:
+def _restart(seen: Observed, act: Act) -> Decision | None:
     run = seen.run
     if run is None or run.status.stable is None or seen.spec is None:
         return _refuse(act, "nothing serves that could be restarted")
     if run.is_active:
         return _refuse(act, "a run is going; restart when it has ended")
+    if not run.is_settled:
+        return None  # what the last change left is still being drained
     spec = plans.begin(
         seen,
         RunType.RESTART,
