@@ -19,7 +19,8 @@ from e2e.cluster import settings as cluster_settings
 from e2e.harness.errors import HarnessError
 from e2e.harness.install import Release
 from e2e.harness.kubectl import Kubectl, Object
-from rlhf_operator.adapters.cluster import RESOURCES, ApiError, KubernetesCluster
+from rlhf_operator.adapters.api_error import ApiError
+from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
 from rlhf_operator.api.crd import Kind
 from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.api.errors import Transient

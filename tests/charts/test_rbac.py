@@ -85,6 +85,30 @@ def test_the_namespaced_operator_has_nothing_cluster_wide():
 
 
 @needs_helm
+def test_gpus_are_looked_for_cluster_wide_only_where_that_is_allowed():
+    scope = {"scope": "Namespaces", "gpuPreflight": True}
+    objects = render(rbac=scope, watchNamespaces=["team-a"])
+    (role,) = bound(objects, suffixes=("-gpus",))
+    check(role["rules"])
+    assert {name: rule["verbs"] for rule in role["rules"] for name in rule["resources"]} == {
+        "nodes": ["get", "list", "watch"],
+        "pods": ["list"],
+    }
+    assert [each["roleRef"]["name"] for each in of_kind(objects, "ClusterRoleBinding")] == [
+        "ops-rlhf-operator-gpus"
+    ]
+    assert not bound(render(rbac={"gpuPreflight": True}), suffixes=("-gpus",))
+
+
+@needs_helm
+@pytest.mark.parametrize(("gpus", "reads"), [(True, True), (False, False)])
+def test_the_operator_is_told_whether_it_may_read_nodes(gpus, reads):
+    objects = render(rbac={"scope": "Namespaces", "gpuPreflight": gpus}, watchNamespaces=["team-a"])
+    (config,) = of_kind(objects, "ConfigMap")
+    assert yaml.safe_load(config["data"]["config.yaml"])["readNodes"] is reads
+
+
+@needs_helm
 @pytest.mark.parametrize(
     ("router", "resource"),
     [("gatewayAPI", "httproutes"), ("istio", "virtualservices")],

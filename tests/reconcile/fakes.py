@@ -39,6 +39,9 @@ class FakeCluster:
     never_ready: set[str] = field(default_factory=set)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     refuse_routes: bool = False
+    on_nodes: Sequence[Raw] | None = ()
+    """Pods on nodes that ask for devices; None: they may not be read."""
+    lists: int = 0
     writes: int = 0
     history: list[tuple[str, str, str]] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -146,6 +149,10 @@ class FakeCluster:
     async def pods(self, key: Key, version: str) -> Sequence[Raw]:
         failure = self.failures.get(version)
         return [failure] if failure else []
+
+    async def pods_on_nodes(self) -> Sequence[Raw] | None:
+        self.lists += 1
+        return self.on_nodes
 
     async def ensure_signing_key(self, namespace: str, name: str) -> None:
         return

@@ -9,6 +9,6 @@ routers:
   {{- range list "gatewayAPI" "istio" "service" }}
   {{ . }}: {{ get $.Values.routers . }}
   {{- end }}
-readNodes: {{ eq .Values.rbac.scope "Cluster" }}
+readNodes: {{ or (eq .Values.rbac.scope "Cluster") .Values.rbac.gpuPreflight }}
 {{ toYaml .Values.config }}
 {{- end }}

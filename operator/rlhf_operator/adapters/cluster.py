@@ -20,7 +20,9 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
+from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import Applied
+from rlhf_operator.adapters.devices import Devices
 from rlhf_operator.api.errors import Transient
 
 Raw = Mapping[str, Any]
@@ -70,14 +72,6 @@ RESOURCES: dict[str, Resource] = {
 }
 
 
-class ApiError(Exception):
-    """The API server said no, with a status code that the caller may expect."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-
-
 class KubernetesCluster:
     """One API server. What it stores goes to `seen` at once, before the watch brings it."""
 
@@ -95,6 +89,7 @@ class KubernetesCluster:
         self.applied = Applied(known)
         self._revisions: OrderedDict[tuple[str, str], Raw] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
+        self._devices = Devices()
 
     async def request(
         self,
@@ -160,6 +155,13 @@ class KubernetesCluster:
         path = RESOURCES["Pod"].path(key.namespace)
         found = await self.request("GET", path, query={"labelSelector": selector})
         return found["items"]  # type: ignore[no-any-return]
+
+    async def pods_on_nodes(self) -> Sequence[Raw] | None:
+        """Return all pods on nodes that ask for devices, as of some seconds ago.
+
+        None where it is forbidden.
+        """
+        return await self._devices.pods(self.request)
 
     async def create(self, manifest: Raw) -> bool:
         """Create an object; False when it exists already."""

@@ -95,7 +95,7 @@ class OperatorConfig(ApiType):
     routers: RoutersConfig = RoutersConfig()
     """Which routers the operator may use."""
     read_nodes: bool = True
-    """Whether nodes may be read, for the GPU pre-flight."""
+    """Whether nodes may be read, for the GPU pre-flight; it also lists all pods where it may."""
     allow_code: bool = False
     """Whether artefacts that carry code are accepted."""
     max_concurrent_rollouts: Annotated[int, Field(ge=1)] = 10

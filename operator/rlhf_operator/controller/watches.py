@@ -13,8 +13,9 @@ from typing import Any
 
 import kopf
 
+from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import UNWATCHED, mark
-from rlhf_operator.adapters.cluster import RESOURCES, ApiError, KubernetesCluster
+from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
 from rlhf_operator.controller.config import OperatorConfig
 from rlhf_operator.controller.store import MemoryStore, model_of, without_template
 from rlhf_operator.core.observed import Key

@@ -7,6 +7,7 @@ import hashlib
 from rlhf_operator.api.schema import GROUP
 
 MANAGER = "rlhf-operator"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MODEL_LABEL = f"{GROUP}/model"
 VERSION_LABEL = f"{GROUP}/version"
 SCRAPE_ANNOTATION = f"{GROUP}/scrape"
@@ -43,5 +44,5 @@ def labels(model: str, version: str) -> dict[str, str]:
         "app.kubernetes.io/instance": version,
         "app.kubernetes.io/component": "model-server",
         "app.kubernetes.io/part-of": model,
-        "app.kubernetes.io/managed-by": MANAGER,
+        MANAGED_BY_LABEL: MANAGER,
     }

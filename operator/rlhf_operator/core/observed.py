@@ -69,8 +69,6 @@ class Workload:
     """What keeps its pods from being ready, if they say."""
     verified_at: datetime | None = None
     """When a pod last verified the artefact's digest."""
-    gpus: int = 0
-    """GPUs that one pod asks for."""
 
 
 NO_WORKLOAD = Workload()
@@ -164,7 +162,9 @@ class Observed:
     place_free: bool = True
     """Whether the limit of concurrent rollouts leaves room."""
     free_gpus: int | None = None
-    """GPUs that no pod has asked for; None when unknown."""
+    """GPUs that one more pod can get; None when unknown, or when no run is about to start."""
+    others_counted: bool = True
+    """Whether that leaves out what pods have that are not ours; else they could not be read."""
     gpus_per_pod: int = 0
     """GPUs that one pod of the target asks for."""
     frozen: str | None = None

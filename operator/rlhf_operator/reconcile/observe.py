@@ -58,8 +58,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )
     problem = invalid or problems.find(seen, world, versions, raw) or policy_problem
-    per_pod, free = pods.gpus(seen, world, versions)
-    seen = replace(seen, invalid=problem, gpus_per_pod=per_pod, free_gpus=free)
+    seen = await pods.with_gpus(replace(seen, invalid=problem), world, versions)
     seen = replace(seen, route=traffic.route(seen, world, raw, await pods.router_pods(seen, world)))
     return await measured(seen, world)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from rlhf_operator.core import diagnosis, names
+from dataclasses import replace
+
+from rlhf_operator.api.errors import Transient
+from rlhf_operator.core import diagnosis, gpus, names
 from rlhf_operator.core.observed import Key, Observed, Run, Workload
 from rlhf_operator.core.routes.port import Pod
+from rlhf_operator.core.rules import resting
 from rlhf_operator.reconcile.ports import Raw, World
 from rlhf_operator.reconcile.versions import Versions
 
@@ -37,7 +41,6 @@ async def _workload(key: Key, world: World, version: str, raw: Raw, pin: str | N
         and int(status.get("updatedReplicas", 0)) == replicas,
         failure=said.failure if ready < wanted else None,
         verified_at=said.verified_at,
-        gpus=_gpus_of(raw),
     )
 
 
@@ -47,31 +50,27 @@ def _carries(deployment: Raw, pin: str | None) -> bool:
     return said is not None and said == pin
 
 
-def _gpus_of(deployment: Raw) -> int:
-    containers = (
-        deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
-    )
-    limits = [container.get("resources", {}).get("limits", {}) for container in containers]
-    return sum(int(count) for limit in limits for name, count in limit.items() if "gpu" in name)
-
-
-def gpus(seen: Observed, world: World, versions: Versions) -> tuple[int, int | None]:
-    """Return GPUs per pod of the target, and those that our own pods leave free."""
+async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observed:
+    """Add the GPUs that are free, if a run is about to start that needs some."""
     target = versions.find(seen.spec.version) if seen.spec else None
     if target is None or target.spec.serving.gpu.count == 0:
-        return 0, None
-    resource = target.spec.serving.gpu.resource
+        return seen
+    seen = replace(seen, gpus_per_pod=target.spec.serving.gpu.count)
     nodes = world.store.in_namespace("Node", None)
-    if not nodes:
-        return target.spec.serving.gpu.count, None
-    total = sum(
-        int(node.get("status", {}).get("allocatable", {}).get(resource, 0)) for node in nodes
-    )
-    used = sum(
-        int(raw.get("spec", {}).get("replicas", 0)) * _gpus_of(raw)
+    if not nodes or not resting.is_about_to_start(seen):
+        return seen
+    resource = target.spec.serving.gpu.resource
+    wanted = sum(
+        int(raw.get("spec", {}).get("replicas", 0))
+        * gpus.asked(raw["spec"]["template"]["spec"], resource)
         for raw in world.store.in_namespace("Deployment", None)
     )
-    return target.spec.serving.gpu.count, max(0, total - used)
+    try:
+        pods = await world.cluster.pods_on_nodes()
+    except Transient:
+        pods = None  # a list that fails must not keep this pass from what is urgent
+    free = gpus.free(nodes, pods or (), wanted, resource)
+    return replace(seen, free_gpus=free, others_counted=pods is not None)
 
 
 async def router_pods(seen: Observed, world: World) -> dict[str, tuple[Pod, ...]]:

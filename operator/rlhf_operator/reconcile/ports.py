@@ -84,6 +84,13 @@ class Cluster(Protocol):
         """Return the pods of a version, fresh."""
         ...
 
+    async def pods_on_nodes(self) -> Sequence[Raw] | None:
+        """Return all pods on nodes that ask for devices, as of some seconds ago.
+
+        None where they may not be read; those that have ended are left out.
+        """
+        ...
+
     async def ensure_signing_key(self, namespace: str, name: str) -> None:
         """Make the Secret that the guards of a namespace sign with, unless it is there."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from rlhf_operator.api.reasons import Reason
@@ -119,6 +120,25 @@ def start_not_allowed(seen: Observed) -> Decision | None:
     return _no_gpu(seen)
 
 
+def is_about_to_start(seen: Observed) -> bool:
+    """Return whether a run towards the target starts now, if the GPUs are there."""
+    run = seen.run
+    if run is None or run.is_active or seen.target is None or seen.spec is None:
+        return False
+    if seen.spec.rollout.surge == "None":
+        return False  # it takes its GPUs from stable
+    known = replace(seen, free_gpus=None)
+    earlier = (
+        spec_invalid,
+        settling,
+        target_serving,
+        target_quarantined,
+        target_failed,
+        start_not_allowed,
+    )
+    return all(rule(known) is None for rule in earlier)
+
+
 def _no_gpu(seen: Observed) -> Decision | None:
     assert seen.spec is not None
     surge = seen.spec.rollout.surge
@@ -132,11 +152,12 @@ def _no_gpu(seen: Observed) -> Decision | None:
     needed = 0 if surge == "None" else seen.gpus_per_pod
     if seen.free_gpus is None or needed <= seen.free_gpus:
         return None
+    partly = "" if seen.others_counted else " (pods of others could not be counted)"
     return Decision(
         action=Action.HOLD,
         reason=Reason.INSUFFICIENT_GPU,
-        message=f"one pod needs {needed} GPUs and {seen.free_gpus} are free; free some, or use "
-        "surge None",
+        message=f"one pod needs {needed} GPUs and can get {seen.free_gpus} on one node{partly}; "
+        "free some, or use surge None",
         stalled=True,
     )
 

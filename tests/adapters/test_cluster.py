@@ -1,0 +1,71 @@
+"""How the cluster's pods are listed for counting: one list for all, page by page."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rlhf_operator.adapters.api_error import ApiError
+from rlhf_operator.adapters.cluster import KubernetesCluster
+from rlhf_operator.api.errors import Transient
+
+LIMITS = {"limits": {"nvidia.com/gpu": "1", "cpu": "2"}}
+TAKES = {
+    "metadata": {"name": "takes", "labels": {"a": "b"}, "managedFields": []},
+    "spec": {"nodeName": "n", "containers": [{"name": "c", "env": [], "resources": LIMITS}]},
+}
+PLAIN = {"metadata": {"name": "plain"}, "spec": {"nodeName": "n", "containers": [{"name": "c"}]}}
+
+
+class Answering(KubernetesCluster):
+    """Answers with pages, or with an error."""
+
+    def __init__(self, *pages: Any) -> None:
+        super().__init__(client=None)  # type: ignore[arg-type]
+        self.pages = list(pages)
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    async def request(self, method: str, path: str, *_: Any, query: Any = None, **__: Any) -> Any:
+        self.asked.append((path, dict(query)))
+        answer = self.pages.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def page(*pods: Any, more: str = "") -> dict[str, Any]:
+    return {"items": list(pods), "metadata": {"continue": more}}
+
+
+def test_all_pages_are_read_and_only_what_counts_is_kept() -> None:
+    cluster = Answering(page(TAKES, PLAIN, more="next"), page(PLAIN, TAKES))
+    found = asyncio.run(cluster.pods_on_nodes())
+    assert found is not None and len(found) == 2
+    assert found[0] == {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"nodeName": "n", "containers": [{"resources": LIMITS}], "initContainers": []},
+    }
+    (path, first), (_, second) = cluster.asked
+    assert path == "/api/v1/pods" and "status.phase!=Failed" in first["fieldSelector"]
+    assert second["continue"] == "next"
+
+
+def test_one_list_serves_many_who_ask_at_once() -> None:
+    cluster = Answering(page(TAKES))
+
+    async def many() -> list[Any]:
+        return await asyncio.gather(*(cluster.pods_on_nodes() for _ in range(5)))
+
+    assert asyncio.run(many()) == [asyncio.run(cluster.pods_on_nodes())] * 5
+    assert len(cluster.asked) == 1
+
+
+def test_what_is_forbidden_is_told_and_not_raised() -> None:
+    assert asyncio.run(Answering(ApiError(403, "no")).pods_on_nodes()) is None
+
+
+def test_what_fails_is_tried_again_later() -> None:
+    with pytest.raises(Transient):
+        asyncio.run(Answering(ApiError(400, "odd")).pods_on_nodes())
