@@ -7,7 +7,14 @@ import pytest
 
 from rlhf_operator.api import metrics
 from rlhf_operator.api.policy import SLO, IndicatorType
-from rlhf_operator.core.indicators import Better, Form, counter_names, measure, range_query
+from rlhf_operator.core.indicators import (
+    Better,
+    Form,
+    Touching,
+    counter_names,
+    measure,
+    range_query,
+)
 
 KNOWN = {
     metric.name + suffix
@@ -77,9 +84,25 @@ def test_indicators(kind: str, form: Form, better: Better, formula: str) -> None
     assert (found.form, found.better, str(found)) == (form, better, formula)
 
 
-def test_categories_choose_the_counter_that_has_them() -> None:
-    found = measure(slo("UnsafeServedCount", "csae", "bias"))
-    assert str(found) == 'rlhf_guard_unsafe_served_total{category=~"bias|csae"}'
+@pytest.mark.parametrize(
+    ("categories", "formula"),
+    [
+        pytest.param(["csae"], 'rlhf_guard_unsafe_served_total{category="csae"}', id="one"),
+        pytest.param(["csae", "bias", "csae"], "rlhf_guard_unsafe_served_sets_total"
+                     '{category=~"(.*,)?(bias|csae)(,.*)?"}', id="several"),
+    ],
+)  # fmt: skip
+def test_categories_choose_the_counter_that_has_them(categories: list[str], formula: str) -> None:
+    assert str(measure(slo("UnsafeServedCount", *categories))) == formula
+
+
+@pytest.mark.parametrize(
+    ("value", "touched"),
+    [("bias", True), ("bias,violence", True), ("csae,violence", True), ("violence", False),
+     ("bias-of-age", False), ("", False)],
+)  # fmt: skip
+def test_a_set_is_touched_by_the_categories_that_it_lists(value: str, touched: bool) -> None:
+    assert (value in Touching(("bias", "csae"))) is touched
 
 
 def test_feedback_speaks_about_another_version() -> None:

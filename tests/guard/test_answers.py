@@ -99,7 +99,8 @@ async def test_counters_start_at_zero(world: World) -> None:
     assert seen.pop(f'info{{rules_digest="{digest}"}}') == 1
     assert not any(seen.values())
     assert not any("_created" in name for name in seen)
-    for name in ("unsafe_generated_total", "unsafe_served_total", "blocked_total"):
+    sets = ("unsafe_generated_sets_total", "unsafe_served_sets_total")
+    for name in ("unsafe_generated_total", "unsafe_served_total", "blocked_total", *sets):
         assert {f'{name}{{category="{each}"}}' for each in ("bias", "violence")} <= set(seen)
     about = 'feedback_total{about_version="support-v7",kind='
     assert f'{about}"thumbs",value="down"}}' in seen
@@ -116,6 +117,8 @@ async def test_a_flagged_answer_is_served_and_counted_once(world: World) -> None
         assert seen[f'unsafe_{name}_total{{category="bias"}}'] == 1
         assert seen[f'unsafe_{name}_total{{category="violence"}}'] == 1
         assert seen[f"unsafe_{name}_responses_total"] == 1
+        assert seen[f'unsafe_{name}_sets_total{{category="bias,violence"}}'] == 1
+        assert seen[f'unsafe_{name}_sets_total{{category="bias"}}'] == 0
     assert seen["responses_total"] == seen["generated_responses_total"] == 1
     assert seen["response_length_tokens_sum"] == 4
     assert seen["request_duration_seconds_count"] == 1

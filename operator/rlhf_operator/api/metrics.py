@@ -77,6 +77,12 @@ GUARD_UNSAFE_GENERATED = Metric(
     help="Answers that the model made and a rule of this category matched, blocked or not.",
     labels=(CATEGORY,),
 )
+GUARD_UNSAFE_GENERATED_SETS = Metric(
+    name="rlhf_guard_unsafe_generated_sets_total",
+    help="Answers that the model made and rules matched, by all the categories that did, joined "
+    "by commas: each answer counts once.",
+    labels=(CATEGORY,),
+)
 GUARD_UNSAFE_GENERATED_RESPONSES = Metric(
     name="rlhf_guard_unsafe_generated_responses_total",
     help="Answers that the model made and any rule matched; one with two categories counts once.",
@@ -88,6 +94,12 @@ GUARD_RESPONSES = Metric(
 GUARD_UNSAFE_SERVED = Metric(
     name="rlhf_guard_unsafe_served_total",
     help="Answers sent to users although a rule of this category matched.",
+    labels=(CATEGORY,),
+)
+GUARD_UNSAFE_SERVED_SETS = Metric(
+    name="rlhf_guard_unsafe_served_sets_total",
+    help="Answers sent to users although rules matched, by all the categories that did, joined by "
+    "commas: each answer counts once.",
     labels=(CATEGORY,),
 )
 GUARD_UNSAFE_SERVED_RESPONSES = Metric(

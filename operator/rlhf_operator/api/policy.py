@@ -39,7 +39,8 @@ class Indicator(ApiType):
     type: IndicatorType
     """What is measured. Rates are per answer; ResponseLength is a mean in tokens."""
     categories: Annotated[tuple[Category, ...], Field(max_length=32)] = ()
-    """Only these categories of unsafe output; all when empty."""
+    """Only these categories of unsafe output; all when empty. An answer counts once, in however
+    many of them it is."""
 
     @rule(
         "!has(self.categories) || size(self.categories) == 0 || self.type.startsWith('Unsafe')",

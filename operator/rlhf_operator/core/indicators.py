@@ -34,20 +34,34 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Touching:
+    """The label values that list, joined by commas, one of these words or more."""
+
+    words: tuple[str, ...]
+
+    def __contains__(self, value: str) -> bool:
+        """Tell whether a label's value lists one of the words."""
+        return not set(self.words).isdisjoint(value.split(","))
+
+
+@dataclass(frozen=True, slots=True)
 class Counter:
     """Series of one counter; `where` says which values of a label count, all when empty."""
 
     name: str
-    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    where: tuple[tuple[str, tuple[str, ...] | Touching], ...] = ()
     version_label: str = metrics.VERSION
 
     def __str__(self) -> str:
         """Return the counter as it would be written in PromQL."""
-        chosen = ",".join(
-            f'{label}="{values[0]}"' if len(values) == 1 else f'{label}=~"{"|".join(values)}"'
-            for label, values in self.where
-        )
+        chosen = ",".join(_matcher(label, values) for label, values in self.where)
         return f"{self.name}{{{chosen}}}" if chosen else self.name
+
+
+def _matcher(label: str, values: tuple[str, ...] | Touching) -> str:
+    if isinstance(values, Touching):
+        return f'{label}=~"(.*,)?({"|".join(values.words)})(,.*)?"'
+    return f'{label}="{values[0]}"' if len(values) == 1 else f'{label}=~"{"|".join(values)}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +109,40 @@ def _votes(kind: str, *values: str) -> Counter:
     )
 
 
-def _unsafe(
-    form: Form, total: metrics.Metric, by_category: metrics.Metric, indicator: Indicator
-) -> Measure:
-    served = total is metrics.GUARD_UNSAFE_SERVED_RESPONSES
-    samples = metrics.GUARD_RESPONSES if served else metrics.GUARD_GENERATED_RESPONSES
-    events = _counter(total)
-    if indicator.categories:
-        chosen = tuple(sorted(set(indicator.categories)))
-        events = Counter(by_category.name, ((metrics.CATEGORY, chosen),))
-    return Measure(form, Better.LOWER, _counter(samples), events)
+@dataclass(frozen=True, slots=True)
+class _Unsafe:
+    """The counters of unsafe answers: of all, by category, and by set of categories."""
+
+    samples: metrics.Metric
+    total: metrics.Metric
+    by_category: metrics.Metric
+    by_set: metrics.Metric
+
+
+_SERVED = _Unsafe(
+    metrics.GUARD_RESPONSES,
+    metrics.GUARD_UNSAFE_SERVED_RESPONSES,
+    metrics.GUARD_UNSAFE_SERVED,
+    metrics.GUARD_UNSAFE_SERVED_SETS,
+)
+_GENERATED = _Unsafe(
+    metrics.GUARD_GENERATED_RESPONSES,
+    metrics.GUARD_UNSAFE_GENERATED_RESPONSES,
+    metrics.GUARD_UNSAFE_GENERATED,
+    metrics.GUARD_UNSAFE_GENERATED_SETS,
+)
+
+
+def _unsafe(form: Form, known: _Unsafe, indicator: Indicator) -> Measure:
+    chosen = tuple(sorted(set(indicator.categories)))
+    match len(chosen):
+        case 0:
+            events = _counter(known.total)
+        case 1:
+            events = Counter(known.by_category.name, ((metrics.CATEGORY, chosen),))
+        case _:  # summed over categories, an answer that is in two of them would count twice
+            events = Counter(known.by_set.name, ((metrics.CATEGORY, Touching(chosen)),))
+    return Measure(form, Better.LOWER, _counter(known.samples), events)
 
 
 def measure(slo: SLO) -> Measure:
@@ -116,17 +154,15 @@ def measure(slo: SLO) -> Measure:
 
 
 def _built_in(indicator: Indicator) -> Measure:
-    served = (metrics.GUARD_UNSAFE_SERVED_RESPONSES, metrics.GUARD_UNSAFE_SERVED)
-    generated = (metrics.GUARD_UNSAFE_GENERATED_RESPONSES, metrics.GUARD_UNSAFE_GENERATED)
     requests, responses = _counter(metrics.GUARD_REQUESTS), _counter(metrics.GUARD_RESPONSES)
     length = metrics.GUARD_RESPONSE_LENGTH
     match indicator.type:
         case "UnsafeServedRate":
-            return _unsafe(Form.RATE, *served, indicator)
+            return _unsafe(Form.RATE, _SERVED, indicator)
         case "UnsafeServedCount":
-            return _unsafe(Form.COUNT, *served, indicator)
+            return _unsafe(Form.COUNT, _SERVED, indicator)
         case "UnsafeGeneratedRate":
-            return _unsafe(Form.RATE, *generated, indicator)
+            return _unsafe(Form.RATE, _GENERATED, indicator)
         case "GuardBlockRate":
             blocked = _counter(metrics.GUARD_BLOCKED_RESPONSES)
             return Measure(Form.RATE, Better.LOWER, responses, blocked)

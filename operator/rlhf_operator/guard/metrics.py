@@ -5,6 +5,8 @@ Everything that can be counted is created at 0: a counter that appears later hid
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import prometheus_client as prometheus
 
 from rlhf_operator.api import metrics as names
@@ -13,6 +15,36 @@ from rlhf_operator.guard.rules import Ruleset
 
 # The time of creation as a series of its own doubles the series and tells us nothing.
 prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+SETS = 256
+"""How many sets of several categories are told apart by one guard."""
+
+
+class _Sets:
+    """Counts each answer once, under all its categories together.
+
+    Should more sets occur than can be told apart, an answer with yet another one counts once for
+    each of its categories: too often rather than not at all.
+    """
+
+    def __init__(self, counter: prometheus.Counter, categories: Collection[str]) -> None:
+        self._counter = counter
+        self._known = set(categories)
+        self._most = len(self._known) + SETS
+        for category in categories:
+            counter.labels(category)
+
+    def count(self, categories: Sequence[str]) -> None:
+        """Count one answer; its categories are sorted."""
+        name = ",".join(categories)
+        is_new = name not in self._known
+        if is_new and len(self._known) >= self._most:
+            for category in categories:
+                self._counter.labels(category).inc()
+            return
+        self._known.add(name)
+        self._counter.labels(name).inc()
 
 
 class Instruments:
@@ -26,9 +58,11 @@ class Instruments:
         self.first_token = self._histogram(names.GUARD_TIME_TO_FIRST_TOKEN)
         self._generated = self._counter(names.GUARD_GENERATED_RESPONSES)
         self._unsafe_generated = self._counter(names.GUARD_UNSAFE_GENERATED)
+        self._sets_generated = self._sets(names.GUARD_UNSAFE_GENERATED_SETS, rules)
         self._unsafe_generated_responses = self._counter(names.GUARD_UNSAFE_GENERATED_RESPONSES)
         self._responses = self._counter(names.GUARD_RESPONSES)
         self._unsafe_served = self._counter(names.GUARD_UNSAFE_SERVED)
+        self._sets_served = self._sets(names.GUARD_UNSAFE_SERVED_SETS, rules)
         self._unsafe_served_responses = self._counter(names.GUARD_UNSAFE_SERVED_RESPONSES)
         self._blocked = self._counter(names.GUARD_BLOCKED)
         self._blocked_responses = self._counter(names.GUARD_BLOCKED_RESPONSES)
@@ -52,6 +86,7 @@ class Instruments:
             self._unsafe_generated.labels(category).inc()
         if judged.made.categories:
             self._unsafe_generated_responses.inc()
+            self._sets_generated.count(judged.made.categories)
         if judged.is_refusal:
             self._refused.inc()
 
@@ -65,6 +100,7 @@ class Instruments:
                 self._blocked.labels(category).inc()
         elif judged.made is not None and judged.made.categories:
             self._unsafe_served_responses.inc()
+            self._sets_served.count(judged.made.categories)
             for category in judged.made.categories:
                 self._unsafe_served.labels(category).inc()
 
@@ -77,6 +113,9 @@ class Instruments:
         for kind, values in names.FEEDBACK_VALUES.items():
             for value in values:
                 self._feedback.labels(version, kind, value)
+
+    def _sets(self, metric: names.Metric, rules: Ruleset) -> _Sets:
+        return _Sets(self._counter(metric), rules.categories)
 
     def _counter(self, metric: names.Metric) -> prometheus.Counter:
         return prometheus.Counter(metric.name, metric.help, metric.labels, registry=self.registry)

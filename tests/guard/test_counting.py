@@ -1,0 +1,106 @@
+"""From answers to the rate that is judged: each answer counts once, whatever it is in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_operator.api.guard import GuardSpec
+from rlhf_operator.api.measurements import Series
+from rlhf_operator.api.policy import SLO
+from rlhf_operator.core.indicators import measure
+from rlhf_operator.core.ledger import Ledger, Tally
+from rlhf_operator.guard import metrics as guard_metrics
+from rlhf_operator.guard.judge import Judged
+from rlhf_operator.guard.metrics import Instruments
+from rlhf_operator.guard.rules import Outcome, Verdict, compile_guard
+
+CATEGORIES = ("bias", "csae", "self-harm", "violence")
+MODEL = ("team", "support")
+RULES = compile_guard(
+    GuardSpec.model_validate(
+        {"stages": [{"name": "words", "type": "Rules", "appliesTo": ["Output"], "action": "Flag",
+                     "rules": [{"category": each, "keywords": [each]} for each in CATEGORIES]}]}
+    )
+)  # fmt: skip
+Answers = list[frozenset[str]]
+
+
+def counted(answers: Answers, indicator: str, *categories: str) -> Tally:
+    """Count answers, each with the categories that matched it, as the operator would."""
+    instruments = Instruments(RULES, version="v1")
+    ledger = Ledger(600.0)
+    ledger.start(MODEL, (0.5,))
+    slo = SLO.model_validate(
+        {"name": "x", "class": "Safety", "max": "1",
+         "indicator": {"type": indicator, "categories": list(categories)}}
+    )  # fmt: skip
+    found = measure(slo)
+    for counter in found.counters:
+        ledger.open(MODEL, counter.name, 0.0)
+    for time in (0.4, 1.0):
+        for counter in found.counters:
+            ledger.feed(counter.name, scraped(instruments, counter.name, time))
+        if time < 0.5:
+            for answer in answers:
+                made = Verdict(outcome=Outcome.FLAGGED, categories=tuple(sorted(answer)))
+                judged = Judged(text="", asked=Verdict(), made=made, length=1)
+                instruments.count_generated(judged)
+                instruments.count_served(judged)
+    tally = ledger.tally(MODEL, "v1", found, 0.5)
+    assert tally is not None
+    return tally
+
+
+def scraped(instruments: Instruments, name: str, time: float) -> list[Series]:
+    target = {"namespace": MODEL[0], "rlhf_model": MODEL[1], "rlhf_version": "v1", "pod": "a"}
+    return [
+        Series(labels={**target, **sample.labels}, points=((time, sample.value),))
+        for family in instruments.registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
+sets = st.frozensets(st.sampled_from(CATEGORIES))
+
+
+@pytest.mark.parametrize("indicator", ["UnsafeServedRate", "UnsafeGeneratedRate"])
+@given(answers=st.lists(sets, max_size=30), chosen=sets)
+def test_a_rate_counts_answers(indicator: str, answers: Answers, chosen: frozenset[str]) -> None:
+    tally = counted(answers, indicator, *chosen)
+    wanted = chosen or frozenset(CATEGORIES)
+    assert tally.events == sum(1 for answer in answers if answer & wanted)
+    assert tally.samples == len(answers)
+
+
+@given(answers=st.lists(sets, max_size=30), chosen=sets)
+def test_with_more_sets_than_can_be_told_no_answer_is_missed(
+    answers: Answers, chosen: frozenset[str]
+) -> None:
+    before, guard_metrics.SETS = guard_metrics.SETS, 1
+    try:
+        tally = counted(answers, "UnsafeServedRate", *chosen)
+    finally:
+        guard_metrics.SETS = before
+    wanted = chosen or frozenset(CATEGORIES)
+    assert tally.events >= sum(1 for answer in answers if answer & wanted)
+    assert tally.events <= sum(len(answer) for answer in answers)
+
+
+def test_the_series_of_sets_are_bounded() -> None:
+    words = tuple(f"c{number:03}" for number in range(40))
+    counter = guard_metrics.prometheus.Counter("n", "n", ("category",), registry=None)
+    sets = guard_metrics._Sets(counter, words)
+    for first in words:
+        for second in words:
+            if first < second:
+                sets.count((first, second))
+    (family,) = counter.collect()
+    series = [sample for sample in family.samples if sample.name == "n_total"]
+    assert len(series) == len(words) + guard_metrics.SETS
+    pairs = len(words) * (len(words) - 1) // 2
+    assert sum(sample.value for sample in series) == guard_metrics.SETS + 2 * (
+        pairs - guard_metrics.SETS
+    )
