@@ -359,6 +359,9 @@ def i17_pods_stay_in_the_budget(change: Change) -> Iterator[str]:
         change.before
     ):
         return
+    if not isinstance(spec["fallback"], dict):
+        yield "pods are added by a spec that cannot be read"
+        return
     size = spec["serving"]["replicas"]
     budget = size + {"None": 0, "One": 1, "Full": size}[plan["surge"]]
     budget += spec["fallback"].get("replicas", 1) + spec.get("standby", {}).get("replicas", 1)

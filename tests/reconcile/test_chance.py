@@ -42,6 +42,10 @@ class Life:
     def break_spec(self) -> None:
         self.stage.edit(version="missing")
 
+    def garble(self) -> None:
+        """The spec is one of tomorrow's operator, or of today's again."""
+        self.stage.edit(fallback=self.chance.choice(["nonsense", {"version": "sft"}]))
+
     def judge(self) -> None:
         likely = [Verdict.SUCCESSFUL] * 4 + list(Verdict)
         self.verdicts[self.chance.choice(VERSIONS[1:])] = self.chance.choice(likely)
@@ -96,8 +100,8 @@ class Life:
 
     def step(self) -> None:
         happenings: list[Callable[[], None]] = [
-            self.commit, self.suspend, self.break_spec, self.judge, self.judge, self.pods,
-            self.route, self.say, self.crash, self.crash, self.old_leader,
+            self.commit, self.suspend, self.break_spec, self.garble, self.judge, self.judge,
+            self.pods, self.route, self.say, self.crash, self.crash, self.old_leader,
         ]  # fmt: skip
         what = self.chance.choice(happenings)
         self.told.append(what.__name__)
@@ -110,7 +114,7 @@ class Life:
         self.stage.cluster.never_ready, self.stage.cluster.refuse_routes = set(), False
         self.stage.cluster.crash = lambda _: None
         self.said += 1
-        self.stage.edit(suspend=False, version="sft")
+        self.stage.edit(suspend=False, version="sft", fallback={"version": "sft"})
         self.stage.say("Resume", name=f"say-{self.said}")
         self.stage.run(40 * MINUTE)
 

@@ -70,8 +70,10 @@ def is_drained(run: Run, now: datetime, drain: timedelta) -> bool:
 def layout(seen: Observed, drain: timedelta) -> Layout:
     """Return the next layout towards what the newest record wants."""
     run, spec = seen.run, seen.spec
-    if run is None or spec is None or run.status.stable is None:
+    if run is None or run.status.stable is None:
         return Layout(pods={}, weights={})
+    if spec is None:
+        return Layout(pods={}, weights=_retreat(seen, run))
     move = _move(run, seen.now, drain)
     if move is not None:
         pods, weights = _moving(seen, run, spec, move, drain)
@@ -82,6 +84,15 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
     if standby is not None and seen.now < standby.until:
         _add(pods, standby.version, spec.standby.replicas)
     return Layout(pods=pods, weights=weights)
+
+
+def _retreat(seen: Observed, run: Run) -> dict[str, int]:
+    """Return the weights of a run that takes traffic away: no count of pods is needed for that."""
+    stable = run.status.stable
+    assert stable is not None
+    left = run.status.outcome not in (None, Outcome.PROMOTED) or run.status.phase == "Parked"
+    fled = run.spec.type in AT_ONCE and seen.workload(stable).ready > 0
+    return {stable.name: 100} if left or fled else {}
 
 
 def _add(pods: dict[str, int], version: VersionRef | None, count: int) -> None:

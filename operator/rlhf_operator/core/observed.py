@@ -14,7 +14,7 @@ from types import MappingProxyType
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import GoldenResult, SLOResult
-from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.model import ModelSpec, Traffic
 from rlhf_operator.api.rollout import PinnedPolicy, QuarantineRecord, RolloutSpec, RolloutStatus
 
 
@@ -124,6 +124,11 @@ class Observed:
     generation: int = 1
     deleted: bool = False
     spec: ModelSpec | None = None
+    """None when it cannot be understood at all."""
+    partly_understood: bool = False
+    """Whether the spec has fields that this operator does not know."""
+    known_traffic: Traffic | None = None
+    """How traffic is routed, where the spec itself cannot be understood."""
     invalid: Failure | None = None
     """Why the spec, or something it names, cannot be used."""
     target: VersionRef | None = None
@@ -169,6 +174,11 @@ class Observed:
     """GPUs that one pod of the target asks for."""
     frozen: str | None = None
     """The name of the open freeze window."""
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Return how traffic is routed; None when that cannot be understood."""
+        return self.spec.traffic if self.spec is not None else self.known_traffic
 
     def workload(self, version: VersionRef | None) -> Workload:
         """Return the pods of a version; nothing at all is a value too."""

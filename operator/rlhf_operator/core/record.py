@@ -27,7 +27,7 @@ from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
-_STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN})
+_STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN, Reason.SPEC_INVALID})
 _BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED, Reason.NOTHING_SAFE})
 Changes = dict[str, Any]
 

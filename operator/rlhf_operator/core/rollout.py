@@ -27,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     resting.nothing_live,  # the floor comes first
     resting.settling,  # one change at a time
     running.blind,  # safety unseen for too long: weight down, also while suspended
+    running.spec_unreadable,  # traffic can be taken away without it, and no more than that
     running.suspended,  # suspend, pause, freeze windows
     running.parked,  # until safety can be seen again
     running.preparing,  # before the first weight

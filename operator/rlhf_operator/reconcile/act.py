@@ -23,13 +23,13 @@ from rlhf_operator.reconcile.traffic import split
 async def act(seen: Observed, run: Run | None, world: World) -> None:
     """Bring router and pods one stage closer to the record."""
     model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
-    if seen.deleted or run is None or model is None or seen.spec is None:
+    if seen.deleted or run is None or model is None:
         return
     seen = replace(seen, run=run)
     layout = capacity.layout(seen, world.settings.drain)
+    await _route(seen, model, layout, world)
     if not layout.pods:
         return
-    await _route(seen, model, layout, world)
     if set(layout.pods) - set(seen.workloads):  # asked for with every new Deployment
         secret = world.settings.serving.signing_secret
         await world.cluster.ensure_signing_key(seen.key.namespace, secret)
@@ -43,10 +43,10 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
 
 
 async def _route(seen: Observed, model: Raw, layout: capacity.Layout, world: World) -> None:
-    if not layout.weights or seen.spec is None:
+    if not layout.weights or seen.traffic is None:
         return
     pods = await router_pods(seen, world)
-    router = routes.router_for(seen.spec.traffic)
+    router = routes.router_for(seen.traffic)
     for manifest in router.render(split(seen, model, layout.weights, pods)):
         await world.cluster.apply(manifest)
     if seen.route.does(layout.weights):

@@ -16,7 +16,7 @@ from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.rollout import QuarantineRecord
 from rlhf_operator.core import freeze, history
 from rlhf_operator.core.observed import Act, Key, Observed, Run
-from rlhf_operator.reconcile import objects, pods, problems, traffic
+from rlhf_operator.reconcile import objects, pods, problems, salvage, traffic
 from rlhf_operator.reconcile.measurements import measured
 from rlhf_operator.reconcile.policies import policies_of
 from rlhf_operator.reconcile.ports import World
@@ -31,6 +31,9 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         run = runs[-1] if runs else None
         return Observed(now=now, key=key, deleted=True, run=run, unsettled=_unsettled(runs, run))
     spec, invalid = objects.model_spec(raw)
+    partly = spec is None
+    if partly:
+        spec = salvage.model_spec(raw)
     # A model that was deleted and made anew has the name of the old one, and none of its pods.
     mine = tuple(run for run in runs if run.model_uid == raw["metadata"]["uid"])
     run = mine[-1] if mine else None
@@ -42,6 +45,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         key=key,
         generation=int(raw["metadata"].get("generation", 1)),
         spec=spec,
+        partly_understood=partly,
+        known_traffic=salvage.traffic(raw) if spec is None else None,
         target=versions.ref(spec.version) if spec else None,
         fallback=versions.ref(spec.fallback.version) if spec else None,
         policies=policies,

@@ -75,7 +75,7 @@ async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observe
 
 async def router_pods(seen: Observed, world: World) -> dict[str, tuple[Pod, ...]]:
     """Return the pods of each version; only the Service router needs them."""
-    if seen.spec is None or seen.spec.traffic.router != "Service":
+    if seen.traffic is None or seen.traffic.router != "Service":
         return {}
     found: dict[str, tuple[Pod, ...]] = {}
     for version in seen.workloads:

@@ -17,7 +17,7 @@ from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus, RunType
+from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import (
@@ -131,8 +131,8 @@ async def _pinned(
     made = []
     for version in sorted(set(wanted) - known):
         pin = await _pin(seen, version, world, force_block=status.force_block)
-        if pin is None and run.spec.type is RunType.RESTART:
-            pin = _last_pin(seen, version)  # what cannot be rendered anew stays as it is
+        if pin is None:  # what cannot be rendered anew stays as it is
+            pin = _last_pin(seen, run, version)
         if pin is not None:
             made.append(pin)
     if not made:
@@ -140,15 +140,16 @@ async def _pinned(
     return status.model_copy(update={"pins": (*status.pins, *made)[-64:]})
 
 
-def _last_pin(seen: Observed, version: str) -> Pin | None:
-    pins = seen.previous.status.pins if seen.previous else ()
+def _last_pin(seen: Observed, run: Run, version: str) -> Pin | None:
+    earlier = seen.previous.status.pins if seen.previous else ()
+    pins = (*run.status.pins, *earlier)
     return next((pin for pin in pins if pin.version == version), None)
 
 
 async def _pin(seen: Observed, version: str, world: World, *, force_block: bool) -> Pin | None:
     raw = world.store.get("RLHFModelVersion", seen.key.namespace, version)
     model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
-    if raw is None or model is None or seen.spec is None:
+    if raw is None or model is None or seen.spec is None or seen.partly_understood:
         return None
     spec = objects.parse(RLHFModelVersion, raw).spec
     if rendering.refusal(seen.spec, spec, world.settings.serving) is not None:

@@ -40,13 +40,13 @@ def split(
     seen: Observed, raw: Raw, weights: Mapping[str, int], pods: Mapping[str, tuple[Pod, ...]]
 ) -> Split:
     """Return how the traffic is to be split by these weights."""
-    assert seen.spec is not None
+    assert seen.traffic is not None
     uid = raw["metadata"]["uid"]
     return Split(
         namespace=seen.key.namespace,
         model=seen.key.name,
         owner=workloads.owner_reference(seen.key.name, uid),
-        traffic=seen.spec.traffic,
+        traffic=seen.traffic,
         arms=arms(seen, weights, uid, pods),
     )
 
@@ -54,7 +54,7 @@ def split(
 def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, ...]]) -> Route:
     """Return what the router's object says, by version name."""
     run = seen.run
-    if seen.spec is None or run is None or run.status.stable is None:
+    if seen.traffic is None or run is None or run.status.stable is None:
         return Route()
     known = {
         ref.name
@@ -67,7 +67,7 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
     if run.status.canary is not None and run.status.weight > 0:
         declared[run.status.canary.name] = run.status.weight
     weights |= declared
-    router = routes.router_for(seen.spec.traffic)
+    router = routes.router_for(seen.traffic)
     stored = {
         kind.kind: world.store.get(kind.kind, seen.key.namespace, seen.key.name)
         for kind in router.kinds

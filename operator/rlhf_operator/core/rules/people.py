@@ -81,7 +81,7 @@ def _pause(seen: Observed, act: Act) -> Decision:
 
 def _roll_back_to(seen: Observed, act: Act) -> Decision:
     run = seen.run
-    if run is None or seen.spec is None or act.version is None:
+    if run is None or act.version is None:
         return _refuse(act, "the version to go back to does not exist")
     if seen.is_quarantined(act.version):
         return _refuse(act, f"{act.version.name} is quarantined; lift the quarantine first")
@@ -93,6 +93,8 @@ def _roll_back_to(seen: Observed, act: Act) -> Decision:
         return _refuse(act, f"{act.version.name} is what serves already")
     if run.is_active:
         return _refuse(act, "the first deployment has to end first")
+    if seen.spec is None:
+        return _refuse(act, "the model's spec cannot be understood")
     spec = plans.begin(
         seen,
         RunType.ROLLBACK,
@@ -124,6 +126,8 @@ def _restart(seen: Observed, act: Act) -> Decision | None:
         return _refuse(act, "nothing serves that could be restarted")
     if run.is_active:
         return _refuse(act, "a run is going; restart when it has ended")
+    if seen.partly_understood:
+        return _refuse(act, "no pods are made anew from a spec that is not fully understood")
     if not run.is_settled:
         return None  # what the last change left is still being drained
     spec = plans.begin(

@@ -51,6 +51,14 @@ def first_not_serving(seen: Observed) -> Decision | None:
     return hold(Reason.PREPARING, f"{stable.name}: {work.ready} of {work.wanted} pods ready")
 
 
+def spec_unreadable(seen: Observed) -> Decision | None:
+    """Raise nothing by a spec that does not even say how many pods there should be."""
+    if _canary_run(seen) is None or seen.spec is not None:
+        return None
+    why = seen.invalid.message if seen.invalid else "it cannot be understood"
+    return hold(Reason.SPEC_INVALID, f"no weight is raised: {why}")
+
+
 def suspended(seen: Observed) -> Decision | None:
     """Raise nothing while a person said stop."""
     run = _canary_run(seen)
