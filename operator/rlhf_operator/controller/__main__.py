@@ -7,7 +7,6 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import uuid
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 
 from rlhf_operator.controller.config import LoggingConfig, OperatorConfig, load
-from rlhf_operator.controller.process import Process
+from rlhf_operator.controller.process import Process, listen
 
 
 def main() -> None:
@@ -57,9 +56,7 @@ def _log(chosen: LoggingConfig) -> None:
 
 async def _run(config: OperatorConfig) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
+    listen(stop)
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         kubernetes_config.load_incluster_config()
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,13 @@ _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 def utc_now() -> datetime:
     """Return the time; the only clock that decisions see."""
     return datetime.now(UTC)
+
+
+def listen(stop: asyncio.Event) -> None:
+    """Have the signals that end a process end this one in order."""
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
 
 
 class Process:
@@ -108,7 +116,7 @@ class Process:
     async def _lead(self, stop: asyncio.Event) -> None:
         kopf_stop = asyncio.Event()
         work = [
-            asyncio.create_task(self._watch(kopf_stop), name="watches"),
+            asyncio.create_task(self._watch(kopf_stop, stop), name="watches"),
             asyncio.create_task(self._sweeps(), name="sweep"),
             asyncio.create_task(self.engine.run(kopf_stop), name="engine"),
             asyncio.create_task(self._pulse(), name="pulse"),
@@ -119,6 +127,8 @@ class Process:
             work.append(asyncio.create_task(self.elector.keep(), name="lease"))
         waiting = asyncio.create_task(stop.wait(), name="stop")
         done, _ = await asyncio.wait({*work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            log.info("told to stop; the Lease is given back")
         kopf_stop.set()
         for task in (*work, waiting):
             task.cancel()
@@ -128,9 +138,10 @@ class Process:
                 raise task.exception()  # type: ignore[misc]
             log.error("%s ended; the process stops so that another can lead", task.get_name())
 
-    async def _watch(self, stop: asyncio.Event) -> None:
+    async def _watch(self, stop: asyncio.Event, told: asyncio.Event) -> None:
         namespaces = self.config.watch_namespaces
-        await kopf.operator(
+        before = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=watches.registry(self.kinds, self.receiver.receive),
             settings=watches.settings(),
             namespaces=namespaces,
@@ -139,6 +150,8 @@ class Process:
             # Otherwise kopf asks for the name of a user that a pod's number does not have.
             identity=cast(Any, self.identity),
         )
+        listen(told)  # kopf has taken the signals; with them it would end alone, as if by a fault
+        await kopf.run_tasks(tasks, ignored=before)
 
     async def _sweeps(self) -> None:
         while True:
