@@ -97,6 +97,20 @@ def test_models_are_found_by_host(store: MemoryStore) -> None:
     assert store.sharing_hosts(["c.example"])
 
 
+def test_models_are_found_by_the_identities_that_they_have_and_serve(store: MemoryStore) -> None:
+    def model(version: int, **status: Any) -> dict[str, Any]:
+        return raw("RLHFModel", "m", version, spec={}, status=status)
+
+    store.put(raw("RLHFModelVersion", "v", spec={"model": "has"}, status={"identity": "a"}))
+    store.put(model(1, stable={"name": "x", "identity": "a"}, canary={"name": "y"}))
+    assert {key.name for key in store.having("team", "a")} == {"has", "m"}
+    store.put(model(2, stable={"name": "x", "identity": "b"}))
+    assert {key.name for key in store.having("team", "a")} == {"has"}
+    assert store.having("other", "a") == frozenset() == store.having("team", "c")
+    store.drop("RLHFModelVersion", "team", "v")
+    assert store.having("team", "a") == frozenset()
+
+
 def test_what_nobody_reads_is_not_kept() -> None:
     annotations = {"rlhf.dev/x": "1", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
     found = trim(raw("Pod", "p", metadata={"managedFields": [1], "annotations": annotations}))

@@ -137,3 +137,17 @@ def test_a_record_that_was_left_before_it_settled_is_closed() -> None:
     assert (left.status.phase, left.status.outcome) == ("Completed", Outcome.PROMOTED)
     assert stage.runs[2].spec.type == "Rollback"
     assert all(run.is_settled for run in stage.runs) and stage.weights == {"sft": 100}
+
+
+def test_quarantines_are_read_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(script=lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL)
+    stage.run()
+    stage.say("Pause", name="a")
+    stage.say("Resume", name="b")
+    read: list[str] = []
+    true = stage.world.store.quarantining
+    monkeypatch.setattr(
+        stage.world.store, "quarantining", lambda name: read.append(name) or true(name)
+    )
+    stage._pass()
+    assert read == [KEY.namespace]

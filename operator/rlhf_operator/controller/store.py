@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rlhf_operator.api.schema import GROUP
@@ -58,6 +58,7 @@ class MemoryStore:
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
         self._quarantining: dict[str, set[Address]] = defaultdict(set)
         self._by_host: dict[str, set[Address]] = defaultdict(set)
+        self._by_identity: dict[Address, set[tuple[str, str, Key]]] = defaultdict(set)
         self._active: set[Address] = set()
 
     def get(self, kind: str, namespace: str, name: str) -> Raw | None:
@@ -95,6 +96,11 @@ class MemoryStore:
         """Return the models that claim one of these host names."""
         found = {address for host in hostnames for address in self._by_host.get(host, ())}
         return [self._one("RLHFModel", address) for address in sorted(found)]
+
+    def having(self, namespace: str, identity: str) -> frozenset[Key]:
+        """Return the models that have a version of this identity, or serve one."""
+        found = self._by_identity.get((namespace, identity), ())
+        return frozenset(key for _, _, key in found)
 
     def active_runs(self) -> int:
         """Return how many canary runs are going."""
@@ -135,6 +141,8 @@ class MemoryStore:
         key = model_of(kind, raw)
         if key is not None:
             self._by_model[(kind, key)].add(address)
+            for identity in _identities(kind, raw):
+                self._by_identity[(address[0], identity)].add((kind, address[1], key))
         self._by_namespace[(kind, address[0])].add(address)
         if kind == "RLHFRollout":
             status = raw.get("status") or {}
@@ -150,6 +158,8 @@ class MemoryStore:
         key = model_of(kind, raw)
         if key is not None:
             self._by_model[(kind, key)].discard(address)
+            for identity in _identities(kind, raw):
+                self._by_identity[(address[0], identity)].discard((kind, address[1], key))
         self._by_namespace[(kind, address[0])].discard(address)
         if kind == "RLHFRollout":
             self._quarantining[address[0]].discard(address)
@@ -170,6 +180,16 @@ def model_of(kind: str, raw: Raw) -> Key | None:
         return Key(namespace=namespace, name=name) if name else None
     label = (metadata.get("labels") or {}).get(names.MODEL_LABEL)
     return Key(namespace=namespace, name=label) if label else None
+
+
+def _identities(kind: str, raw: Raw) -> Iterator[str]:
+    """Yield what an object's status says it is or serves, also where a version was deleted."""
+    status = raw.get("status") or {}
+    if kind == "RLHFModelVersion" and status.get("identity"):
+        yield status["identity"]
+    if kind == "RLHFModel":
+        serving = (status.get("stable"), status.get("canary"))
+        yield from (ref["identity"] for ref in serving if ref and ref.get("identity"))
 
 
 def without_template(deployment: Mapping[str, Any]) -> dict[str, Any]:

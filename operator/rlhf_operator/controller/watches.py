@@ -150,8 +150,10 @@ class Receiver:
         key = model_of(kind, raw)
         if key is not None:
             self._enqueue(key)
-        if kind == "RLHFRollout" and (raw.get("status") or {}).get("quarantine"):
-            self._everyone(namespace)
+        quarantine = (raw.get("status") or {}).get("quarantine")
+        if kind == "RLHFRollout" and quarantine:
+            for each in self._store.having(namespace, quarantine["identity"]):
+                self._enqueue(each)
 
     def _everyone(self, namespace: str | None) -> None:
         for place, name in self._store.addresses("RLHFModel", namespace):

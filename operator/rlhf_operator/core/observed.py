@@ -158,6 +158,8 @@ class Observed:
     """Quarantines in force, by identity."""
     quarantine_records: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The rollout that is the record of each quarantine, by identity."""
+    quarantining: tuple[Run, ...] = ()
+    """The records of the namespace that quarantine an identity, or did; also other models'."""
     unscraped: bool = False
     """Whether Prometheus answers but knows none of this model's pods."""
     deleted_versions: tuple[str, ...] = ()

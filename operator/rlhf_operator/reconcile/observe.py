@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.decision import DecisionSpec, RLHFDecision
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.rollout import QuarantineRecord
 from rlhf_operator.core import freeze, history
 from rlhf_operator.core.observed import Act, Key, Observed, Run
 from rlhf_operator.reconcile import objects, pods, problems, salvage, traffic
@@ -39,7 +38,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     run = mine[-1] if mine else None
     versions = Versions(key=key, world=world)
     policies, policy_problem = policies_of(key, world, spec)
-    in_force = _quarantines(key, world)
+    quarantining = _quarantining(key, world)
+    in_force = history.quarantines(quarantining)
     seen = Observed(
         now=now,
         key=key,
@@ -57,8 +57,9 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         workloads=await pods.workloads_of(key, world, run),
         quarantines={identity: record for identity, (_, record) in in_force.items()},
         quarantine_records={identity: name for identity, (name, _) in in_force.items()},
+        quarantining=quarantining,
         deleted_versions=_deleted(run, versions),
-        acts=_acts(key, world, runs, versions),
+        acts=_acts(key, world, (*runs, *quarantining), versions),
         place_free=_place_free(world),
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )
@@ -91,15 +92,13 @@ def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:
     return tuple(ref.name for ref in serving if ref and versions.find(ref.name) is None)
 
 
-def _quarantines(key: Key, world: World) -> dict[str, tuple[str, QuarantineRecord]]:
+def _quarantining(key: Key, world: World) -> tuple[Run, ...]:
     found = (objects.run_of(raw) for raw in world.store.quarantining(key.namespace))
-    return history.quarantines(run for run in found if run is not None)
+    return tuple(run for run in found if run is not None)
 
 
-def _acts(key: Key, world: World, runs: tuple[Run, ...], versions: Versions) -> tuple[Act, ...]:
+def _acts(key: Key, world: World, records: tuple[Run, ...], versions: Versions) -> tuple[Act, ...]:
     """Return the human decisions that no record shows as carried out, oldest first."""
-    others = [objects.run_of(raw) for raw in world.store.quarantining(key.namespace)]
-    records = (*runs, *(run for run in others if run is not None))
     found = []
     for raw in world.store.of_model("RLHFDecision", key):
         name = raw["metadata"]["name"]

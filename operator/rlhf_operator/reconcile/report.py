@@ -271,9 +271,9 @@ def _fate(
     if decision.act is not None and decision.act.name == name and decision.refused is not None:
         phase = "Expired" if decision.refused is Reason.EXPIRED else "NotApplicable"
         return phase, decision.refused, decision.message, None
-    raws = world.store.of_model("RLHFRollout", seen.key)
-    found = [objects.run_of(raw) for raw in (*raws, *world.store.quarantining(seen.key.namespace))]
-    by = history.carried_out([run for run in found if run is not None], name, made)
+    found = [objects.run_of(raw) for raw in world.store.of_model("RLHFRollout", seen.key)]
+    records = (*(run for run in found if run is not None), *seen.quarantining)
+    by = history.carried_out(records, name, made)
     if by is None:
         return None
     return "Applied", Reason.APPLIED, f"carried out in {by}", by
