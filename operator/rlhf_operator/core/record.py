@@ -1,7 +1,6 @@
 """From what was seen and decided to the next status of the record. Written before any deed.
 
-Two kinds of change: what the decision says, and facts that must not be forgotten (since when
-a weight is in force, since when safety is unseen, counts to go on from).
+Two kinds of change: what the decision says, told here, and facts that must not be forgotten.
 """
 
 from __future__ import annotations
@@ -21,15 +20,13 @@ from rlhf_operator.api.rollout import (
     RunType,
     StandbyRecord,
 )
-from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, conditions
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.core import capacity, conditions, facts
 from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
 
-CHECKPOINT_EVERY = timedelta(seconds=60)
-_STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN, Reason.SPEC_INVALID})
 _BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED, Reason.NOTHING_SAFE})
-Changes = dict[str, Any]
 
 
 def next_status(
@@ -47,12 +44,13 @@ def next_status(
     changes = _decided(seen, run, decision)
     moved = bool(changes)
     status = run.status.model_copy(update=changes)
-    status = status.model_copy(update=_facts(seen, run, status, decision, drain, moved=moved))
+    seen_now = facts.seen_now(seen, run, status, decision, drain, moved=moved)
+    status = status.model_copy(update=seen_now)
     if status.reason != decision.reason and run.is_active:
         status = status.model_copy(
             update={"reason": str(decision.reason), "message": decision.message[:4096]}
         )
-    status = status.model_copy(update=_evidence(seen, run, status, checkpoint, moved=moved))
+    status = status.model_copy(update=facts.evidence(seen, run, status, checkpoint, moved=moved))
     if status == run.status:
         return None
     return status.model_copy(
@@ -242,7 +240,7 @@ def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRec
         return ()
     steps = run.status.steps
     if run.status.in_force_at is None and seen.route.does(capacity.declared(run)):
-        steps = _in_force_steps(seen, run.status)
+        steps = facts.in_force_steps(seen, run.status)
     *earlier, last = steps
     # After a restart the engine may have judged nothing yet; what is on record of this weight
     # is what was last seen of it.
@@ -259,76 +257,9 @@ def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRec
     return (*earlier, closed)
 
 
-def _facts(
-    seen: Observed,
-    run: Run,
-    status: RolloutStatus,
-    decision: Decision,
-    drain: timedelta,
-    *,
-    moved: bool,
-) -> Changes:
-    """Return what was seen and must be remembered."""
-    facts: Changes = {}
-    if not run.is_open:
-        return facts
-    if not moved and status.in_force_at is None and seen.route.does(capacity.declared(run)):
-        facts["in_force_at"] = seen.now
-        facts["steps"] = _in_force_steps(seen, status)
-    if status.golden is None and seen.golden is not None:
-        facts["golden"] = seen.golden
-    drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
-    if not run.is_active and not run.is_settled and drained:
-        facts |= {"settled_at": seen.now, "phase": "Completed"}
-    if run.is_active and not moved:
-        facts |= _clocks(seen, status, decision)
-    return facts
-
-
-def _in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:
-    if not status.steps or status.outcome is not None:
-        return status.steps
-    *earlier, last = status.steps
-    return (*earlier, last.model_copy(update={"in_force_at": seen.now}))
-
-
-def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Changes:
-    facts: Changes = {}
-    unseen = status.weight > 0 and seen.canary is not None and bool(seen.canary.blind)
-    if unseen and status.blind_since is None:
-        facts["blind_since"] = seen.now
-    if not unseen and seen.canary is not None and status.blind_since is not None:
-        facts["blind_since"] = None
-    still = decision.reason in _STANDING_STILL
-    if still and status.not_holding_since is None:
-        facts["not_holding_since"] = seen.now
-    if not still and status.not_holding_since is not None:
-        held = parse_duration(status.held_for) + (seen.now - status.not_holding_since)
-        facts |= {"not_holding_since": None, "held_for": format_duration(held)}
-    return facts
-
-
-def _evidence(
-    seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None, *, moved: bool
-) -> Changes:
-    """Return counts and results to go on from: with every decision, else once a minute."""
-    if not run.is_active or seen.canary is None or (status.weight == 0 and not moved):
-        return {}
-    streaks = [(slo.policy, slo.name, slo.failures) for slo in seen.canary.results]
-    known = [(slo.policy, slo.name, slo.failures) for slo in run.status.slos]
-    last = run.status.checkpoint
-    due = last is None or seen.now >= last.at + CHECKPOINT_EVERY
-    if not moved and not due and streaks == known:
-        return {}
-    kept: Changes = {"slos": seen.canary.results}
-    if checkpoint is not None and not moved:
-        kept["checkpoint"] = checkpoint
-    return kept
-
-
 def _conditions(seen: Observed, decision: Decision, status: RolloutStatus) -> Any:
     ended = status.outcome is not None
-    facts = (
+    found = (
         (
             conditions.Fact(
                 type=ConditionType.READY,
@@ -341,4 +272,4 @@ def _conditions(seen: Observed, decision: Decision, status: RolloutStatus) -> An
         else conditions.summarize(decision, target_serves=False)
     )
     assert seen.run is not None
-    return conditions.merge(seen.run.status.conditions, facts, seen.now, 1)
+    return conditions.merge(seen.run.status.conditions, found, seen.now, 1)

@@ -1,0 +1,91 @@
+"""What a pass has seen and the record must not forget, whatever was decided.
+
+Since when a weight is in force, since when safety is unseen, counts to go on from.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rlhf_operator.api.evidence import Checkpoint, StepRecord
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import RolloutStatus
+from rlhf_operator.api.schema import format_duration, parse_duration
+from rlhf_operator.core import capacity
+from rlhf_operator.core.decision import Decision
+from rlhf_operator.core.observed import Observed, Run
+
+Changes = dict[str, Any]
+"""Fields of a RolloutStatus, with their new values."""
+
+CHECKPOINT_EVERY = timedelta(seconds=60)
+_STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN, Reason.SPEC_INVALID})
+
+
+def seen_now(
+    seen: Observed,
+    run: Run,
+    status: RolloutStatus,
+    decision: Decision,
+    drain: timedelta,
+    *,
+    moved: bool,
+) -> Changes:
+    """Return what was seen and must be remembered."""
+    facts: Changes = {}
+    if not run.is_open:
+        return facts
+    if not moved and status.in_force_at is None and seen.route.does(capacity.declared(run)):
+        facts["in_force_at"] = seen.now
+        facts["steps"] = in_force_steps(seen, status)
+    if status.golden is None and seen.golden is not None:
+        facts["golden"] = seen.golden
+    drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
+    if not run.is_active and not run.is_settled and drained:
+        facts |= {"settled_at": seen.now, "phase": "Completed"}
+    if run.is_active and not moved:
+        facts |= _clocks(seen, status, decision)
+    return facts
+
+
+def in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:
+    """Return the steps with the last one in force from now on."""
+    if not status.steps or status.outcome is not None:
+        return status.steps
+    *earlier, last = status.steps
+    return (*earlier, last.model_copy(update={"in_force_at": seen.now}))
+
+
+def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Changes:
+    facts: Changes = {}
+    unseen = status.weight > 0 and seen.canary is not None and bool(seen.canary.blind)
+    if unseen and status.blind_since is None:
+        facts["blind_since"] = seen.now
+    if not unseen and seen.canary is not None and status.blind_since is not None:
+        facts["blind_since"] = None
+    still = decision.reason in _STANDING_STILL
+    if still and status.not_holding_since is None:
+        facts["not_holding_since"] = seen.now
+    if not still and status.not_holding_since is not None:
+        held = parse_duration(status.held_for) + (seen.now - status.not_holding_since)
+        facts |= {"not_holding_since": None, "held_for": format_duration(held)}
+    return facts
+
+
+def evidence(
+    seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None, *, moved: bool
+) -> Changes:
+    """Return counts and results to go on from: with every decision, else once a minute."""
+    if not run.is_active or seen.canary is None or (status.weight == 0 and not moved):
+        return {}
+    streaks = [(slo.policy, slo.name, slo.failures) for slo in seen.canary.results]
+    known = [(slo.policy, slo.name, slo.failures) for slo in run.status.slos]
+    last = run.status.checkpoint
+    due = last is None or seen.now >= last.at + CHECKPOINT_EVERY
+    if not moved and not due and streaks == known:
+        return {}
+    kept: Changes = {"slos": seen.canary.results}
+    if checkpoint is not None and not moved:
+        kept["checkpoint"] = checkpoint
+    return kept
