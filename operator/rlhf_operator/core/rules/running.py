@@ -257,6 +257,11 @@ def _waiting_for_pods(seen: Observed, run: Run) -> Decision:
     assert canary is not None
     since = run.status.ready_since
     wake = since + parse_duration(run.spec.plan.ready_timeout) if since else None
+    if wake is not None and seen.now >= wake:
+        return roll_back(
+            Reason.NOT_READY,
+            f"{canary.name} had old pods still after {run.spec.plan.ready_timeout}",
+        )
     if work.failure is not None:
         return hold(
             Reason(work.failure.reason), f"{canary.name}: {work.failure.message}", wake=wake
