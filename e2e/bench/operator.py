@@ -6,7 +6,6 @@ is no guard that could be asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,16 +46,9 @@ class CountedProcess(Process):
         cluster: Any = self.cluster
         cluster.request = self._counted
 
-    async def _counted(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        content: str = "application/json",
-        query: Mapping[str, str] | None = None,
-    ) -> Any:
+    async def _counted(self, method: str, path: str, *given: Any, **named: Any) -> Any:
         self._requests.labels("read" if method == "GET" else "write", _kind(path)).inc()
-        return await self._plain(method, path, body, content, query)
+        return await self._plain(method, path, *given, **named)
 
 
 def _kind(path: str) -> str:

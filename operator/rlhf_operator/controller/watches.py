@@ -215,7 +215,7 @@ async def pages(
     while True:
         asked = {**query, "limit": "500", **({"continue": token} if token else {})}
         page = await cluster.request("GET", path, query=asked, accept=accept)
-        for raw in page["items"]:
+        for raw in page["items"] or ():  # metadata alone comes as null when there is none
             yield raw
         token = page["metadata"].get("continue", "")
         if not token:
