@@ -132,6 +132,7 @@ def deeds_wait_for_mirrors(patch: Patch) -> None:
         await mirror
 
     patch.setattr(line, "_attempt", plain)
+    patch.setattr(line, "_takes_weight_away", lambda *_: False)
 
 
 def restless(patch: Patch) -> None:

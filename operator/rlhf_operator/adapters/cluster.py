@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 _CACHED_REVISIONS = 64
-_EVENTS_AT_ONCE = 100
+_EVENTS_WAITING = 1000
+_EVENTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +90,7 @@ class KubernetesCluster:
         self.applied = Applied(known)
         self._revisions: OrderedDict[tuple[str, str], Raw] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
+        self._posts = asyncio.Semaphore(_EVENTS_AT_ONCE)
         self._devices = Devices()
 
     async def request(
@@ -272,7 +274,7 @@ class KubernetesCluster:
 
     async def tell(self, about: Raw, kind: str, reason: str, message: str) -> None:
         """Post an Event in the background: nothing waits for it, and a lost one does no harm."""
-        if len(self._telling) < _EVENTS_AT_ONCE:
+        if len(self._telling) < _EVENTS_WAITING:
             task = asyncio.get_running_loop().create_task(
                 self._tell(_event(about, kind, reason, message))
             )
@@ -282,7 +284,8 @@ class KubernetesCluster:
     async def _tell(self, event: Raw) -> None:
         path = RESOURCES["Event"].path(event["metadata"]["namespace"])
         try:
-            await self.request("POST", path, event)
+            async with self._posts:
+                await self.request("POST", path, event)
         except (ApiError, Transient) as error:
             log.info("an event was lost: %s", error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 
-from rlhf_operator.core import rollout
+from rlhf_operator.core import capacity, rollout
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.subject import subject
@@ -25,8 +25,15 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     seen = await observe(key, world, now)
     decision = rollout.decide(seen)
     run = await report.report(seen, decision, world)
+    await report.tell(seen, decision, world)
     if decision.action is Action.START:
-        return now  # the next pass opens the record, and then there is something to tell
+        return now  # the next pass opens the record, and then there is something to mirror
+    if not seen.deleted and _takes_weight_away(decision, run):
+        # Where many versions fail at once no mirror is written before the last has lost its
+        # weight: the next pass, which comes after all that are due, makes up for it.
+        await act(seen, run, world)
+        _follow(seen, run, world)
+        return now
     failed = await _attempt(report.mirror_model(seen, decision, run, world))
     await act(seen, run, world)
     if failed is not None:
@@ -36,6 +43,12 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     await report.mirror_decision(seen, decision, world)
     _follow(seen, run, world)
     return _wake(seen, decision, run, world)
+
+
+def _takes_weight_away(decision: Decision, run: Run | None) -> bool:
+    if decision.action is Action.OPEN:
+        return run is not None and run.spec.type in capacity.AT_ONCE
+    return decision.action in (Action.ROLL_BACK, Action.PARK)
 
 
 async def _attempt(mirror: Coroutine[None, None, None]) -> Exception | None:

@@ -182,16 +182,23 @@ async def _pin(seen: Observed, version: str, world: World, *, force_block: bool)
     return Pin(version=version, revision=made.revision_name)
 
 
+async def tell(seen: Observed, decision: Decision, world: World) -> None:
+    """Tell a transition once, as Events."""
+    raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
+    if raw is None or seen.deleted:
+        return
+    for event in summary.events(decision, _told(raw)):
+        await world.cluster.tell(raw, event.type, event.reason, event.message)
+
+
 async def mirror_model(seen: Observed, decision: Decision, run: Run | None, world: World) -> None:
-    """Write the model's summary when it says something new, and tell transitions once."""
+    """Write the model's summary when it says something new."""
     raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
     if raw is None or seen.deleted:
         return
     before = _told(raw)
     handled = (raw["metadata"].get("annotations") or {}).get(RECONCILE_ANNOTATION)
     status = summary.model_status(seen, decision, run, before, handled=handled).dump()
-    for event in summary.events(decision, before):
-        await world.cluster.tell(raw, event.type, event.reason, event.message)
     if status != (before.dump() if before else None):
         await world.cluster.write_status(raw, status)
 
