@@ -66,7 +66,8 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
             following = asyncio.gather(fleet.routes.follow(), fleet.readiness.follow())
             try:
                 async with asyncio.timeout(60 * options.minutes):
-                    await _all(fleet, (operator, port), options, found)
+                    work = asyncio.create_task(_all(fleet, (operator, port), options, found))
+                    await _while_running(work, operator)
             except (BenchError, TimeoutError) as error:
                 found["not_measured"].append(f"ended early: {error!r}")
             finally:
@@ -74,6 +75,16 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
                 await asyncio.gather(following, return_exceptions=True)
     await runner.cleanup()
     return found
+
+
+async def _while_running(work: asyncio.Task[None], operator: int) -> None:
+    """Wait for the measurements, but not for an operator that has ended."""
+    while not work.done():
+        await asyncio.wait({work}, timeout=2)
+        if not programs.is_running(operator):
+            work.cancel()
+            raise BenchError("the operator has ended; .state/bench/operator.log says why")
+    await work
 
 
 async def _all(

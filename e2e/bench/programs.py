@@ -65,8 +65,16 @@ def operator(prometheus_url: str, metrics_port: int) -> Iterator[int]:
     path = FOLDER / "operator.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "e2e.bench.operator", f"--config={path}"]
-    with _running(command, "operator", {"KUBECONFIG": str(endpoints().kubeconfig)}) as pid:
+    # As in the operator's image: an arena for each thread would cost tens of megabytes.
+    environment = {"KUBECONFIG": str(endpoints().kubeconfig), "MALLOC_ARENA_MAX": "2"}
+    with _running(command, "operator", environment) as pid:
         yield pid
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process that was started here has not ended."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state != "Z"
 
 
 def free_port() -> int:

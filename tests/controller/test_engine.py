@@ -108,6 +108,7 @@ UNSAFE = {
     "indicator": {"type": "UnsafeServedRate"},
     "max": "0.02",
     "minSamples": 100,
+    "failureLimit": 1,
 }
 CSAE = {
     "name": "csae",
@@ -497,3 +498,25 @@ async def test_a_model_forgotten_in_the_middle_of_a_round_does_no_harm() -> None
     gone = ("shop", "gone-meanwhile")
     await reader.read(GUARD_RESPONSES.name, [gone, ("shop", "support")], at(1))
     assert not reader.ledger.knows(gone)
+
+
+async def test_a_stretch_of_a_judged_rate_ends_every_five_minutes() -> None:
+    """Both arms' counts are kept apart by time, and go on record with the checkpoint."""
+    rate = {
+        "name": "unsafe", "class": "Safety", "indicator": {"type": "UnsafeServedRate"},
+        "max": "0.5", "versusStable": {"ratio": "1.5"},
+    }  # fmt: skip
+    world = World()
+    for version in ("v1", "v2"):
+        world.grow(700, *zip(world.guard(version), (1, 10), strict=True))
+    world.engine.follow(subject(rate, stable="v1", since=0))
+    for second in (100, 299, 301, 500, 650):
+        await world.tick(second)
+    checkpoint = world.engine.checkpoint(KEY, at(650))
+    assert checkpoint is not None
+    first, second_one = checkpoint.strata
+    assert (first.slo, first.samples, first.stable_samples) == ("p/unsafe", 3010, 3010)
+    assert (first.events, first.stable_events) == (301, 301)
+    assert second_one.samples == 6500 - 3010
+    found = world.engine.results(KEY)
+    assert found is not None and found.results[0].harm is not None

@@ -16,10 +16,16 @@ from rlhf_operator.core.objective import decimal_text
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = SINCE + timedelta(minutes=10)
 
-RATE = {"name": "unsafe-answers", "class": "Safety", "indicator": {"type": "UnsafeServedRate"}}
+PLAIN = {"failureLimit": 1}
+"""Asks for plain numbers; rates that are judged by evidence are in test_evidence.py."""
+RATE = PLAIN | {
+    "name": "unsafe-answers", "class": "Safety", "indicator": {"type": "UnsafeServedRate"},
+}  # fmt: skip
 COUNT = {"name": "csae", "class": "Safety", "indicator": {"type": "UnsafeServedCount"}}
 MEAN = {"name": "length", "class": "Quality", "indicator": {"type": "ResponseLength"}}
-DONE = {"name": "done", "class": "Quality", "indicator": {"type": "TaskCompletionRate"}}
+DONE = PLAIN | {
+    "name": "done", "class": "Quality", "indicator": {"type": "TaskCompletionRate"},
+}  # fmt: skip
 QUERY = {
     "name": "p95",
     "class": "Performance",
@@ -308,6 +314,8 @@ def test_the_record_tells_value_counts_bound_and_query() -> None:
         "stableValue": "0.008",
         "events": 9,
         "samples": 1000,
+        "stableEvents": 8,
+        "stableSamples": 1000,
         "bound": "max 0.02, versusStable ratio 1.5",
         "query": "rlhf_guard_unsafe_served_responses_total / rlhf_guard_responses_total",
         "failures": 0,

@@ -19,7 +19,7 @@ PLAN = {
     "strategy": "Canary",
     "coolDown": "0s",
     "readyTimeout": "1m",
-    "canary": {"steps": [{"weight": 10, "hold": "10s"}, {"weight": 50, "hold": "10s"}]},
+    "canary": {"steps": [{"weight": 10, "hold": "90s"}, {"weight": 50, "hold": "10s"}]},
 }
 
 

@@ -50,6 +50,30 @@ class SLOResult(ApiType):
     """Counted events since the last weight change."""
     samples: Count | None = None
     """Samples since the last weight change."""
+    stable_events: Count | None = None
+    """The stable version's events in the same time."""
+    stable_samples: Count | None = None
+    """The stable version's samples in the same time."""
+    low: DecimalText | None = None
+    """Lower end of the 95 % confidence sequence of the value, over the whole run."""
+    high: DecimalText | None = None
+    """Upper end of it."""
+    ratio: DecimalText | None = None
+    """The most likely ratio of the value to stable's, over the whole run."""
+    ratio_low: DecimalText | None = None
+    """Lower end of the 95 % confidence sequence of that ratio."""
+    ratio_high: DecimalText | None = None
+    """Upper end of it; unset where nothing bounds it yet."""
+    harm: DecimalText | None = None
+    """Evidence of harm as a natural logarithm; the objective fails at `harmProven`."""
+    harm_proven: DecimalText | None = None
+    """From where on harm is proven."""
+    good: DecimalText | None = None
+    """Evidence against harm; the least of all bounds. The objective passes at `goodProven`."""
+    good_proven: DecimalText | None = None
+    """From where on harm is refuted."""
+    needs: Count | None = None
+    """About how many answers of both versions a decision still takes, if rates stay."""
     bound: Annotated[str, Field(max_length=128)] | None = None
     """The bound that was compared."""
     query: Annotated[str, Field(max_length=4096)] | None = None
@@ -105,6 +129,21 @@ class ArmCount(ApiType):
     """Samples."""
 
 
+class StratumRecord(ApiType):
+    """What both versions showed on one objective in a time in which no weight changed."""
+
+    slo: Annotated[str, Field(max_length=128)]
+    """Policy and objective, as policy/objective."""
+    events: Count
+    """The canary's events."""
+    samples: Count
+    """The canary's samples."""
+    stable_events: Count
+    """Stable's events."""
+    stable_samples: Count
+    """Stable's samples."""
+
+
 class Checkpoint(ApiType):
     """Counts up to an instant, from which a restarted operator counts on."""
 
@@ -114,3 +153,5 @@ class Checkpoint(ApiType):
     """The counts hold up to this instant."""
     counts: Annotated[tuple[ArmCount, ...], Field(max_length=256)] = ()
     """The counts."""
+    strata: Annotated[tuple[StratumRecord, ...], Field(max_length=4096)] = ()
+    """The finished parts of the stratum: one ends every five minutes."""

@@ -69,8 +69,9 @@ class VersusStable(ApiType):
     """For rates: at most this many times stable's rate."""
     difference: DecimalText | None = None
     """For means: at most this much away from stable's mean, in the worse direction."""
-    method: Literal["Threshold"]
-    """Threshold compares the two numbers."""
+    method: Literal["Sequential", "Threshold"] = "Sequential"
+    """Sequential, the default, weighs the evidence of all answers since the run began, and may be
+    looked at always; it goes with the ratio of a built-in rate. Threshold compares two numbers."""
 
     @rule(
         "has(self.ratio) != has(self.difference)", "exactly one of ratio and difference must be set"
@@ -114,7 +115,24 @@ class SLO(ApiType):
     versus_stable: VersusStable | None = None
     """How much worse than stable the canary may be."""
     failure_limit: Annotated[int, Field(ge=1, le=100)] | None = None
-    """How many measurements in a row must be out of bounds before the SLO fails; 1 when unset."""
+    """How many measurements in a row must be out of bounds before the SLO fails. Where it is set,
+    bounds are compared as plain numbers; where not, a built-in rate is judged by evidence."""
+
+    @rule(
+        "!has(self.versusStable) || "
+        "(has(self.versusStable.method) && self.versusStable.method == 'Threshold') || "
+        "(has(self.indicator) && self.indicator.type.endsWith('Rate') && "
+        "has(self.versusStable.ratio) && !has(self.failureLimit))",
+        "method Sequential, the default, goes with the ratio of a built-in …Rate indicator and "
+        "without failureLimit; else set method: Threshold",
+    )
+    def method_fits(self) -> bool:
+        """Return whether the comparison with stable can be made in the way that is asked for."""
+        margin = self.versus_stable
+        if margin is None or margin.method == "Threshold":
+            return True
+        is_rate = self.indicator is not None and self.indicator.type.endswith("Rate")
+        return is_rate and margin.ratio is not None and self.failure_limit is None
 
     @rule(
         "has(self.indicator) != has(self.query)", "exactly one of indicator and query must be set"
@@ -172,8 +190,22 @@ class PolicySpec(ApiType):
     """A metric source by its name in the operator's configuration; never an address."""
     interval: Duration = "10s"
     """How often the objectives are judged."""
+    false_rollback: DecimalText = "0.01"
+    """The probability that a run of a version that is no worse is ever rolled back by evidence,
+    shared over all objectives."""
+    false_promotion: DecimalText = "0.05"
+    """The probability that a version that is worse than an objective allows passes it."""
     slos: Annotated[tuple[SLO, ...], Field(min_length=1), Keyed("name", 32)]
     """The objectives."""
+
+    @rule(
+        "double(self.falseRollback) > 0.0 && double(self.falseRollback) <= 0.5 && "
+        "double(self.falsePromotion) > 0.0 && double(self.falsePromotion) <= 0.5",
+        "falseRollback and falsePromotion must lie above 0 and not above 0.5",
+    )
+    def errors_are_probabilities(self) -> bool:
+        """Return whether the error rates can be held."""
+        return all(0 < decimal(each) <= 0.5 for each in (self.false_rollback, self.false_promotion))
 
     @rule("duration(self.interval) >= duration('500ms')", "interval must be at least 500ms")
     def interval_is_sane(self) -> bool:

@@ -16,12 +16,14 @@ from rlhf_operator.api.evidence import (
     ReasonWord,
     SLOResult,
     StepRecord,
+    StratumRecord,
 )
 from rlhf_operator.api.model import Step
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.schema import (
     ApiType,
     CelRule,
+    DecimalText,
     Digest,
     Duration,
     Keyed,
@@ -79,6 +81,10 @@ class PinnedPolicy(ApiType):
     """The metric source by name."""
     interval: Duration
     """How often the objectives are judged."""
+    false_rollback: DecimalText = "0.01"
+    """How often a version that is no worse may be rolled back by evidence."""
+    false_promotion: DecimalText = "0.05"
+    """How often a version that is worse than allowed may pass an objective."""
     slos: Annotated[tuple[SLO, ...], Keyed("name", 32)]
     """The objectives."""
 
@@ -237,6 +243,8 @@ class RolloutStatus(ApiType):
     """The newest recorded evidence."""
     checkpoint: Checkpoint | None = None
     """Counts from which a restarted operator counts on."""
+    strata: Annotated[tuple[StratumRecord, ...], Field(max_length=4096)] = ()
+    """What both versions showed at the weights before this one, on which evidence rests."""
     standby: StandbyRecord | None = None
     """The previous stable version, kept warm."""
     pins: Annotated[tuple[Pin, ...], Keyed("version", 64)] = ()

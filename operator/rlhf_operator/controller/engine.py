@@ -125,7 +125,9 @@ class Engine:
             for version in followed.versions
             if (count := self._count(followed, goal, version, until)) is not None
         )
-        return Checkpoint(since=followed.subject.since, at=until, counts=counts)
+        return Checkpoint(
+            since=followed.subject.since, at=until, counts=counts, strata=followed.strata()
+        )
 
     def _settled(self, followed: Followed, at: datetime) -> datetime | None:
         until = at

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
@@ -17,12 +17,13 @@ from rlhf_operator.core.objective import (
     Judgement,
     Objective,
     Reading,
-    objective,
+    objectives,
     remembered,
     result,
 )
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
+from rlhf_operator.core.sequential import Past, record_of, stretches
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
 
@@ -53,9 +54,7 @@ class Followed:
             else (subject.version, subject.stable or "")
         )
         self.goals = tuple(
-            self._goal(policy, objective(policy, slo))
-            for policy in subject.policies
-            for slo in policy.slos
+            self._goal(policy, goal) for policy, goal in objectives(subject.policies)
         )
         self.beats = frozenset(goal.beat for goal in self.goals) | frozenset(
             Beat(goal.source, goal.beat.interval, False) for goal in self.goals
@@ -87,6 +86,10 @@ class Followed:
             starts=starts,
             canary=Verdicts(),
             stable=Verdicts(),
+            past=Past(
+                before=stretches(self.subject.strata, goal.name),
+                closed=stretches(self.checkpoint.strata if self.checkpoint else (), goal.name),
+            ),
         )
         for before in self.subject.previous:
             if (before.policy, before.name) == (goal.policy, goal.slo.name):
@@ -170,8 +173,10 @@ class Followed:
                     now=now,
                     since=since,
                     stale=stale,
+                    past=goal.past,
                 )
             )
+            goal.close(now, since)
             if other is not None and goal.objective.slo.class_ == "Safety":
                 goal.stable.note(
                     weigh(
@@ -185,6 +190,14 @@ class Followed:
                     )
                 )
         self._at = now
+
+    def strata(self) -> tuple[StratumRecord, ...]:
+        """Return the stretches that ended at this weight, as they go on record."""
+        return tuple(
+            record_of(goal.objective.name, stretch)
+            for goal in self.goals
+            for stretch in goal.past.closed
+        )
 
     # -- telling ------------------------------------------------------------------------------
 

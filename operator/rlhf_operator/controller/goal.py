@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from rlhf_operator.api.measurements import Answer, Problem, Silence
@@ -12,6 +12,10 @@ from rlhf_operator.controller.reader import Reader
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.objective import Judgement, Objective, Reading
+from rlhf_operator.core.sequential import NO_PAST, Past
+
+STRETCH = timedelta(minutes=5)
+"""So often a stretch ends: both arms see the same users only for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,17 @@ class Goal:
     starts: Mapping[str, Start]
     canary: Verdicts
     stable: Verdicts
+    past: Past = NO_PAST
+    """What the run showed of it before; a stretch is closed every `STRETCH`."""
+
+    def close(self, now: datetime, since: datetime) -> None:
+        """End the stretch that goes on, if it is a rate and its time is over."""
+        last = self.canary.measured
+        if last is None or last.evidence is None or last.stable is None:
+            return
+        if now >= since + STRETCH * (len(self.past.closed) + 1):
+            newest = last.evidence.stretches[-1]
+            self.past = replace(self.past, closed=(*self.past.closed, newest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from rlhf_operator.reconcile.ports import Raw
 Address = tuple[str, str]
 # A model in a run is looked at each few seconds, one that rests each few minutes: only so many
 # objects are kept as they are, the others packed to a tenth.
-UNPACKED = 1024
+UNPACKED = 256
 
 
 class _Kept:

@@ -15,6 +15,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO, SLOClass
 from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.core import evidence
 from rlhf_operator.core.indicators import Better
 from rlhf_operator.core.objective import (
     Judgement,
@@ -27,6 +28,7 @@ from rlhf_operator.core.objective import (
     result,
     short,
 )
+from rlhf_operator.core.sequential import NO_PAST, Past
 
 __all__ = ["Reading", "blind", "failed", "judge", "stale_after", "weigh", "worst"]
 
@@ -74,8 +76,9 @@ def weigh(
     now: datetime,
     since: datetime,
     stale: timedelta,
+    past: Past = NO_PAST,
 ) -> Judgement:
-    """Return the verdict on one reading."""
+    """Return the verdict on one reading; `past` is what the run showed before it."""
     failures = 0 if previous is None else previous.failures
     if _safety_count_exceeded(goal, reading):
         # An event that was counted has happened: no silence that follows takes it back.
@@ -86,6 +89,8 @@ def weigh(
     reading = _usable(goal, reading, now=now, since=since, stale=stale)
     if stable is not None:
         stable = _usable(goal, stable, now=now, since=since, stale=stale)
+    if goal.rate is not None:
+        return evidence.judge(goal, goal.rate, reading, stable, previous, past, now - since)
     verdict, failures, message = _verdict(goal, reading, stable, previous, failures)
     return Judgement(
         verdict=verdict, failures=failures, message=message, reading=reading, stable=stable

@@ -8,18 +8,21 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import Checkpoint, StepRecord
+from rlhf_operator.api.evidence import Checkpoint, StepRecord, StratumRecord
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity
+from rlhf_operator.core import capacity, sequential
 from rlhf_operator.core.decision import Decision
-from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.observed import Assessment, Observed, Run
+from rlhf_operator.core.sequential import Past, Stretch
 
 Changes = dict[str, Any]
 """Fields of a RolloutStatus, with their new values."""
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
+MOST_STRATA = 2048
+"""So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN, Reason.SPEC_INVALID})
 
 
@@ -82,10 +85,35 @@ def evidence(
     streaks = [(slo.policy, slo.name, slo.failures) for slo in seen.canary.results]
     known = [(slo.policy, slo.name, slo.failures) for slo in run.status.slos]
     last = run.status.checkpoint
-    due = last is None or seen.now >= last.at + CHECKPOINT_EVERY
+    # Until the first one is due a successor counts from the start of the weight.
+    before = last.at if last is not None else status.in_force_at
+    due = before is not None and seen.now >= before + CHECKPOINT_EVERY
     if not moved and not due and streaks == known:
         return {}
     kept: Changes = {"slos": seen.canary.results}
-    if checkpoint is not None and not moved:
+    if moved and run.status.weight > 0:
+        kept["strata"] = _strata(seen.canary, run, checkpoint or last)
+    elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept
+
+
+def _strata(
+    judged: Assessment, run: Run, checkpoint: Checkpoint | None
+) -> tuple[StratumRecord, ...]:
+    """Return what the run has shown of each rate, the weight that ends now included."""
+    closed = checkpoint.strata if checkpoint is not None else ()
+    found = [*run.status.strata, *closed]
+    for each in judged.results:
+        if each.harm is None:
+            continue
+        name = f"{each.policy}/{each.name}"
+        past = Past(closed=sequential.stretches(closed, name))
+        counted = Stretch(
+            events=each.events or 0,
+            samples=each.samples or 0,
+            stable_events=each.stable_events or 0,
+            stable_samples=each.stable_samples or 0,
+        )
+        found.append(sequential.record_of(name, past.open(counted)))
+    return sequential.condensed(tuple(found), MOST_STRATA)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
+from typing import Any
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.core import sequential, statistics
 from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.queries import longest_range
+from rlhf_operator.core.sequential import Proof, Rate, Stretch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +31,27 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """All that a run has shown of one rate, and what it proves so far."""
+
+    stretches: tuple[Stretch, ...]
+    """The newest one last; it is still going on."""
+    proofs: tuple[Proof, ...]
+    seconds: float
+    """How long the newest stretch has gone on."""
+
+    @property
+    def weakest(self) -> Proof:
+        """Return the bound that is furthest from being passed."""
+        return min(self.proofs, key=lambda proof: proof.good)
+
+    @property
+    def strongest(self) -> Proof:
+        """Return the bound with the most evidence of harm."""
+        return max(self.proofs, key=lambda proof: proof.harm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
     """A verdict with its numbers; cheaper than the SLOResult that it can become."""
 
@@ -35,6 +60,8 @@ class Judgement:
     message: str
     reading: Reading
     stable: Reading | None = None
+    evidence: Evidence | None = None
+    """What sequential tests rest on, where the SLO is judged by evidence."""
 
     @property
     def measured(self) -> bool:
@@ -54,6 +81,8 @@ class Objective:
     ratio: float | None
     difference: float | None
     range: timedelta
+    rate: Rate | None = None
+    """Its sequential tests; None where bounds are compared as plain numbers."""
 
     @property
     def name(self) -> str:
@@ -83,19 +112,30 @@ class Objective:
         return ", ".join(texts)
 
 
-def objective(policy: PinnedPolicy, slo: SLO) -> Objective:
-    """Return an SLO with its bounds as numbers."""
+def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
+    """Return an SLO with its bounds as numbers; `count` tests share the run's false rollbacks."""
     margin = slo.versus_stable
+    found = measure(slo)
+    wanted = sequential.levels(policy, count)
+    by_evidence = sequential.is_sequential(slo, found)
     return Objective(
         policy=policy.name,
         slo=slo,
-        measure=measure(slo),
+        measure=found,
+        rate=sequential.rate(slo, found, wanted) if by_evidence else None,
         maximum=_number(slo.max),
         minimum=_number(slo.min),
         ratio=_number(margin.ratio) if margin else None,
         difference=_number(margin.difference) if margin else None,
         range=longest_range(slo.query.prom_ql) if slo.query else timedelta(0),
     )
+
+
+def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Objective], ...]:
+    """Return every SLO of a run, each beside its policy; all share the false rollbacks."""
+    every = [(policy, slo) for policy in policies for slo in policy.slos]
+    count = sum(sequential.tests(slo, measure(slo)) for _, slo in every)
+    return tuple((policy, objective(policy, slo, count)) for policy, slo in every)
 
 
 def amount(goal: Objective, reading: Reading) -> str:
@@ -132,6 +172,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
     """Return a judgement as the record that goes into a rollout's status."""
     reading, stable, slo = found.reading, found.stable, goal.slo
     usable = found.measured
+    compared = stable if stable is not None and stable.problem is None else None
     return SLOResult.model_construct(
         policy=goal.policy,
         name=slo.name,
@@ -139,14 +180,47 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         version=version,
         verdict=found.verdict,
         value=decimal_text(reading.value) if usable else None,
-        stable_value=decimal_text(stable.value) if stable and stable.problem is None else None,
+        stable_value=decimal_text(compared.value) if compared else None,
         events=reading.events,
         samples=(reading.samples or 0) if usable else None,
+        stable_events=compared.events if compared else None,
+        stable_samples=(compared.samples or 0) if compared else None,
+        **_shown(goal, found.evidence),
         bound=goal.bound[:128],
         query=slo.query.prom_ql if slo.query else str(goal.measure),
         failures=found.failures,
         message=found.message[:4096],
     )
+
+
+def _shown(goal: Objective, evidence: Evidence | None) -> dict[str, Any]:
+    """Return the fields of a result that tell of evidence."""
+    if goal.rate is None or evidence is None or not evidence.proofs:
+        return {}
+    counted = sequential.total(evidence.stretches)
+    shown: dict[str, Any] = {
+        "harm": decimal_text(evidence.strongest.harm),
+        "harm_proven": decimal_text(goal.rate.levels.harm),
+        "good": decimal_text(evidence.weakest.good),
+        "good_proven": decimal_text(goal.rate.levels.good),
+    }
+    if counted.samples:
+        seen = min(counted.events, counted.samples)
+        interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
+        shown |= {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
+    strata = [s for stretch in evidence.stretches if (s := stretch.stratum()) is not None]
+    if goal.rate.margin is not None and strata:
+        interval = statistics.ratio_interval(strata, _REPORTED)
+        shown |= {
+            "ratio": decimal_text(interval.estimate),
+            "ratio_low": decimal_text(interval.low),
+            "ratio_high": decimal_text(interval.high),
+        }
+    need = sequential.needed(goal.rate, evidence.stretches, evidence.weakest, 0)
+    return shown | ({"needs": need[0]} if need else {})
+
+
+_REPORTED = 0.05
 
 
 def remembered(recorded: SLOResult) -> Judgement:

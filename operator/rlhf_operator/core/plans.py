@@ -34,6 +34,8 @@ def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
         mandatory=mandatory,
         metric_source=policy.metric_source,
         interval=policy.interval,
+        false_rollback=policy.false_rollback,
+        false_promotion=policy.false_promotion,
         slos=policy.slos,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rlhf_operator.api.evidence import Checkpoint, SLOResult
+from rlhf_operator.api.evidence import Checkpoint, SLOResult, StratumRecord
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
@@ -28,6 +28,8 @@ class Subject:
     """The last weight change in force: the start of the stratum."""
     checkpoint: Checkpoint | None = None
     """Counts from which to count on."""
+    strata: tuple[StratumRecord, ...] = ()
+    """What was shown at earlier weights of the run."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
 
@@ -50,6 +52,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             stable=status.stable.name if status.stable else None,
             since=since,
             checkpoint=status.checkpoint,
+            strata=status.strata,
             previous=status.slos,
         )
     assert status.stable is not None, "checked above"

@@ -1,0 +1,139 @@
+"""Verdicts on rates that are judged by evidence: proven harm, refuted harm, or neither yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from math import exp
+
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.core import sequential
+from rlhf_operator.core.objective import Evidence, Judgement, Objective, Reading, amount, short
+from rlhf_operator.core.sequential import Past, Proof, Rate, Stretch
+
+
+def judge(
+    goal: Objective,
+    rate: Rate,
+    reading: Reading,
+    stable: Reading | None,
+    previous: Judgement | None,
+    past: Past,
+    lasted: timedelta,
+) -> Judgement:
+    """Return the verdict on what a run has shown of a rate so far.
+
+    Readings are usable ones, or tell why not. A crossing is final: whatever comes after, seen
+    or unseen, the verdict stays Failed.
+    """
+    if previous is not None and previous.verdict is Verdict.FAILED:
+        return replace(previous, reading=reading, stable=stable)
+    if reading.problem is not None:
+        verdict = Verdict.ERROR if reading.problem.is_error else Verdict.INCONCLUSIVE
+        message = f"{goal.slo.name}: {reading.message}"
+        return Judgement(
+            verdict=verdict, failures=0, message=message, reading=reading, stable=stable
+        )
+    stretches = past.until(counted(reading, stable))
+    compares = stable is not None or bool(past.before)
+    found = Evidence(
+        stretches=stretches,
+        proofs=sequential.proofs(rate, stretches, compares=compares),
+        seconds=lasted.total_seconds(),
+    )
+    verdict, message = _concluded(goal, rate, reading, stable, found)
+    return Judgement(
+        verdict=verdict,
+        failures=1 if verdict is Verdict.FAILED else 0,
+        message=message,
+        reading=reading,
+        stable=stable,
+        evidence=found,
+    )
+
+
+def counted(reading: Reading, stable: Reading | None) -> Stretch:
+    """Return the counts of both arms since the last weight change."""
+    other = stable if stable is not None and stable.problem is None else None
+    return Stretch(
+        events=reading.events or 0,
+        samples=reading.samples or 0,
+        stable_events=(other.events or 0) if other else 0,
+        stable_samples=(other.samples or 0) if other else 0,
+    )
+
+
+def _concluded(
+    goal: Objective, rate: Rate, reading: Reading, stable: Reading | None, found: Evidence
+) -> tuple[Verdict, str]:
+    shown = f"{goal.slo.name} {_amount(goal, reading)}"
+    for proof in found.proofs:
+        if proof.harm >= rate.levels.harm:
+            return Verdict.FAILED, (
+                f"{shown} {_broken(goal, rate, proof, found)}: evidence "
+                f"{sequential.odds(proof.harm)}, {sequential.odds(rate.levels.harm)} is proof"
+            )
+    missing = _comparison_missing(goal, rate, stable)
+    if missing is not None:
+        return Verdict.INCONCLUSIVE, f"{shown}: {missing}"
+    least = goal.slo.min_samples
+    if (reading.samples or 0) < least:
+        return Verdict.INCONCLUSIVE, f"{shown}: {reading.samples or 0} of {least} samples"
+    weakest = found.weakest
+    if weakest.good >= rate.levels.good:
+        return Verdict.SUCCESSFUL, (
+            f"{shown} within {goal.bound} (evidence {sequential.odds(weakest.good)})"
+        )
+    return Verdict.INCONCLUSIVE, f"{shown}: {_missing(goal, rate, weakest, found)}"
+
+
+def _comparison_missing(goal: Objective, rate: Rate, stable: Reading | None) -> str | None:
+    if rate.margin is None:
+        return None
+    if stable is None:
+        return "no other version to compare with" if goal.only_compares else None
+    return f"stable: {stable.message}" if stable.problem is not None else None
+
+
+def _amount(goal: Objective, reading: Reading) -> str:
+    return amount(goal, reading) if reading.value is not None else "(0 of 0)"
+
+
+def _broken(goal: Objective, rate: Rate, proof: Proof, found: Evidence) -> str:
+    if proof.bound == "max":
+        return f"> {goal.slo.max}"
+    if proof.bound == "min":
+        return f"< {goal.slo.min}"
+    counts = sequential.total(found.stretches)
+    part = counts.stable_events / counts.stable_samples if counts.stable_samples else 0.0
+    sign, times = (">", "") if rate.lower_is_better else ("<", "")
+    if rate.harm_ratio != 1:
+        times = f"{short(rate.harm_ratio)} times "
+    return (
+        f"{sign} {times}stable's {short(part)} ({counts.stable_events} of {counts.stable_samples})"
+    )
+
+
+def _missing(goal: Objective, rate: Rate, proof: Proof, found: Evidence) -> str:
+    """Return what is still needed before the weakest bound is passed."""
+    bound = goal.bound if proof.bound != "versusStable" else "versusStable"
+    said = (
+        f"evidence for {bound} is {sequential.odds(proof.good)}, "
+        f"{exp(rate.levels.good):.0f} to 1 is needed"
+    )
+    newest = found.stretches[-1]
+    both = newest.samples + newest.stable_samples
+    pace = both / found.seconds if found.seconds > 0 else 0.0
+    need = sequential.needed(rate, found.stretches, proof, pace)
+    if need is None:
+        return said
+    answers, lasts = need
+    when = f", in about {_plain(lasts)}" if lasts is not None else ""
+    return f"{said}; about {answers} more answers{when}"
+
+
+def _plain(length: timedelta) -> str:
+    seconds = length.total_seconds()
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

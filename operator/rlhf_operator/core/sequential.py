@@ -1,0 +1,308 @@
+"""Judging a rate by evidence that may be looked at always (`core/statistics`).
+
+Each bound of a rate is two tests. One proves harm: it rolls back, and a crossing is final. The
+other refutes harm: only when it has crossed for every bound may a weight rise. Between the two
+lies silence, which is neither. Safety is proven harmful against stable itself, other classes
+against their margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import exp
+
+from rlhf_operator.api.evidence import StratumRecord
+from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.core import statistics
+from rlhf_operator.core.indicators import Better, Form, Measure
+
+_LARGEST = 25.0
+"""ln E beyond which a number is only "more than 10^10"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Levels:
+    """How much evidence a run asks for, as ln E; fixed at its start."""
+
+    harm: float
+    """Harm is proven from here on: the run's `falseRollback`, shared over all its harm tests."""
+    good: float
+    """Harm is refuted from here on: `falsePromotion`, in full for every test."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """The sequential tests of one SLO."""
+
+    ceiling: float | None
+    """The highest tolerated rate of what is bad."""
+    margin: float | None
+    """How many times stable's rate the canary's may be; less than 1 where higher is better."""
+    lower_is_better: bool
+    is_safety: bool
+    levels: Levels
+
+    @property
+    def harm_ratio(self) -> float:
+        """Return the ratio beyond which harm is proven: any at all for Safety."""
+        assert self.margin is not None
+        return 1.0 if self.is_safety else self.margin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """Exact counts of both arms in a time in which neither weight nor guard changed."""
+
+    events: int
+    samples: int
+    stable_events: int = 0
+    stable_samples: int = 0
+
+    def __sub__(self, earlier: Stretch) -> Stretch:
+        """Return what came after; late points may make a count smaller, never negative."""
+        return Stretch(
+            events=max(0, self.events - earlier.events),
+            samples=max(0, self.samples - earlier.samples),
+            stable_events=max(0, self.stable_events - earlier.stable_events),
+            stable_samples=max(0, self.stable_samples - earlier.stable_samples),
+        )
+
+    def __add__(self, other: Stretch) -> Stretch:
+        return Stretch(
+            events=self.events + other.events,
+            samples=self.samples + other.samples,
+            stable_events=self.stable_events + other.stable_events,
+            stable_samples=self.stable_samples + other.stable_samples,
+        )
+
+    def stratum(self) -> statistics.Stratum | None:
+        """Return it for the comparison; None where an arm is silent, which compares nothing.
+
+        Two counters are read one after the other, so an event may be seen before its answer.
+        """
+        if not self.samples or not self.stable_samples:
+            return None
+        return statistics.Stratum(
+            share=self.samples / (self.samples + self.stable_samples),
+            canary=min(self.events, self.samples),
+            stable=min(self.stable_events, self.stable_samples),
+        )
+
+
+NOTHING = Stretch(events=0, samples=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """What a run has shown of one rate before the stretch that goes on now."""
+
+    before: tuple[Stretch, ...] = ()
+    """At earlier weights."""
+    closed: tuple[Stretch, ...] = ()
+    """At this weight; what is counted since its start includes them."""
+
+    def until(self, counted: Stretch) -> tuple[Stretch, ...]:
+        """Return all stretches, given what is counted at this weight so far; the newest last."""
+        return (*self.before, *self.closed, self.open(counted))
+
+    def open(self, counted: Stretch) -> Stretch:
+        """Return what is counted at this weight and belongs to no finished stretch."""
+        return counted - total(self.closed)
+
+
+NO_PAST = Past()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """The evidence on one bound, as ln E."""
+
+    bound: str
+    harm: float
+    good: float
+
+
+def record_of(slo: str, stretch: Stretch) -> StratumRecord:
+    """Return a stretch of one SLO (policy/objective) as it goes on record."""
+    return StratumRecord(
+        slo=slo,
+        events=stretch.events,
+        samples=stretch.samples,
+        stable_events=stretch.stable_events,
+        stable_samples=stretch.stable_samples,
+    )
+
+
+def stretches(records: Iterable[StratumRecord], slo: str) -> tuple[Stretch, ...]:
+    """Return what is on record of one SLO (policy/objective)."""
+    return tuple(
+        Stretch(
+            events=each.events,
+            samples=each.samples,
+            stable_events=each.stable_events,
+            stable_samples=each.stable_samples,
+        )
+        for each in records
+        if each.slo == slo
+    )
+
+
+def condensed(records: Sequence[StratumRecord], most: int) -> tuple[StratumRecord, ...]:
+    """Return records of which no more than `most` stand apart.
+
+    Where there are more, pairs of neighbours of one SLO become one stratum. Both have the share
+    of users that their counts show; only a base rate that moved between them blurs.
+    """
+    kept = tuple(records)
+    while len(kept) > most:
+        found: list[StratumRecord] = []
+        for name in dict.fromkeys(each.slo for each in kept):
+            mine = stretches(kept, name)
+            pairs = [total(mine[place : place + 2]) for place in range(0, len(mine), 2)]
+            found += (record_of(name, pair) for pair in pairs)
+        if len(found) == len(kept):
+            break
+        kept = tuple(found)
+    return kept
+
+
+def total(parts: Iterable[Stretch]) -> Stretch:
+    """Return the counts of all stretches together."""
+    return sum(parts, NOTHING)
+
+
+def is_sequential(slo: SLO, measure: Measure) -> bool:
+    """Return whether an SLO is judged by evidence: rates are, unless plain numbers are asked for.
+
+    `failureLimit` asks for plain numbers: a sequential crossing needs no second one.
+    """
+    if measure.form is not Form.RATE or slo.failure_limit is not None:
+        return False
+    if slo.versus_stable is not None and slo.versus_stable.method == "Threshold":
+        return False
+    if slo.versus_stable is not None and slo.versus_stable.difference is not None:
+        return False
+    bound, other = (slo.max, slo.min) if measure.better is Better.LOWER else (slo.min, slo.max)
+    return other is None and (bound is None or 0 < float(bound) < 1)
+
+
+def tests(slo: SLO, measure: Measure) -> int:
+    """Return how many tests of harm an SLO makes; those that only inform make none."""
+    if slo.class_ == "Informational" or not is_sequential(slo, measure):
+        return 0
+    bounds = (slo.max, slo.min, slo.versus_stable)
+    return sum(bound is not None for bound in bounds)
+
+
+def levels(policy: PinnedPolicy, count: int) -> Levels:
+    """Return how much evidence a run with so many tests of harm asks for."""
+    return Levels(
+        harm=statistics.rollback_threshold(float(policy.false_rollback), max(1, count)),
+        good=statistics.advance_threshold(float(policy.false_promotion)),
+    )
+
+
+def rate(slo: SLO, measure: Measure, wanted: Levels) -> Rate:
+    """Return the tests of an SLO that is judged by evidence."""
+    lower = measure.better is Better.LOWER
+    ceiling = None
+    if lower and slo.max is not None:
+        ceiling = float(slo.max)
+    elif slo.min is not None:
+        ceiling = 1 - float(slo.min)
+    margin = None
+    if slo.versus_stable is not None and slo.versus_stable.ratio is not None:
+        margin = float(slo.versus_stable.ratio)
+    return Rate(
+        ceiling=ceiling,
+        margin=margin if lower or margin is None else 1 / margin,
+        lower_is_better=lower,
+        is_safety=slo.class_ == "Safety",
+        levels=wanted,
+    )
+
+
+def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Proof, ...]:
+    """Return the evidence on each bound; without `compares` there is no stable beside it."""
+    found = []
+    if asked.ceiling is not None:
+        counted = total(parts)
+        seen = min(counted.events, counted.samples)
+        bad = seen if asked.lower_is_better else counted.samples - seen
+        harm, good = (
+            statistics.log_e_ceiling(bad, counted.samples, asked.ceiling, exceeds=exceeds)
+            for exceeds in (True, False)
+        )
+        found.append(Proof(bound="max" if asked.lower_is_better else "min", harm=harm, good=good))
+    if asked.margin is not None and compares:
+        strata = tuple(s for part in parts if (s := part.stratum()) is not None)
+        worse = asked.lower_is_better
+        found.append(
+            Proof(
+                bound="versusStable",
+                harm=statistics.log_e_ratio(strata, asked.harm_ratio, harm=worse),
+                good=statistics.log_e_ratio(strata, asked.margin, harm=not worse),
+            )
+        )
+    return tuple(found)
+
+
+def odds(log_e: float) -> str:
+    """Return evidence as people read it: so many to 1."""
+    if log_e >= _LARGEST:
+        return "more than 10^10 to 1"
+    value = exp(log_e)
+    return f"{value:.0f} to 1" if value >= 10 else f"{value:.2g} to 1"
+
+
+def needed(
+    asked: Rate, parts: Sequence[Stretch], proof: Proof, per_second: float
+) -> tuple[int, timedelta | None] | None:
+    """Return about how many answers of both arms a bound still needs, and how long they take.
+
+    Supposing that the rates stay as they are; None where such rates never lead there.
+    """
+    counted, last = total(parts), parts[-1] if parts else NOTHING
+    if not counted.samples or proof.good >= asked.levels.good:
+        return None
+    bad = min(counted.events, counted.samples)
+    if proof.bound != "versusStable":
+        assert asked.ceiling is not None
+        bad = bad if asked.lower_is_better else counted.samples - bad
+        count = statistics.Count(events=bad, samples=counted.samples)
+        need = statistics.ceiling_need(
+            count,
+            ceiling=asked.ceiling,
+            exceeds=False,
+            threshold=asked.levels.good,
+            rate=bad / counted.samples,
+        )
+        both = last.samples + last.stable_samples
+        share = last.samples / both if both else 1.0
+        if need is None or not share:
+            return None
+        answers = round(need.responses / share)
+    else:
+        stratum = last.stratum()
+        if stratum is None or asked.margin is None or not asked.lower_is_better:
+            return None
+        pooled = (counted.events + counted.stable_events) / max(
+            1, counted.samples + counted.stable_samples
+        )
+        need = statistics.ratio_need(
+            [s for part in parts if (s := part.stratum()) is not None],
+            ratio=asked.margin,
+            harm=False,
+            threshold=asked.levels.good,
+            share=stratum.share,
+            canary_rate=min(1.0, pooled),
+            stable_rate=min(1.0, pooled),
+        )
+        if need is None:
+            return None
+        answers = need.responses
+    lasts = timedelta(seconds=answers / per_second) if per_second > 0 else None
+    return answers, lasts
