@@ -209,6 +209,14 @@ def test_a_hold_names_its_end() -> None:
     assert begins.wake == ago(-1)
 
 
+def test_a_weight_that_is_not_in_force_is_told_in_the_words_of_the_router() -> None:
+    route = Route(weights={"sft": 90, "v1": 10}, note="gateway gw has not looked yet")
+    seen = make.make_observed(run=make.make_run(in_force_at=None), canary=None, route=route)
+    assert rollout.decide(seen).message == (
+        "declared sft 90% v1 10%; the router has sft 90% v1 10%: gateway gw has not looked yet"
+    )
+
+
 def test_the_evidence_of_an_advance_is_told() -> None:
     assert "unsafe Successful" in rollout.decide(make.make_observed()).message
     assert GOOD.results[0].message in rollout.decide(make.make_observed()).message

@@ -260,3 +260,17 @@ def test_a_restart_renews_the_pods_though_nothing_in_the_spec_changed() -> None:
     stage.run()
     assert templates()["v1-serving"] == renewed["v1-serving"]
     assert stage.weights == {"v1": 100}
+
+
+def test_a_gateway_that_does_not_answer_is_named_and_waited_for() -> None:
+    stage = Stage()
+    stage.run()
+    stage.cluster.gateway_is_away = True
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.condition("Reconciling") == ("True", "WeightNotInForce")
+    assert "gateway gw has not looked at generation" in stage.status["message"]
+    assert stage.runs[-1].status.weight == 10
+    stage.cluster.gateway_is_away = False
+    stage.run()
+    assert stage.weights == {"v2": 100}

@@ -249,9 +249,10 @@ def _not_in_force(seen: Observed) -> Decision:
     wanted = " ".join(f"{name} {part}%" for name, part in capacity.declared(seen.run).items())
     weights = (seen.route.weights or {}).items()
     now = " ".join(f"{name} {part}%" for name, part in weights) or "nothing"
+    note = f": {seen.route.note}" if seen.route.note else ""
     return hold(
         Reason.WEIGHT_NOT_IN_FORCE,
-        f"declared {wanted}; the router does {now}",
+        f"declared {wanted}; the router has {now}{note}",
         wake=seen.now + timedelta(seconds=2),
     )
 
