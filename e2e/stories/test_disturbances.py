@@ -10,7 +10,7 @@ from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import install
 from e2e.harness.kubectl import Kubectl, condition
-from e2e.stories import proxy
+from e2e.stories.door import Door
 from e2e.stories.world import Story, steps_of
 
 OPERATOR = "app.kubernetes.io/name=rlhf-operator"
@@ -20,7 +20,11 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     flaky = story.kubectl.within(FLAKY_NAMESPACE)
     flaky.apply(objects.namespace(FLAKY_NAMESPACE))
     address = urlsplit(story.endpoints.prometheus_url_in_cluster)
-    proxy.open_door(flaky, str(address.hostname), address.port or 9090)
+    door = Door(
+        kubectl=flaky, name="prometheus", port=9090,
+        to_host=str(address.hostname), to_port=address.port or 9090,
+    )  # fmt: skip
+    door.open()
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy(metricSource="flaky")
@@ -28,13 +32,13 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     story.commit("v1")
     story.until_weight("v1", 25)
 
-    proxy.shut_door(flaky)
+    door.shut()
     story.until(
         "the silence is told",
         lambda model: condition(model, "Reconciling").get("reason") == "MetricsUnavailable",
     )
     assert story.told()[-1] == ("Rollout", "v1", "")
-    proxy.open_door(flaky, str(address.hostname), address.port or 9090)
+    door.open()
     story.until_stable("v1")
     assert story.told()[-1] == ("Rollout", "v1", "Promoted")
     story.nobody_was_turned_away()
