@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import pytest
+
 from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import install
@@ -44,6 +46,7 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     story.nobody_was_turned_away()
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_the_operator_is_killed_in_every_step(story: Story) -> None:
     story.a_version("sft")
     story.a_version("v1")
@@ -64,6 +67,7 @@ def test_the_operator_is_killed_in_every_step(story: Story) -> None:
     story.nobody_was_turned_away()
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> None:
     story.a_version("sft")
     story.a_version("v1")
@@ -74,7 +78,7 @@ def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> N
     before = story.pods("sft") | story.pods("v1")
 
     mark = {"podLabels": {"rlhf.dev/upgraded": str(int(time.time()))}}
-    install(story.endpoints, replace(story.operator, values=mark))
+    install(story.endpoints, replace(story.operator, values={**story.operator.values, **mark}))
     time.sleep(3)
     assert story.pods("sft") | story.pods("v1") == before
     model = story.kubectl.get("rlhfmodel", "support")
