@@ -24,7 +24,7 @@ LABELS = "namespace, rlhf_model, rlhf_version"
 def test_what_must_not_be_served_gets_no_traffic(story: Story) -> None:
     story.a_version("sft")
     story.a_policy()
-    story.a_model("sft", rollout={"readyTimeout": "15s"})
+    story.a_model("sft")
     altered = _altered(story)
     missing = Published(altered.uri.replace("altered", "nowhere"), ZEROS)
     unknown = Published("oci://localhost/models/nobody", ONES)
@@ -38,7 +38,6 @@ def test_what_must_not_be_served_gets_no_traffic(story: Story) -> None:
         ("pickled", "ArtifactMismatch", "pytorch_model.bin"),
         ("altered", "ArtifactMismatch", f"declares {altered.digest}"),
         ("missing", "ArtifactNotFound", "holds no files"),
-        ("unknown", "NotReady", "localhost/models/nobody"),
     ):
         story.commit(version)
         model = story.until(f"{version} is refused", _is_refused(version))
@@ -48,13 +47,18 @@ def test_what_must_not_be_served_gets_no_traffic(story: Story) -> None:
         assert (record["reason"], word in record["message"]) == (reason, True)
         assert steps_of(story.history[-1]) == [0]
 
+    story.commit("unknown")
+    model = story.until("the pull is told", lambda found: reason_of(found) == "ImageNotPulled")
+    assert unknown.digest in condition(model, "Reconciling")["message"]
+    assert model["status"]["weight"] == 0
+
     too_many = _gpus(story) + 1
     greedy = {"gpu": {"count": too_many, "resource": "nvidia.com/gpu"}}
     story.a_version("greedy", serving=greedy)
     story.commit("greedy")
     model = story.until_stalled("InsufficientGPU")
     assert f"needs {too_many} GPUs" in condition(model, "Stalled")["message"]
-    assert story.told()[-1][1] == "unknown", "no run began"
+    assert story.told()[-1] == ("Rollout", "unknown", "Superseded"), "no run began"
     assert story.pods("greedy") == {}
 
     story.every_answer_comes_from("sft")
@@ -68,11 +72,21 @@ def test_bad_edits_in_mid_run_stop_nothing_that_serves(story: Story) -> None:
     here = {**story.gateway, "sectionName": _listener(story)}
     story.a_model(
         "sft",
-        steps=[{"weight": 30, "hold": "6s"}, {"weight": 60, "hold": "3s"}],
+        steps=[{"weight": 30, "hold": "10s"}, {"weight": 60, "hold": "3s"}],
         traffic={"parentRefs": [here]},
     )
     story.commit("v1")
     story.until_weight("v1", 30)
+
+    # Only the gateway can judge this. The listener that exists goes on with the weights it has.
+    nowhere = {**story.gateway, "sectionName": "no-such-listener"}
+    story.commit("v1", traffic=_traffic(story, here, nowhere))
+    model = story.until(
+        "the gateway's word is told", lambda found: reason_of(found) == "RouteNotAccepted"
+    )
+    assert "No listeners match" in condition(model, "RouteDegraded")["message"]
+
+    # And these the API server refuses by itself.
     plan = story.model["spec"]["rollout"]
     for change, sentence in (
         ({"verison": "v2"}, 'unknown field "(spec.)?verison"'),
@@ -85,16 +99,9 @@ def test_bad_edits_in_mid_run_stop_nothing_that_serves(story: Story) -> None:
         with pytest.raises(HarnessError, match=sentence):
             story.kubectl.apply(edited)
 
-    # This one only the gateway can judge. The other listener goes on with the weights it has.
-    nowhere = {**story.gateway, "sectionName": "no-such-listener"}
-    story.commit("v1", traffic=_traffic(story, here, nowhere))
-    model = story.until(
-        "the gateway's word is told", lambda found: reason_of(found) == "RouteNotAccepted"
-    )
-    assert "No listeners match" in condition(model, "RouteDegraded")["message"]
     story.throughout(
         10,
-        "the weight stays",
+        "the weight stays beyond its hold",
         lambda found: found["status"]["weight"] == 30 and reason_of(found) == "RouteNotAccepted",
     )
     story.until_answers("both arms answer", lambda found: len(found.shares()) == 2)

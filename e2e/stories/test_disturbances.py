@@ -72,9 +72,10 @@ def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> N
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy()
-    story.a_model("sft", steps=[{"weight": 40, "hold": "30s"}])
+    story.a_model("sft", steps=[{"weight": 40, "hold": "5s"}])
     story.commit("v1")
     story.until_weight("v1", 40)
+    story.commit("v1", suspend=True)  # an upgrade may take its time
     before = story.pods("sft") | story.pods("v1")
 
     mark = {"podLabels": {"rlhf.dev/upgraded": str(int(time.time()))}}
@@ -84,6 +85,7 @@ def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> N
     model = story.kubectl.get("rlhfmodel", "support")
     assert model is not None
     assert model["status"]["weight"] == 40
+    story.commit("v1", suspend=False)
     story.until_stable("v1")
     story.nobody_was_turned_away()
 
