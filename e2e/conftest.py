@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -16,6 +17,7 @@ from e2e.cluster import endpoints as find_endpoints
 from e2e.harness import objects
 from e2e.harness.install import Release, install
 from e2e.harness.kubectl import Kubectl
+from e2e.stories.door import Door
 from e2e.stories.world import Story
 
 SYSTEM = "rlhf-e2e-system"
@@ -34,13 +36,35 @@ def namespace_of(test: str) -> str:
     return f"story-{words.removeprefix('test-')}"[:50].rstrip("-")
 
 
-def release(endpoints: Endpoints, watch: Sequence[str], **values: object) -> Release:
+def release(endpoints: Endpoints, watch: Sequence[str]) -> Release:
     """Return the operator under test: short times, scripted models, our namespaces alone."""
+    config = _config(endpoints, watch)
+    return Release(namespace=SYSTEM, name=SYSTEM, watch=tuple(watch), config=config)
+
+
+def release_of_its_own(endpoints: Endpoints, namespace: str, api_server: Door) -> Release:
+    """Return an operator that lives in one namespace, and nothing else of the cluster's."""
+    values = {
+        "rbac": {"scope": "Namespaces", "userRoles": False},
+        "crds": {"enabled": False},
+        "admissionPolicy": {"enabled": False},
+        "extraEnv": [
+            {"name": "KUBERNETES_SERVICE_HOST", "value": api_server.name},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": str(api_server.port)},
+        ],
+    }
+    config = _config(endpoints, [namespace])
+    return Release(
+        namespace=namespace, name="own", watch=(namespace,), config=config, values=values
+    )
+
+
+def _config(endpoints: Endpoints, watch: Sequence[str]) -> dict[str, Any]:
     sources = [
         {"name": "default", "url": endpoints.prometheus_url_in_cluster},
         {"name": "flaky", "url": FLAKY_URL, "timeout": "1s"},
     ]
-    config = {
+    return {
         "allowCode": True,
         "drain": "4s",
         "maxConcurrentRollouts": 50,
@@ -51,7 +75,6 @@ def release(endpoints: Endpoints, watch: Sequence[str], **values: object) -> Rel
             "renewDeadline": "9s", "retryPeriod": "1s",
         },
     }  # fmt: skip
-    return Release(namespace=SYSTEM, name=SYSTEM, watch=tuple(watch), config=config, values=values)
 
 
 @pytest.fixture(scope="session")
@@ -61,11 +84,8 @@ def operator(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Release:
     """Install the operator once, however many processes run the stories."""
-    stories = [
-        item for item in request.session.items if "story" in getattr(item, "fixturenames", ())
-    ]
     # Never none: an operator that is told no namespace works in all of them.
-    watch = {SYSTEM, *(namespace_of(item.name) for item in stories)}
+    watch = {SYSTEM, *(namespace_of(item.name) for item in _shared(request.session.items))}
     wanted = release(endpoints, sorted(watch))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         install(endpoints, wanted)
@@ -76,6 +96,14 @@ def operator(
             install(endpoints, wanted)
             (shared / "operator.done").touch()
     return wanted
+
+
+def _shared(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the stories that are told with the operator that all share."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "story" in fixtures and "own_operator" not in fixtures:
+            yield item
 
 
 @pytest.fixture(scope="session")
@@ -101,3 +129,21 @@ def story(
             operator=operator,
         )
     everywhere.delete("namespace", name, wait=False)
+
+
+@pytest.fixture
+def own_operator(endpoints: Endpoints, story: Story) -> Door:
+    """Give the story an operator of its own; return the door by which it has the API server.
+
+    The door is called `kubernetes` as the API server's own Service is, one of the names in its
+    certificate, and in this namespace that name leads to the door.
+    """
+    door = Door(
+        kubectl=story.kubectl, name="kubernetes", port=6443,
+        to_host="kubernetes.default.svc", to_port=443,
+    )  # fmt: skip
+    door.open()
+    own = release_of_its_own(endpoints, story.kubectl.namespace, door)
+    install(endpoints, own)
+    story.operator = own
+    return door

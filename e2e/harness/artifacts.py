@@ -38,6 +38,19 @@ def publish(kubectl: Kubectl, folder: Path, name: str) -> Published:
     return Published(f"oci://{loaded.name}", loaded.digest)
 
 
+def offer_volume(kubectl: Kubectl, folder: Path) -> str:
+    """Offer a folder of this machine to the claim `checkpoints`, and return the volume's name.
+
+    The cluster of this machine has no storage class; where there is one, nothing is offered.
+    """
+    name = f"{kubectl.namespace}-{_CLAIM}"
+    if not CURRENT:
+        folder.chmod(0o777)  # the loader is not root
+        kubectl.delete("persistentvolume", name)
+        kubectl.apply(_volume(name, folder, kubectl.namespace))
+    return name
+
+
 def into_volume(kubectl: Kubectl, folder: Path, name: str) -> Published:
     """Copy a folder into the claim `checkpoints`, made by the default storage class if need be."""
     if kubectl.get("persistentvolumeclaim", _CLAIM) is None:
@@ -59,6 +72,21 @@ def _send(command: list[str], folder: Path, name: str) -> None:
     done = subprocess.run(command, input=packed.getvalue(), capture_output=True, check=False)
     if done.returncode != 0:
         raise HarnessError(f"copying {name} into a volume: {done.stderr.decode().strip()}")
+
+
+def _volume(name: str, folder: Path, namespace: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "claimRef": {"namespace": namespace, "name": _CLAIM},
+            "hostPath": {"path": str(folder)},
+        },
+    }
 
 
 def _claim() -> Object:

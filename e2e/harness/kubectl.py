@@ -58,6 +58,10 @@ class Kubectl:
         found = self.run("get", kind, name, "--output=json", "--ignore-not-found")
         return json.loads(found) if found.strip() else None
 
+    def whoami(self) -> str:
+        """Return the user as whom the API server knows this kubectl."""
+        return self.run("auth", "whoami", "--output=jsonpath={.status.userInfo.username}")
+
     def list(self, kind: str, *, selector: str = "") -> list[Object]:
         """Return all objects of a kind in the namespace."""
         found = self.run("get", kind, "--output=json", f"--selector={selector}")

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,9 @@ import aiohttp
 
 _VERSION = "x-rlhf-version"
 _VERDICT = "x-rlhf-verdict"
+ARM = "x-rlhf-arm"
+
+Session = aiohttp.ClientSession
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +39,8 @@ class Ask:
     """More open questions than this mean that nobody answers; further ones fail at once."""
     longest: float = 1800
     """Seconds after which it stops by itself."""
+    keep_alive: bool = True
+    """Whether a connection serves many questions; without, each question has its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +55,8 @@ class Answer:
     version: str = ""
     verdict: str = ""
     text: str = ""
+    arm: str = ""
+    """The token by which the user can come back to the same arm."""
     error: str = ""
 
     @property
@@ -154,21 +161,17 @@ class Traffic:
         async def insist() -> int:
             answered = 0
             while time.monotonic() < end:
-                answer = await self._one(session, next(questions))
+                answer = await ask_once(session, self.ask, next(questions))
                 answered += not answer.is_failed and time.monotonic() < end
                 await asyncio.sleep(0.2 if answer.is_failed else 0)
             return answered
 
-        async with self._session() as session:
+        async with open_session(self.ask) as session:
             return sum(await asyncio.gather(*(insist() for _ in range(users))))
-
-    def _session(self) -> aiohttp.ClientSession:
-        timeout = aiohttp.ClientTimeout(total=self.ask.timeout)
-        return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
 
     async def _go_on(self) -> None:
         started = time.monotonic()
-        async with self._session() as session, asyncio.TaskGroup() as users:
+        async with open_session(self.ask) as session, asyncio.TaskGroup() as users:
             open_questions: set[asyncio.Task[None]] = set()
             for count, question in enumerate(itertools.cycle(self.ask.questions)):
                 due = started + count / self.ask.per_second
@@ -183,36 +186,52 @@ class Traffic:
                 user.add_done_callback(open_questions.discard)
 
     async def _ask_and_keep(self, session: aiohttp.ClientSession, question: str) -> None:
-        self._keep(await self._one(session, question))
-
-    async def _one(self, session: aiohttp.ClientSession, question: str) -> Answer:
-        started = time.monotonic()
-        body = {
-            "messages": [{"role": "user", "content": question}],
-            "max_tokens": self.ask.max_tokens,
-            "temperature": self.ask.temperature,
-        }
-        url = f"{self.ask.url}/v1/chat/completions"
-        try:
-            async with session.post(url, json=body, headers={"Host": self.ask.host}) as reply:
-                content = await reply.read()
-                text = _text(await reply.json()) if reply.status == 200 else ""
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, LookupError) as error:
-            return _failure(time.monotonic() - started, f"{type(error).__name__}: {error}")
-        said = "" if reply.status == 200 else content[:200].decode(errors="replace")
-        return Answer(
-            at=time.time(),
-            seconds=time.monotonic() - started,
-            status=reply.status,
-            version=reply.headers.get(_VERSION, ""),
-            verdict=reply.headers.get(_VERDICT, ""),
-            text=text,
-            error=said,
-        )
+        self._keep(await ask_once(session, self.ask, question))
 
     def _keep(self, answer: Answer) -> None:
         with self._lock:
             self._answers.append(answer)
+
+
+def open_session(ask: Ask, cookies: aiohttp.abc.AbstractCookieJar | None = None) -> Session:
+    """Return a session that keeps its cookies in the given jar; in none if none is given."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=ask.timeout),
+        connector=aiohttp.TCPConnector(limit=0, force_close=not ask.keep_alive),
+        cookie_jar=aiohttp.DummyCookieJar() if cookies is None else cookies,
+    )
+
+
+async def ask_once(
+    session: Session, ask: Ask, question: str, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Ask one question and return what came back, whatever it was."""
+    started = time.monotonic()
+    body = {
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": ask.max_tokens,
+        "temperature": ask.temperature,
+    }
+    url = f"{ask.url}/v1/chat/completions"
+    try:
+        async with session.post(
+            url, json=body, headers={"Host": ask.host, **(headers or {})}
+        ) as reply:
+            content = await reply.read()
+            text = _text(await reply.json()) if reply.status == 200 else ""
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, LookupError) as error:
+        return _failure(time.monotonic() - started, f"{type(error).__name__}: {error}")
+    said = "" if reply.status == 200 else content[:200].decode(errors="replace")
+    return Answer(
+        at=time.time(),
+        seconds=time.monotonic() - started,
+        status=reply.status,
+        version=reply.headers.get(_VERSION, ""),
+        verdict=reply.headers.get(_VERDICT, ""),
+        text=text,
+        arm=reply.headers.get(ARM, ""),
+        error=said,
+    )
 
 
 def _failure(seconds: float, error: str) -> Answer:

@@ -55,16 +55,15 @@ class Watch:
 
     def _follow(self) -> None:
         while not self._is_closed:
-            self._process = subprocess.Popen(
+            with subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            assert self._process.stdout
-            for event in _events(self._process.stdout):
-                change = Change(time.time(), event["type"], event["object"])
-                with self._lock:
-                    self._changes.append(change)
+            ) as self._process:
+                assert self._process.stdout
+                for event in _events(self._process.stdout):
+                    change = Change(time.time(), event["type"], event["object"])
+                    with self._lock:
+                        self._changes.append(change)
             # The server ends a watch now and then; the next one starts with what there is.
-            self._process.wait()
             time.sleep(0 if self._is_closed else 0.5)
 
 

@@ -92,25 +92,6 @@ def test_two_models_claim_one_host_and_the_older_keeps_it(story: Story) -> None:
     story.nobody_was_turned_away()
 
 
-def test_a_pickled_artefact_never_gets_traffic(story: Story) -> None:
-    story.a_version("sft")
-    story.a_policy()
-    story.a_model("sft")
-    folder = story.folder / "pickled"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    published = artifacts.publish(story.kubectl, folder, "scripted-pickled")
-    story.kubectl.apply(objects.version("pickled", published, model="support"))
-
-    story.commit("pickled")
-    model = story.until_stalled("RolledBack")
-    assert "pytorch_model.bin" in condition(model, "Stalled")["message"]
-    assert story.history[-1]["status"]["reason"] == "ArtifactMismatch"
-    story.every_answer_comes_from("sft")
-    story.nobody_was_turned_away()
-
-
 def _versions(story: Story) -> None:
     published = _published(story.folder, story)
     story.a_policy()

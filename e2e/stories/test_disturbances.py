@@ -6,11 +6,13 @@ import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import pytest
+
 from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import install
 from e2e.harness.kubectl import Kubectl, condition
-from e2e.stories import proxy
+from e2e.stories.door import Door
 from e2e.stories.world import Story, steps_of
 
 OPERATOR = "app.kubernetes.io/name=rlhf-operator"
@@ -20,7 +22,11 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     flaky = story.kubectl.within(FLAKY_NAMESPACE)
     flaky.apply(objects.namespace(FLAKY_NAMESPACE))
     address = urlsplit(story.endpoints.prometheus_url_in_cluster)
-    proxy.open_door(flaky, str(address.hostname), address.port or 9090)
+    door = Door(
+        kubectl=flaky, name="prometheus", port=9090,
+        to_host=str(address.hostname), to_port=address.port or 9090,
+    )  # fmt: skip
+    door.open()
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy(metricSource="flaky")
@@ -28,18 +34,19 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     story.commit("v1")
     story.until_weight("v1", 25)
 
-    proxy.shut_door(flaky)
+    door.shut()
     story.until(
         "the silence is told",
         lambda model: condition(model, "Reconciling").get("reason") == "MetricsUnavailable",
     )
     assert story.told()[-1] == ("Rollout", "v1", "")
-    proxy.open_door(flaky, str(address.hostname), address.port or 9090)
+    door.open()
     story.until_stable("v1")
     assert story.told()[-1] == ("Rollout", "v1", "Promoted")
     story.nobody_was_turned_away()
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_the_operator_is_killed_in_every_step(story: Story) -> None:
     story.a_version("sft")
     story.a_version("v1")
@@ -60,22 +67,25 @@ def test_the_operator_is_killed_in_every_step(story: Story) -> None:
     story.nobody_was_turned_away()
 
 
+@pytest.mark.usefixtures("own_operator")
 def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> None:
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy()
-    story.a_model("sft", steps=[{"weight": 40, "hold": "30s"}])
+    story.a_model("sft", steps=[{"weight": 40, "hold": "5s"}])
     story.commit("v1")
     story.until_weight("v1", 40)
+    story.commit("v1", suspend=True)  # an upgrade may take its time
     before = story.pods("sft") | story.pods("v1")
 
     mark = {"podLabels": {"rlhf.dev/upgraded": str(int(time.time()))}}
-    install(story.endpoints, replace(story.operator, values=mark))
+    install(story.endpoints, replace(story.operator, values={**story.operator.values, **mark}))
     time.sleep(3)
     assert story.pods("sft") | story.pods("v1") == before
     model = story.kubectl.get("rlhfmodel", "support")
     assert model is not None
     assert model["status"]["weight"] == 40
+    story.commit("v1", suspend=False)
     story.until_stable("v1")
     story.nobody_was_turned_away()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from e2e import scripted
 from e2e.cluster import Endpoints
 from e2e.harness import artifacts, objects
+from e2e.harness.crowd import Crowd
 from e2e.harness.install import Release
 from e2e.harness.kubectl import Kubectl, Object, condition
 from e2e.harness.traffic import Answers, Ask, Traffic
@@ -43,12 +45,25 @@ class Story:
     operator: Release
     per_second: float = 8
     traffic: Traffic | None = None
-    earlier: list[Traffic] = field(default_factory=list)
+    earlier: list[Traffic | Crowd] = field(default_factory=list)
     model: Object = field(default_factory=dict)
+
+    _decisions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def host(self) -> str:
         return f"{self.kubectl.namespace}.example.com"
+
+    @property
+    def gateway(self) -> Object:
+        """Return the gateway under test, as a model names it."""
+        where = self.endpoints
+        return {"name": where.gateway_name, "namespace": where.gateway_namespace}
+
+    @property
+    def person(self) -> str:
+        """Return the name of the person who decides: of whoever tells the story."""
+        return self.kubectl.whoami()
 
     # -- given ------------------------------------------------------------------------------------
 
@@ -68,12 +83,17 @@ class Story:
         self.kubectl.apply(found)
 
     def a_model(self, version: str = "sft", *, steps: Sequence[Object] = (), **spec: Any) -> None:
-        """Apply the model and wait until its fallback answers users."""
+        """Apply the model and wait until its fallback answers users.
+
+        `traffic` is merged over the gateway under test and the story's own host name.
+        """
+        traffic = spec.pop("traffic", {})
         plan = list(steps) or objects.steps(25, 50, hold="3s")
         self.model = objects.model(
             self.endpoints, version=version, fallback="sft", policies=["safe"], host=self.host,
             steps=plan, guard=spec.pop("guard", GUARD), **spec,
         )  # fmt: skip
+        self.model["spec"]["traffic"] |= traffic
         self.kubectl.apply(self.model)
         self.until("the fallback serves", lambda model: self.ready(model, "True"), seconds=150)
         self.users_come()
@@ -83,12 +103,29 @@ class Story:
         self._wait_for_gateway()
         self.traffic = self.stack.enter_context(self._asking(question))
 
+    def a_crowd(self, users: int) -> Crowd:
+        """Let users come who keep the arm that they are given; wait until each has an answer."""
+        crowd = self.stack.enter_context(Crowd(self._ask("how are you"), users))
+        self.earlier.append(crowd)
+        deadline = time.monotonic() + 30
+        while not all(each.all for each in crowd.by_user()):
+            assert time.monotonic() < deadline, "some users wait for their first answer"
+            time.sleep(0.2)
+        return crowd
+
     def _asking(self, question: str) -> Traffic:
-        return Traffic(
-            Ask(
-                url=self.endpoints.gateway_url, host=self.host, questions=[question],
-                per_second=self.per_second, temperature=0.0, longest=400,
-            )
+        return Traffic(self._ask(question))
+
+    def _ask(self, question: str) -> Ask:
+        url, through_gateway = self.endpoints.gateway_url, True
+        if self.model["spec"]["traffic"]["router"] == "Service":
+            service = self.kubectl.get("service", MODEL)
+            assert service is not None
+            # One connection would stay with one pod.
+            url, through_gateway = f"http://{service['spec']['clusterIP']}", False
+        return Ask(
+            url=url, host=self.host, questions=[question], per_second=self.per_second,
+            temperature=0.0, longest=400, keep_alive=through_gateway,
         )  # fmt: skip
 
     def _wait_for_gateway(self) -> None:
@@ -107,6 +144,12 @@ class Story:
         """Ask for another version, as a commit would."""
         self.model["spec"] |= {"version": version, **spec}
         self.kubectl.apply(self.model)
+
+    def decide(self, action: str, **spec: Any) -> str:
+        """Make a person's decision and return its name."""
+        name = f"{action.lower()}-{next(self._decisions)}"
+        self.kubectl.apply(objects.decision(name, action, author=self.person, **spec))
+        return name
 
     def users_say(self, question: str) -> None:
         """Change what users ask from now on."""
@@ -160,6 +203,23 @@ class Story:
             seconds=seconds,
         )
 
+    def until_decided(self, name: str, phase: str = "Applied", *, seconds: float = 30) -> Object:
+        """Wait until a person is told what became of their decision."""
+        return self.kubectl.wait_for(
+            "rlhfdecision", name, lambda found: found.get("status", {}).get("phase") == phase,
+            what=f"{name} is {phase}", seconds=seconds, every=0.3,
+        )  # fmt: skip
+
+    def throughout(self, seconds: float, what: str, holds: Callable[[Object], bool]) -> None:
+        """Assert that for some time the model stays as it is said."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = self.kubectl.get("rlhfmodel", MODEL)
+            assert found is not None and holds(found), self.kubectl.explain(
+                "rlhfmodel", MODEL, f"{what}: not any more"
+            )
+            time.sleep(1.0)
+
     def until_answers(
         self, what: str, happened: Callable[[Answers], bool], *, seconds: float = 30
     ) -> Answers:
@@ -207,6 +267,13 @@ class Story:
             for record in self.history
         ]
 
+    def routed(self) -> dict[str, int]:
+        """Return the weights that stand in the route, by version."""
+        route = self.kubectl.get("httproute", MODEL)
+        assert route is not None
+        backends = route["spec"]["rules"][-1]["backendRefs"]
+        return {each["name"].removesuffix("-serving"): each["weight"] for each in backends}
+
     def pods(self, version: str) -> dict[str, str]:
         """Return the uid of each running pod of a version by its name."""
         found = self.kubectl.list("pod", selector=f"rlhf.dev/version={version}")
@@ -220,3 +287,8 @@ class Story:
 def steps_of(record: Mapping[str, Any]) -> list[int]:
     """Return the weights that a record went through."""
     return [step["weight"] for step in record["status"]["steps"]]
+
+
+def reason_of(model: Object) -> str:
+    """Return why the model is on its way."""
+    return str(condition(model, "Reconciling").get("reason", ""))

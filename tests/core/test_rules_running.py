@@ -124,6 +124,8 @@ PREPARING = [
     row("a router that fails is no model that fails", "preparing", Action.HOLD,
         Reason.ROUTE_NOT_ACCEPTED, run=make.preparing(golden=PASSED, in_force_at=None),
         route=REFUSED),
+    row("a route that is refused since it was in force gives no first weight", "preparing",
+        Action.HOLD, Reason.ROUTE_NOT_ACCEPTED, **READY, route=REFUSED),
     row("then every query", "preparing", Action.HOLD, Reason.METRICS_UNAVAILABLE,
         **READY, query_problems=("latency: no series",)),
 ]  # fmt: skip
@@ -137,6 +139,12 @@ STEPS = [
     row("a refused route holds and says why", "weight_not_in_force", Action.HOLD,
         Reason.ROUTE_NOT_ACCEPTED, run=make.make_run(in_force_at=None), canary=None,
         route=REFUSED),
+    row("a route that is refused in mid-step raises nothing", "weight_not_in_force",
+        Action.HOLD, Reason.ROUTE_NOT_ACCEPTED, route=REFUSED),
+    row("a route that is refused in mid-step ends nothing, also with a pod lost",
+        "weight_not_in_force", Action.HOLD, Reason.ROUTE_NOT_ACCEPTED, route=REFUSED,
+        run=make.make_run(ready_since=ago(31)),
+        workloads=make.pods(v1=Workload(wanted=2, ready=1))),
     row("pods that never come for a weight end the run", "weight_not_in_force",
         Action.ROLL_BACK, Reason.NOT_READY, canary=None,
         run=make.make_run(in_force_at=None, ready_since=ago(31)),
@@ -199,6 +207,14 @@ def test_a_hold_names_its_end() -> None:
     assert decision.wake == ago(-0.5)
     begins = rollout.decide(make.make_observed(run=make.make_run(in_force_at=None)))
     assert begins.wake == ago(-1)
+
+
+def test_a_weight_that_is_not_in_force_is_told_in_the_words_of_the_router() -> None:
+    route = Route(weights={"sft": 90, "v1": 10}, note="gateway gw has not looked yet")
+    seen = make.make_observed(run=make.make_run(in_force_at=None), canary=None, route=route)
+    assert rollout.decide(seen).message == (
+        "declared sft 90% v1 10%; the router has sft 90% v1 10%: gateway gw has not looked yet"
+    )
 
 
 def test_the_evidence_of_an_advance_is_told() -> None:

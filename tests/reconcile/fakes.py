@@ -39,6 +39,7 @@ class FakeCluster:
     never_ready: set[str] = field(default_factory=set)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     refuse_routes: bool = False
+    gateway_is_away: bool = False
     on_nodes: Sequence[Raw] | None = ()
     """Pods on nodes that ask for devices; None: they may not be read."""
     lists: int = 0
@@ -185,6 +186,8 @@ class FakeCluster:
         return True
 
     def _accept(self, raw: Raw) -> bool:
+        if self.gateway_is_away:
+            return False
         generation = raw["metadata"]["generation"]
         accepted = "False" if self.refuse_routes else "True"
         conditions = [

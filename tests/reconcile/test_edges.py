@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.api.rollout import Outcome
+from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.reconcile.line import reconcile
 from rlhf_operator.reconcile.ports import Fenced
 from tests.reconcile.stage import KEY, MINUTE, Stage, asyncio_run, digest, model, version
@@ -237,3 +237,40 @@ def test_a_restart_of_a_deleted_version_leaves_its_pods_and_ends() -> None:
     after = stage.world.store.get("Deployment", KEY.namespace, "v1-serving")
     assert after is not None and after["spec"] == before["spec"]
     assert stage.runs[-1].spec.type == "Restart" and stage.runs[-1].is_settled
+
+
+def test_a_restart_renews_the_pods_though_nothing_in_the_spec_changed() -> None:
+    stage = Stage()
+    stage.run()
+
+    def templates() -> dict[str, Any]:
+        found = stage.world.store.of_model("Deployment", KEY)
+        return {raw["metadata"]["name"]: raw["spec"]["template"] for raw in found}
+
+    before = templates()
+    stage.say("Restart")
+    stage.run(MINUTE)
+    renewed = templates()
+    assert renewed["v1-serving"] != before["v1-serving"]
+    assert renewed["sft-serving"] == before["sft-serving"]
+    last = stage.runs[-1]
+    assert (last.spec.type, last.status.outcome, last.spec.cause.author) == (
+        RunType.RESTART, Outcome.PROMOTED, "ann",
+    )  # fmt: skip
+    stage.run()
+    assert templates()["v1-serving"] == renewed["v1-serving"]
+    assert stage.weights == {"v1": 100}
+
+
+def test_a_gateway_that_does_not_answer_is_named_and_waited_for() -> None:
+    stage = Stage()
+    stage.run()
+    stage.cluster.gateway_is_away = True
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.condition("Reconciling") == ("True", "WeightNotInForce")
+    assert "gateway gw has not looked at generation" in stage.status["message"]
+    assert stage.runs[-1].status.weight == 10
+    stage.cluster.gateway_is_away = False
+    stage.run()
+    assert stage.weights == {"v2": 100}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import kopf
+from kubernetes.aio.client import Configuration
 
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import UNWATCHED, mark
@@ -87,7 +88,12 @@ def registry(kinds: tuple[Watched, ...], receive: Callable[..., None]) -> kopf.O
 
 
 def _login(**context: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+    found = kopf.login_with_service_account(**context)
+    if found is None:
+        return kopf.login_with_kubeconfig(**context)
+    # kopf would take the usual name; a pod may be told another address by its environment, and
+    # watches must go where our own client reads and writes.
+    return replace(found, server=Configuration.get_default_copy().host)
 
 
 def _handler(kind: str, receive: Callable[..., None]) -> Callable[..., Any]:

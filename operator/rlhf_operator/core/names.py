@@ -14,6 +14,8 @@ SCRAPE_ANNOTATION = f"{GROUP}/scrape"
 METRICS_PORT_ANNOTATION = f"{GROUP}/metrics-port"
 PINNED_ANNOTATION = f"{GROUP}/pinned-as"
 """On a Deployment: the ControllerRevision that its pod template was rendered from."""
+RENEWED_ANNOTATION = f"{GROUP}/renewed-in"
+"""The record of the restart that made these pods."""
 
 _LONGEST = 63
 _HASH = 8

@@ -83,6 +83,8 @@ class Route:
     accepted: bool = False
     failure: Failure | None = None
     """Why the router does not accept it."""
+    note: str = ""
+    """What else the router says, where it does not do the weights yet."""
 
     def does(self, weights: Mapping[str, int]) -> bool:
         """Return whether the router accepted exactly these weights."""

@@ -125,8 +125,12 @@ def render(
     *,
     arm_token: str | None = None,
     force_block: bool = False,
+    renewed_in: str | None = None,
 ) -> Rendering:
-    """Return what a version's objects are made of, from the specs as they are now."""
+    """Return what a version's objects are made of, from the specs as they are now.
+
+    `renewed_in` names a restart: it makes pods anew also where the specs say what they said.
+    """
     config = _guard_config(key, model_spec, version, version_spec, defaults, arm_token)
     config = config.model_copy(update={"force_block": force_block})
     generated = repository.render(version_spec.serving)
@@ -148,7 +152,9 @@ def render(
         namespace=key.namespace,
         model=key.name,
         version=version,
-        template=patches.merge(pods.template(plan), model_spec.serving.pod_template),
+        template=_marked(
+            patches.merge(pods.template(plan), model_spec.serving.pod_template), renewed_in
+        ),
         data=data,
         config_map=plan.config_map,
         egress_ports=defaults.fetch_ports if source.is_fetched else (),
@@ -158,6 +164,14 @@ def render(
         ),
         gpus=gpus,
     )
+
+
+def _marked(template: dict[str, Any], renewed_in: str | None) -> dict[str, Any]:
+    if renewed_in is None:
+        return template
+    metadata = template["metadata"]
+    annotations = {**metadata["annotations"], names.RENEWED_ANNOTATION: renewed_in}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
 
 
 def _guard_config(

@@ -17,7 +17,7 @@ from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus
+from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus, RunType
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import (
@@ -130,7 +130,11 @@ async def _pinned(
     known = {pin.version for pin in status.pins}
     made = []
     for version in sorted(set(wanted) - known):
-        pin = await _pin(seen, version, world, force_block=status.force_block)
+        renews = run.spec.type is RunType.RESTART and version == run.spec.to.name
+        renewed_in = run.name if renews else None
+        pin = await _pin(
+            seen, version, world, force_block=status.force_block, renewed_in=renewed_in
+        )
         if pin is None:  # what cannot be rendered anew stays as it is
             pin = _last_pin(seen, run, version)
         if pin is not None:
@@ -146,7 +150,9 @@ def _last_pin(seen: Observed, run: Run, version: str) -> Pin | None:
     return next((pin for pin in pins if pin.version == version), None)
 
 
-async def _pin(seen: Observed, version: str, world: World, *, force_block: bool) -> Pin | None:
+async def _pin(
+    seen: Observed, version: str, world: World, *, force_block: bool, renewed_in: str | None
+) -> Pin | None:
     raw = world.store.get("RLHFModelVersion", seen.key.namespace, version)
     model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
     if raw is None or model is None or seen.spec is None or seen.partly_understood:
@@ -164,6 +170,7 @@ async def _pin(seen: Observed, version: str, world: World, *, force_block: bool)
         world.settings.serving,
         arm_token=arm_token(uid, version) if sticky else None,
         force_block=force_block,
+        renewed_in=renewed_in,
     )
     await world.cluster.create(
         {

@@ -73,7 +73,7 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
         for kind in router.kinds
     }
     state = router.read(split(seen, raw, weights, pods), stored)
-    failure = None
-    if state.reason is not None and state.reason is not Reason.WEIGHT_NOT_IN_FORCE:
-        failure = Failure(reason=str(state.reason), message=state.message[:1024])
+    if state.reason in (None, Reason.WEIGHT_NOT_IN_FORCE):
+        return Route(weights=state.weights, accepted=state.accepted, note=state.message[:1024])
+    failure = Failure(reason=str(state.reason), message=state.message[:1024])
     return Route(weights=state.weights, accepted=state.accepted, failure=failure)

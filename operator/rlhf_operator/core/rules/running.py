@@ -123,7 +123,8 @@ def preparing(seen: Observed) -> Decision | None:
         return hold(Reason.GOLDEN_PENDING, "golden prompts are being asked")
     if not golden.passed:
         return roll_back(Reason.GOLDEN_FAILED, f"{canary.name}: {'; '.join(golden.failures)}")
-    if not status.in_force_at and not seen.route.does(capacity.declared(run)):
+    was_in_force = status.in_force_at is not None or seen.route.does(capacity.declared(run))
+    if seen.route.failure is not None or not was_in_force:
         return _not_in_force(seen)
     if seen.query_problems:
         return hold(Reason.METRICS_UNAVAILABLE, "; ".join(seen.query_problems))
@@ -133,8 +134,11 @@ def preparing(seen: Observed) -> Decision | None:
 def weight_not_in_force(seen: Observed) -> Decision | None:
     """Wait until the router does what was declared."""
     run = _canary_run(seen)
-    if run is None or run.status.in_force_at is not None:
+    if run is None:
         return None
+    if run.status.in_force_at is not None:
+        # Who refuses the route since then may do anything with the next weight.
+        return _not_in_force(seen) if seen.route.failure is not None else None
     status, work = run.status, seen.workload(run.status.canary)
     timeout = parse_duration(run.spec.plan.ready_timeout)
     late = status.ready_since is not None and seen.now >= status.ready_since + timeout
@@ -245,9 +249,10 @@ def _not_in_force(seen: Observed) -> Decision:
     wanted = " ".join(f"{name} {part}%" for name, part in capacity.declared(seen.run).items())
     weights = (seen.route.weights or {}).items()
     now = " ".join(f"{name} {part}%" for name, part in weights) or "nothing"
+    note = f": {seen.route.note}" if seen.route.note else ""
     return hold(
         Reason.WEIGHT_NOT_IN_FORCE,
-        f"declared {wanted}; the router does {now}",
+        f"declared {wanted}; the router has {now}{note}",
         wake=seen.now + timedelta(seconds=2),
     )
 
