@@ -61,6 +61,8 @@ def policy() -> objects.Object:
             "indicator": {"type": "ErrorRate"},
             "max": "0.02",
             "minSamples": 20,
+            # Plain numbers: proof of so few errors would take more traffic than a demo has.
+            "failureLimit": 3,
         },
     )
 
