@@ -69,6 +69,8 @@ class Server:
         """Return why an object would not be stored, or nothing if it would."""
         if kind == "RLHFDecision" and isinstance(spec, dict) and spec.get("author"):
             spec = spec | {"author": self.user}  # nobody decides in another's name
+            if spec.get("via") and isinstance(spec["via"], str) and len(spec["via"]) <= 253:
+                spec = spec | {"via": self.user}
         body = {
             "apiVersion": RESOURCES[kind].api_version,
             "kind": kind,
@@ -223,22 +225,34 @@ def test_a_stored_spec_cannot_be_changed_where_it_is_immutable(
 
 def test_nobody_decides_in_anothers_name(endpoints: Endpoints, operator: Release) -> None:
     kubectl = Kubectl.of(endpoints, operator.namespace)
-    kubectl.apply(_approver("alice", f"{operator.name}-rlhf-operator-approver"))
+    approver = f"{operator.name}-rlhf-operator-approver"
+    kubectl.apply(_approver("alice", approver))
+    kubectl.apply(_approver("flux", approver))
+    kubectl.apply(*_sender("flux"))
 
-    def decide(author: str) -> str:
-        spec = {"action": "Abort", "model": "m", "author": author, "reason": "a test"}
+    def decide(author: str, sender: str = "alice", **more: str) -> str:
+        spec = {"action": "Abort", "model": "m", "author": author, "reason": "a test"} | more
         decision = {
             "apiVersion": "rlhf.dev/v1alpha1",
             "kind": "RLHFDecision",
             "metadata": {"name": "forged"},
             "spec": spec,
         }
-        how = ("--dry-run=server", "--filename=-", "--as=alice")
+        how = ("--dry-run=server", "--filename=-", f"--as={sender}")
         return kubectl.run("create", *how, text=json.dumps(decision))
 
     assert "created" in decide("alice")
     with pytest.raises(HarnessError, match="author"):
         decide("bob")
+    with pytest.raises(HarnessError, match="via"):
+        decide("alice", via="flux")
+    with pytest.raises(HarnessError, match="onbehalf"):
+        decide("bob", via="alice")
+    assert "created" in decide("bob", sender="flux", via="flux")
+    with pytest.raises(HarnessError, match=r"your own name in spec.via"):
+        decide("bob", sender="flux")
+    with pytest.raises(HarnessError, match="via"):
+        decide("bob", sender="flux", via="argo")
 
 
 def _approver(user: str, role: str) -> Object:
@@ -250,3 +264,20 @@ def _approver(user: str, role: str) -> Object:
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }
+
+
+def _sender(user: str) -> list[Object]:
+    """Return the right to send what others decide."""
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": ["rlhf.dev"], "resources": ["rlhfdecisions"], "verbs": ["onbehalf"]}]
+    name = f"{user}-sends"
+    return [
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        },
+    ]

@@ -63,6 +63,7 @@ ACCEPTED = [
      "a comparison alone"),
     (DecisionSpec, decision("Abort"), "an abort"),
     (DecisionSpec, decision("RollBackTo", version="v1"), "back to a version"),
+    (DecisionSpec, decision("Abort", via="flux"), "an act that somebody else sends"),
     (DecisionSpec, decision("LiftQuarantine", identity=DIGEST), "a lift of an identity"),
 ]  # fmt: skip
 REFUSED = [
@@ -105,6 +106,7 @@ REFUSED = [
     (DecisionSpec, decision("RollBackTo"), "back to nowhere"),
     (DecisionSpec, decision("LiftQuarantine"), "a lift of nothing"),
     (DecisionSpec, decision("Abort", author=""), "nobody decides"),
+    (DecisionSpec, decision("Abort", via=""), "nobody sends it"),
     (DecisionSpec, decision("Abort", reason=""), "for no reason"),
 ]  # fmt: skip
 

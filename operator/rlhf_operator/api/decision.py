@@ -25,7 +25,10 @@ class DecisionSpec(ApiType):
     identity: Digest | None = None
     """For LiftQuarantine: the identity, as shown in the version's status."""
     author: Annotated[str, Field(min_length=1, max_length=253)]
-    """Who decides; must be the authenticated user."""
+    """Who decides; the authenticated user, unless `via` sends it for them."""
+    via: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Who really sent it, where that is not the author: the authenticated user, who needs the
+    verb `onbehalf` on rlhfdecisions."""
     reason: Annotated[str, Field(min_length=1, max_length=1024)]
     """Why, for the record."""
     expires_at: Time | None = None

@@ -138,6 +138,8 @@ class Lift(ApiType):
     """The `RLHFDecision`."""
     author: Annotated[str, Field(max_length=253)]
     """The person."""
+    via: Annotated[str, Field(max_length=253)] | None = None
+    """Who sent it for them, if someone did."""
     at: Time
     """When."""
 
@@ -166,6 +168,8 @@ class DecisionRecord(ApiType):
     """What was asked."""
     author: Annotated[str, Field(max_length=253)]
     """Who asked."""
+    via: Annotated[str, Field(max_length=253)] | None = None
+    """Who sent it for them, if someone did."""
     reason: Text
     """Why."""
     at: Time

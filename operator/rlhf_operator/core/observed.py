@@ -103,9 +103,16 @@ class Act:
     action: DecisionAction
     author: str
     reason: str
+    via: str | None = None
+    """Who sent it for the author, if someone did."""
     version: VersionRef | None = None
     identity: str | None = None
     expires_at: datetime | None = None
+
+    @property
+    def by(self) -> str:
+        """Return who decided, and who sent it where that is somebody else."""
+        return f"{self.author} via {self.via}" if self.via else self.author
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -105,7 +105,12 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
     if decision.act is not None and decision.refused is None:
         act = decision.act
         entry = DecisionRecord(
-            name=act.name, action=act.action, author=act.author, reason=act.reason, at=seen.now
+            name=act.name,
+            action=act.action,
+            author=act.author,
+            via=act.via,
+            reason=act.reason,
+            at=seen.now,
         )
         changes["decisions"] = (*run.status.decisions, entry)[-64:]
         if act.action in ("Pause", "Resume"):

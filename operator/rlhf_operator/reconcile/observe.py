@@ -115,6 +115,7 @@ def _acts(key: Key, world: World, records: tuple[Run, ...], versions: Versions) 
             name=name,
             action=spec.action,
             author=spec.author,
+            via=spec.via,
             reason=spec.reason,
             version=versions.ref(spec.version) if spec.version else None,
             identity=spec.identity,

@@ -54,7 +54,7 @@ def _answer(seen: Observed, act: Act) -> Decision | None:
 
 
 def _said(act: Act) -> str:
-    return f"{act.author}: {act.reason}"
+    return f"{act.by}: {act.reason}"
 
 
 def _refuse(act: Act, why: str, reason: Reason = Reason.NOT_APPLICABLE) -> Decision:
