@@ -21,6 +21,7 @@ from e2e.harness.install import Release
 from e2e.harness.kubectl import Kubectl, Object
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
+from rlhf_operator.api.approval import CHANGED_BY_ANNOTATION
 from rlhf_operator.api.crd import Kind
 from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.api.errors import Transient
@@ -40,6 +41,7 @@ KIND_OF: dict[type[BaseModel], str] = {
 }
 WRITTEN = [kind for kind in KINDS if kind.kind != "RLHFRollout"]
 NAMESPACE = "default"
+SMALL_MODEL = next(spec for kind, spec, _ in ACCEPTED if kind is ModelSpec)
 
 
 class Server:
@@ -255,12 +257,29 @@ def test_nobody_decides_in_anothers_name(endpoints: Endpoints, operator: Release
         decide("bob", sender="flux", via="argo")
 
 
+def test_nobody_calls_a_change_anothers(endpoints: Endpoints, operator: Release) -> None:
+    kubectl = Kubectl.of(endpoints, operator.namespace)
+    kubectl.apply(_approver("alice", f"{operator.name}-rlhf-operator-edit"))
+
+    def change(by: str | None) -> str:
+        metadata = {"name": "change", "annotations": {CHANGED_BY_ANNOTATION: by} if by else {}}
+        model = {"apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModel", "metadata": metadata}
+        spec = {"spec": SMALL_MODEL}
+        how = ("--dry-run=server", "--filename=-", "--as=alice")
+        return kubectl.run("create", *how, text=json.dumps(model | spec))
+
+    assert "created" in change(None)
+    assert "created" in change("alice")
+    with pytest.raises(HarnessError, match="onbehalf on rlhfmodels"):
+        change("bob")
+
+
 def _approver(user: str, role: str) -> Object:
     group = "rbac.authorization.k8s.io"
     return {
         "apiVersion": f"{group}/v1",
         "kind": "RoleBinding",
-        "metadata": {"name": f"{user}-approves"},
+        "metadata": {"name": f"{user}-{role}"},
         "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }

@@ -30,6 +30,11 @@ def steps(*weights: int) -> dict[str, Any]:
     return model({"canary": {"steps": [{"weight": each, "hold": "1m"} for each in weights]}})
 
 
+def approval(**asked: Any) -> dict[str, Any]:
+    step = {"weight": 5, "hold": "10m", "approval": asked}
+    return model({"canary": {"steps": [step]}})
+
+
 def version(uri: str = "oci://registry/name", **changes: Any) -> dict[str, Any]:
     artifact = {"uri": uri, "digest": changes.pop("digest", DIGEST)}
     return {"model": "support", "stage": "RLHF", "artifact": artifact} | changes
@@ -53,6 +58,8 @@ ACCEPTED = [
     (ModelSpec, model(traffic={"router": "GatewayAPI", "parentRefs": [{"name": "gw"}]}),
      "a gateway that is named"),
     (ModelSpec, model({"readyTimeout": "1h30m"}), "a duration of two parts"),
+    (ModelSpec, approval(), "an approval with the least"),
+    (ModelSpec, approval(gate="Enter", count=2, notAuthor=True, timeout="48h"), "two others"),
     (ModelSpec, model(fallback={"version": "sft", "replicas": 0}), "a cold fallback"),
     (VersionSpec, version(), "a version with the least"),
     (VersionSpec, version(f"hf://owner/name@{COMMIT}"), "a hub artefact at a commit"),
@@ -65,6 +72,8 @@ ACCEPTED = [
     (DecisionSpec, decision("RollBackTo", version="v1"), "back to a version"),
     (DecisionSpec, decision("Abort", via="flux"), "an act that somebody else sends"),
     (DecisionSpec, decision("LiftQuarantine", identity=DIGEST), "a lift of an identity"),
+    (DecisionSpec, decision("Approve", identity=DIGEST), "an approval of every step"),
+    (DecisionSpec, decision("Approve", identity=DIGEST, step=2), "an approval of one step"),
 ]  # fmt: skip
 REFUSED = [
     (ModelSpec, model(verison="v2"), "a field that does not exist"),
@@ -101,7 +110,13 @@ REFUSED = [
     (PolicySpec, policy(indicator=RATE, max=0.02), "a bound as a floating point number"),
     (PolicySpec, policy(indicator=RATE, max="0.02") | {"interval": "1ms"}, "too fast"),
     (PolicySpec, {"slos": policy(indicator=RATE, max="0.02")["slos"] * 2}, "an objective twice"),
-    (DecisionSpec, decision("Approve"), "an act that is not supported yet"),
+    (ModelSpec, approval(count=0), "an approval by nobody"),
+    (ModelSpec, approval(timeout="0s"), "an approval without time"),
+    (ModelSpec, approval(gate="Through"), "a gate that is unknown"),
+    (DecisionSpec, decision("Applaud"), "an act that is unknown"),
+    (DecisionSpec, decision("Approve"), "an approval of nothing"),
+    (DecisionSpec, decision("Approve", identity=DIGEST, step=0), "an approval of no step"),
+    (DecisionSpec, decision("Abort", step=1), "a step that nothing asks for"),
     (DecisionSpec, decision("Abort", version="v1"), "a version that nothing asks for"),
     (DecisionSpec, decision("RollBackTo"), "back to nowhere"),
     (DecisionSpec, decision("LiftQuarantine"), "a lift of nothing"),

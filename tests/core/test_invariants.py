@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.core import capacity, history, record, rollout, summary, workloads
+from rlhf_operator.core import approvals, capacity, history, record, rollout, summary, workloads
 from rlhf_operator.core.routes import gateway_api
 from rlhf_operator.core.rules import harm, resting, running
 from rlhf_operator.reconcile import act, line, pods
@@ -153,6 +153,10 @@ def spares_what_is_pinned(patch: Patch) -> None:
     wrapped(patch, history, "spare_pins", change)
 
 
+def blind_to_approvals(patch: Patch) -> None:
+    patch.setattr(approvals, "closed", lambda _: None)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -222,6 +226,16 @@ def many_runs(stage: Stage) -> None:
         stage.run()
 
 
+def approved_by_one(stage: Stage) -> None:
+    """A step that two people must approve, and one has."""
+    approval = {"gate": "Enter", "count": 2}
+    steps = [{"weight": 10, "hold": "1m"}, {"weight": 50, "hold": "1m", "approval": approval}]
+    stage.edit(rollout=stage.model["spec"]["rollout"] | {"canary": {"steps": steps}})
+    stage.run(4 * MINUTE)
+    stage.say("Approve", identity=stage.identity("v1"))
+    stage.run(4 * MINUTE)
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -244,6 +258,7 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I18", without(running.suspended), suspended),
     ("I19", blind_to_pins, restarted),
     ("I20", spares_what_is_pinned, many_runs),
+    ("I21", blind_to_approvals, approved_by_one),
 ]  # fmt: skip
 
 
@@ -276,7 +291,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs]  # fmt: skip
+           many_runs, approved_by_one]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -285,4 +300,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 21)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 22)}

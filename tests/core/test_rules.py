@@ -14,6 +14,7 @@ from rlhf_operator.core.observed import Observed, Workload
 from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
+    test_rules_consent,
     test_rules_harm,
     test_rules_people,
     test_rules_resting,
@@ -21,6 +22,7 @@ from tests.core import (
 )
 
 ROWS = [
+    *test_rules_consent.ROWS,
     *test_rules_harm.ROWS,
     *test_rules_people.ROWS,
     *test_rules_running.ROWS,
@@ -33,10 +35,11 @@ MISMATCH = Workload(wanted=1, failure=make.failure(Reason.ARTIFACT_MISMATCH))
 
 NEIGHBOURS = [
     ("model_deleted", "run_not_open", {"deleted": True, "run": make.make_run(started_at=None)}),
-    ("run_not_open", "person_decided",
+    ("run_not_open", "person_stopped",
      {"run": make.make_run(started_at=None), "acts": (act("Abort"),)}),
-    ("person_decided", "canary_unsafe", {"acts": (act("Abort"),), "canary": BAD}),
-    ("canary_unsafe", "stable_unsafe", {"canary": BAD, "stable": BAD}),
+    ("person_stopped", "canary_unsafe", {"acts": (act("Abort"),), "canary": BAD}),
+    ("canary_unsafe", "person_decided", {"acts": (act("Pause"),), "canary": BAD}),
+    ("person_decided", "stable_unsafe", {"acts": (act("Pause"),), "stable": BAD}),
     ("stable_unsafe", "canary_not_serving", {"stable": BAD, "workloads": make.pods(v1=GONE)}),
     ("canary_not_serving", "stable_not_serving", {"workloads": {"sft": GONE, "v1": MISMATCH}}),
     ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
@@ -57,8 +60,10 @@ NEIGHBOURS = [
     ("weight_not_in_force", "inconclusive",
      {"run": make.make_run(in_force_at=None), "canary": SILENT}),
     ("holding", "inconclusive", {"run": make.make_run(in_force_at=ago(0.5)), "canary": SILENT}),
-    ("inconclusive", "steps_complete",
-     {"run": make.make_run(step=1, weight=50), "canary": SILENT}),
+    ("inconclusive", "awaiting_approval",
+     {"run": test_rules_consent.run({"gate": "Leave"}), "canary": SILENT}),
+    ("awaiting_approval", "steps_complete",
+     {"run": test_rules_consent.run(None, {"gate": "Leave"}, step=1, weight=50)}),
     ("steps_complete", "step_passed", {"run": make.make_run(step=1, weight=50)}),
     ("target_serving", "target_quarantined",
      {"run": make.ended(), "quarantines": make.quarantine(V1)}),

@@ -59,6 +59,7 @@ acts = st.lists(
             act("Abort", expires_at=ago(1)),
             act("RollBackTo", version=SFT), act("RollBackTo", version=V2), act("RollBackTo"),
             act("LiftQuarantine", identity=V1.identity),
+            act("Approve", identity=V1.identity), act("Approve", identity=V2.identity, step=1),
         ]
     ),
     max_size=2,
@@ -172,7 +173,7 @@ def test_nothing_but_a_person_comes_before_an_unsafe_canary(seen: Observed) -> N
     if not unsafe or seen.deleted:
         return
     decision = rollout.decide(seen)
-    if decision.rule == "person_decided":
+    if decision.rule == "person_stopped":
         assert decision.act is not None or decision.action is Action.ROLL_BACK
     else:
         assert (decision.action, decision.weight) == (Action.ROLL_BACK, 0)

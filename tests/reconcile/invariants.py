@@ -1,4 +1,4 @@
-"""I1 to I20: what must hold at every change of every stored object.
+"""I1 to I21: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -426,6 +426,34 @@ def i20_what_serves_keeps_what_it_is_made_of(change: Change) -> Iterator[str]:
         yield f"{change.name} goes and is still mounted"
 
 
+def i21_gates_open_by_people(change: Change) -> Iterator[str]:
+    """No step is entered, left or promoted from without its approvals, by different people."""
+    if change.kind != "RLHFRollout" or change.before is None or change.after is None:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    promoted = now.get("outcome") == "Promoted" and was.get("canary") and not was.get("outcome")
+    if now.get("step", -1) <= was.get("step", -1) and not promoted:
+        return
+    steps = change.after["spec"]["plan"]["steps"]
+    reached = len(steps) if promoted else now["step"]
+    for index in range(max(0, was.get("step", -1)), reached + 1):
+        approval = steps[index].get("approval") if index < len(steps) else None
+        if approval is None:
+            continue
+        left, entered = index < reached, index > was.get("step", -1)
+        if left if approval.get("gate", "Leave") == "Leave" else entered:
+            people = approvers(change.after, index, not_author=approval.get("notAuthor", False))
+            if len(people) < approval.get("count", 1):
+                yield f"step {index + 1} is passed with the approval of {sorted(people)}"
+
+
+def approvers(record: Raw, index: int, *, not_author: bool) -> set[str]:
+    """Who approved a step, without who made the change where they do not count."""
+    said = [one for one in status_of(record).get("decisions", ()) if one["action"] == "Approve"]
+    people = {one["author"] for one in said if one.get("step", index + 1) == index + 1}
+    return people - {record["spec"].get("changedBy")} if not_author else people
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -445,6 +473,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i18_suspension_raises_nothing,
     i19_renewed_pods_are_new,
     i20_what_serves_keeps_what_it_is_made_of,
+    i21_gates_open_by_people,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

@@ -112,10 +112,12 @@ class Stage:
     def put(self, raw: dict[str, Any]) -> None:
         self.cluster.keep({**raw, "metadata": {**raw["metadata"]}})
 
-    def edit(self, **changes: Any) -> None:
-        """Change the model's spec, as a commit would."""
+    def edit(self, by: str | None = None, **changes: Any) -> None:
+        """Change the model's spec, as a commit would; `by` says who did."""
         raw = dict(self.world.store.get("RLHFModel", KEY.namespace, KEY.name) or {})
         metadata = raw["metadata"] | {"generation": raw["metadata"]["generation"] + 1}
+        if by is not None:
+            metadata |= {"annotations": {"rlhf.dev/changed-by": by}}
         self.cluster.keep(raw | {"spec": raw["spec"] | changes, "metadata": metadata})
 
     def say(self, action: str, name: str = "say", **spec: Any) -> None:
@@ -165,6 +167,21 @@ class Stage:
     def said(self, name: str) -> bool:
         """Whether a human decision of this name exists."""
         return self.world.store.get("RLHFDecision", KEY.namespace, name) is not None
+
+    @property
+    def model(self) -> Raw:
+        """The model as it is stored."""
+        return self.world.store.get("RLHFModel", KEY.namespace, KEY.name) or {}
+
+    def identity(self, name: str) -> str:
+        """The identity that a version's status shows."""
+        raw = self.world.store.get("RLHFModelVersion", KEY.namespace, name) or {}
+        return str(raw["status"]["identity"])
+
+    def fate(self, name: str) -> str | None:
+        """What became of a human decision."""
+        raw = self.world.store.get("RLHFDecision", KEY.namespace, name) or {}
+        return (raw.get("status") or {}).get("phase")
 
     # -- what is live ---------------------------------------------------------------------------
 

@@ -6,16 +6,19 @@ However the operator dies, the story ends as if it had not, and no invariant bre
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.version import VersionSpec
 from rlhf_operator.core.observed import Run
 from rlhf_operator.reconcile import pods
 from tests.reconcile.search import Event, Search
-from tests.reconcile.stage import Stage
+from tests.reconcile.stage import Stage, version
 
-PLAN = {
+IDENTITY = VersionSpec.model_validate(version("v1", "1")["spec"]).identity()
+PLAN: dict[str, Any] = {
     "strategy": "Canary",
     "coolDown": "0s",
     "readyTimeout": "1m",
@@ -74,6 +77,19 @@ def ann_restarts(stage: Stage) -> None:
         stage.say("Restart", name="renew")
 
 
+def two_approve(stage: Stage) -> None:
+    """While v1 has its first weight, two people approve the second, one of them twice."""
+    if not stage.said("one"):
+        approval = {"gate": "Enter", "count": 2}
+        steps = [PLAN["canary"]["steps"][0], PLAN["canary"]["steps"][1] | {"approval": approval}]
+        stage.edit(rollout=PLAN | {"canary": {"steps": steps}})
+        stage.say("Approve", name="one", identity=IDENTITY)
+    runs = stage.runs
+    if runs and is_judged(runs[-1]) and not stage.said("two"):
+        stage.say("Approve", name="two", identity=IDENTITY)
+        stage.say("Approve", name="three", author="bob", identity=IDENTITY)
+
+
 STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
@@ -82,6 +98,7 @@ STORIES = [
     pytest.param(v1_never_gets_ready, "sft", id="canary never ready"),
     pytest.param(ann_aborts, "sft", id="a person aborts"),
     pytest.param(ann_restarts, "v1", id="a person restarts"),
+    pytest.param(two_approve, "v1", id="two people approve"),
 ]
 
 

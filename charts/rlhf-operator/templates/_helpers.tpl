@@ -63,3 +63,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.watchNamespaces | uniq | toJson }}
 {{- end }}
 {{- end }}
+
+{{- /* The namespaces for which an admission policy holds: those the operator works in. */}}
+{{- define "rlhf-operator.bindingNamespaces" -}}
+{{- $namespaces := include "rlhf-operator.namespaces" . | fromJsonArray }}
+{{- if $namespaces }}
+matchResources:
+  namespaceSelector:
+    matchExpressions:
+      - key: kubernetes.io/metadata.name
+        operator: In
+        values:
+          {{- toYaml $namespaces | nindent 10 }}
+{{- end }}
+{{- end }}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from rlhf_operator.api.approval import Approval
 from rlhf_operator.api.common import Condition, Object, VersionRef
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.schema import (
@@ -90,6 +91,8 @@ class Step(ApiType):
     """Percent of the traffic that the canary gets; without traffic nothing could be judged."""
     hold: Duration
     """How long the weight must be in force before the next one."""
+    approval: Approval | None = None
+    """People who must agree before the run enters or leaves this step."""
 
 
 class Canary(ApiType):

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from rlhf_operator.api.approval import Awaiting
 from rlhf_operator.api.common import Condition, Object, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import (
@@ -123,6 +124,8 @@ class RolloutSpec(ApiType):
     """sha256 of the pinned plan and policies."""
     policies: Annotated[tuple[PinnedPolicy, ...], Keyed("name", 16)] = ()
     """The pinned objectives."""
+    changed_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Who made the change, as the model's annotation rlhf.dev/changed-by said then."""
     cause: Cause
     """Why this run began."""
 
@@ -166,6 +169,8 @@ class DecisionRecord(ApiType):
     """The `RLHFDecision`."""
     action: DecisionAction
     """What was asked."""
+    step: Annotated[int, Field(ge=1, le=32)] | None = None
+    """The step that was approved, from 1, if not all."""
     author: Annotated[str, Field(max_length=253)]
     """Who asked."""
     via: Annotated[str, Field(max_length=253)] | None = None
@@ -235,6 +240,8 @@ class RolloutStatus(ApiType):
     """Since when a Safety SLO has had no usable data."""
     paused: bool = False
     """Whether a person paused the run."""
+    awaiting: Awaiting | None = None
+    """The gate at which this step began to wait for people."""
     finished_at: Time | None = None
     """When the outcome fell."""
     settled_at: Time | None = None

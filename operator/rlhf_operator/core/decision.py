@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from rlhf_operator.api.approval import Awaiting
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RolloutSpec
 from rlhf_operator.core.observed import Act
@@ -56,6 +57,8 @@ class Decision:
     """The human decision that this carries out."""
     refused: Reason | None = None
     """Why the human decision could not be carried out."""
+    awaiting: Awaiting | None = None
+    """The gate at which the run waits for people."""
     wake: datetime | None = None
     """When to look again even if nothing happens."""
 

@@ -23,7 +23,15 @@ Changes = dict[str, Any]
 CHECKPOINT_EVERY = timedelta(seconds=60)
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
-_STANDING_STILL = frozenset({Reason.SUSPENDED, Reason.PAUSED, Reason.FROZEN, Reason.SPEC_INVALID})
+_STANDING_STILL = frozenset(
+    {
+        Reason.SUSPENDED,
+        Reason.PAUSED,
+        Reason.FROZEN,
+        Reason.SPEC_INVALID,
+        Reason.AWAITING_APPROVAL,
+    }
+)
 
 
 def seen_now(
@@ -67,6 +75,8 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
         facts["blind_since"] = seen.now
     if not unseen and seen.canary is not None and status.blind_since is not None:
         facts["blind_since"] = None
+    if decision.awaiting is not None and decision.awaiting != status.awaiting:
+        facts["awaiting"] = decision.awaiting
     still = decision.reason in _STANDING_STILL
     if still and status.not_holding_since is None:
         facts["not_holding_since"] = seen.now

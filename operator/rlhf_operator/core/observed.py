@@ -107,6 +107,8 @@ class Act:
     """Who sent it for the author, if someone did."""
     version: VersionRef | None = None
     identity: str | None = None
+    step: int | None = None
+    """The step that is approved, from 1; None for all."""
     expires_at: datetime | None = None
 
     @property
@@ -143,6 +145,8 @@ class Observed:
     target: VersionRef | None = None
     """What should be stable, by the spec."""
     fallback: VersionRef | None = None
+    changed_by: str | None = None
+    """Who made the newest change of the spec, as far as the model says."""
     policies: tuple[PinnedPolicy, ...] = ()
     """What would be pinned if a run began now."""
     run: Run | None = None

@@ -71,6 +71,7 @@ def begin(
         plan=pinned,
         plan_digest=digest(pinned, seen.policies),
         policies=seen.policies,
+        changed_by=seen.changed_by,
         cause=Cause(reason=reason, message=message, author=author, decision=decision),
     )
 

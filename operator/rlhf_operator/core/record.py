@@ -107,6 +107,7 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
         entry = DecisionRecord(
             name=act.name,
             action=act.action,
+            step=act.step,
             author=act.author,
             via=act.via,
             reason=act.reason,
@@ -185,6 +186,7 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
         "ready_since": seen.now,
         "in_force_at": None,
         "blind_since": None,
+        "awaiting": None,
         "held_for": "0s",
         "not_holding_since": None,
         "checkpoint": None,
@@ -205,6 +207,7 @@ def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
         "declared_at": seen.now,
         "in_force_at": None,
         "blind_since": None,
+        "awaiting": None,
         "not_holding_since": None,
         "checkpoint": None,
         "finished_at": seen.now,

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
-from rlhf_operator.core.rules import harm, people, resting, running
+from rlhf_operator.core.rules import consent, harm, people, resting, running
 
 Rule = Callable[[Observed], Decision | None]
 
 RULES: tuple[Rule, ...] = (
     people.model_deleted,  # nothing is ours any more
     harm.run_not_open,  # a record without a first status says nothing yet
-    people.person_decided,  # a person knows something we do not
+    people.person_stopped,  # a person knows something we do not
     harm.canary_unsafe,  # straight to 0, no hold, no suspension
+    people.person_decided,  # what a person wants, as long as the canary does no harm
     harm.stable_unsafe,  # to the previous version, or to the floor
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
@@ -34,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     running.weight_not_in_force,  # what was declared is not yet what the router does
     running.holding,  # every weight gets its time
     running.inconclusive,  # silence is not consent
+    consent.awaiting_approval,  # the people whose approval the step asks for
     running.steps_complete,  # promote
     running.step_passed,  # advance
     resting.target_serving,  # all is well

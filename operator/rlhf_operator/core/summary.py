@@ -44,12 +44,20 @@ class Event:
     message: str
 
 
-def events(decision: Decision, before: ModelStatus | None) -> tuple[Event, ...]:
-    """Return the events of a transition; a pass that changes nothing tells nothing."""
+def events(
+    decision: Decision, before: ModelStatus | None, run: Run | None = None
+) -> tuple[Event, ...]:
+    """Return the events of a transition; a pass that changes nothing tells nothing.
+
+    `run` is the record as it stood before: from it is known whether a wait for people is new.
+    """
     if decision.action in _TOLD:
         bad = decision.action in _WARNINGS or decision.reason is Reason.SAFETY_FAILED
         kind = "Warning" if bad else "Normal"
         return (Event(type=kind, reason=str(decision.reason), message=decision.message),)
+    awaited = run.status.awaiting if run is not None else None
+    if decision.awaiting is not None and decision.awaiting != awaited:
+        return (Event(type="Normal", reason=str(decision.reason), message=decision.message),)
     known = {condition.type: condition for condition in before.conditions} if before else {}
     stalled = known.get(ConditionType.STALLED)
     if decision.stalled and (stalled is None or stalled.reason != decision.reason):

@@ -92,5 +92,5 @@ def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> 
 def _is_steady(run: Run) -> bool:
     """Return whether a weight is in force and only time and verdicts can change anything."""
     status = run.status
-    moving = status.weight > 0 or status.phase == "Parked"
+    moving = status.weight > 0 or status.phase == "Parked" or status.awaiting is not None
     return run.is_active and moving and status.in_force_at is not None

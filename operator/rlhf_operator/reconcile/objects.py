@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from rlhf_operator.api.approval import CHANGED_BY_ANNOTATION
 from rlhf_operator.api.common import Failure, Object
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.reasons import Reason
@@ -19,6 +20,7 @@ Typed = TypeVar("Typed", bound=Object[Any, Any])
 _parsed: OrderedDict[tuple[type, str], tuple[str, Any]] = OrderedDict()
 """The newest parsed state of each object, by kind and uid, with its resourceVersion."""
 _KEPT = 256
+_LONGEST_NAME = 253
 
 
 def parse(kind: type[Typed], raw: Raw) -> Typed:
@@ -55,6 +57,12 @@ def run_of(raw: Raw) -> Run | None:
         spec=rollout.spec,
         status=rollout.status or RolloutStatus(),
     )
+
+
+def changed_by(raw: Raw) -> str | None:
+    """Return who made the newest change of a model's spec, as far as it says."""
+    name = str((raw["metadata"].get("annotations") or {}).get(CHANGED_BY_ANNOTATION, ""))
+    return name if 0 < len(name) <= _LONGEST_NAME else None
 
 
 def sentence(error: ValidationError) -> str:

@@ -49,6 +49,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         known_traffic=salvage.traffic(raw) if spec is None else None,
         target=versions.ref(spec.version) if spec else None,
         fallback=versions.ref(spec.fallback.version) if spec else None,
+        changed_by=objects.changed_by(raw),
         policies=policies,
         run=run,
         previous=mine[-2] if len(mine) > 1 else None,
@@ -119,6 +120,7 @@ def _acts(key: Key, world: World, records: tuple[Run, ...], versions: Versions) 
             reason=spec.reason,
             version=versions.ref(spec.version) if spec.version else None,
             identity=spec.identity,
+            step=spec.step,
             expires_at=spec.expires_at,
         )
         found.append((made, name, act))

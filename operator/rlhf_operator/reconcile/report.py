@@ -194,7 +194,7 @@ async def tell(seen: Observed, decision: Decision, world: World) -> None:
     raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
     if raw is None or seen.deleted:
         return
-    for event in summary.events(decision, _told(raw)):
+    for event in summary.events(decision, _told(raw), seen.run):
         await world.cluster.tell(raw, event.type, event.reason, event.message)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import plans
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Act, Observed
+from rlhf_operator.core.rules.acts import accept, canary_run, refuse, said
+from rlhf_operator.core.rules.consent import approve
+
+_STOPPING = frozenset({"Abort", "RollBackTo"})
 
 
 def model_deleted(seen: Observed) -> Decision | None:
@@ -21,26 +24,36 @@ def model_deleted(seen: Observed) -> Decision | None:
     return keep(Reason.DELETED, "the model is being deleted")
 
 
+def person_stopped(seen: Observed) -> Decision | None:
+    """Carry out the oldest human decision that takes traffic away."""
+    acts = (act for act in seen.acts if act.action in _STOPPING)
+    return next((answer for answer in _answers(seen, acts) if answer.refused is None), None)
+
+
 def person_decided(seen: Observed) -> Decision | None:
-    """Carry out the oldest human decision that can be carried out."""
-    return next((answer for answer in _answers(seen) if answer.refused is None), None)
+    """Carry out the oldest human decision that can be carried out; an unsafe canary comes first."""
+    answers = _answers(seen, seen.acts)
+    return next((answer for answer in answers if answer.refused is None), None)
 
 
 def person_refused(seen: Observed) -> Decision | None:
     """Say what cannot be carried out. Safety does not wait for that."""
-    return next((answer for answer in _answers(seen) if answer.refused is not None), None)
+    answers = _answers(seen, seen.acts)
+    return next((answer for answer in answers if answer.refused is not None), None)
 
 
-def _answers(seen: Observed) -> Iterator[Decision]:
-    answers = (_answer(seen, act) for act in seen.acts)
+def _answers(seen: Observed, acts: Iterable[Act]) -> Iterator[Decision]:
+    answers = (_answer(seen, act) for act in acts)
     return (answer for answer in answers if answer is not None)
 
 
 def _answer(seen: Observed, act: Act) -> Decision | None:
     """Return what becomes of a human decision; None when it has to wait."""
     if act.expires_at is not None and seen.now > act.expires_at:
-        return _refuse(act, "it expired before it could be carried out", Reason.EXPIRED)
+        return refuse(act, "it expired before it could be carried out", Reason.EXPIRED)
     match act.action:
+        case "Approve":
+            return approve(seen, act)
         case "Abort":
             return _abort(seen, act)
         case "Pause" | "Resume":
@@ -53,81 +66,68 @@ def _answer(seen: Observed, act: Act) -> Decision | None:
             return _restart(seen, act)
 
 
-def _said(act: Act) -> str:
-    return f"{act.by}: {act.reason}"
-
-
-def _refuse(act: Act, why: str, reason: Reason = Reason.NOT_APPLICABLE) -> Decision:
-    return Decision(action=Action.KEEP, reason=reason, message=why, act=act, refused=reason)
-
-
-def _has_canary(seen: Observed) -> bool:
-    run = seen.run
-    return run is not None and run.is_active and run.status.canary is not None
-
-
 def _abort(seen: Observed, act: Act) -> Decision:
-    if not _has_canary(seen):
-        return _refuse(act, "no run is going that could be aborted")
-    ended = roll_back(Reason.ABORTED, _said(act), Outcome.ABORTED)
-    return _with(ended, act)
+    if canary_run(seen) is None:
+        return refuse(act, "no run is going that could be aborted")
+    ended = roll_back(Reason.ABORTED, said(act), Outcome.ABORTED)
+    return accept(ended, act)
 
 
 def _pause(seen: Observed, act: Act) -> Decision:
-    if not _has_canary(seen):
-        return _refuse(act, f"no run is going that {act.action} could act on")
-    return _with(hold(Reason.PAUSED, f"{act.action} by {_said(act)}"), act)
+    if canary_run(seen) is None:
+        return refuse(act, f"no run is going that {act.action} could act on")
+    return accept(hold(Reason.PAUSED, f"{act.action} by {said(act)}"), act)
 
 
 def _roll_back_to(seen: Observed, act: Act) -> Decision:
     run = seen.run
     if run is None or act.version is None:
-        return _refuse(act, "the version to go back to does not exist")
+        return refuse(act, "the version to go back to does not exist")
     if seen.is_quarantined(act.version):
-        return _refuse(act, f"{act.version.name} is quarantined; lift the quarantine first")
-    if _has_canary(seen):
+        return refuse(act, f"{act.version.name} is quarantined; lift the quarantine first")
+    if canary_run(seen) is not None:
         # Back to stable is done with the run's end; to another version it takes a run of its own.
         done = act if act.version == run.status.stable else None
-        return _with(roll_back(Reason.ROLLED_BACK_BY_PERSON, _said(act), Outcome.ABORTED), done)
+        return accept(roll_back(Reason.ROLLED_BACK_BY_PERSON, said(act), Outcome.ABORTED), done)
     if act.version == run.status.stable:
-        return _refuse(act, f"{act.version.name} is what serves already")
+        return refuse(act, f"{act.version.name} is what serves already")
     if run.is_active:
-        return _refuse(act, "the first deployment has to end first")
+        return refuse(act, "the first deployment has to end first")
     if seen.spec is None:
-        return _refuse(act, "the model's spec cannot be understood")
+        return refuse(act, "the model's spec cannot be understood")
     spec = plans.begin(
         seen,
         RunType.ROLLBACK,
         act.version,
         Reason.ROLLED_BACK_BY_PERSON,
-        _said(act),
+        said(act),
         author=act.author,
         decision=act.name,
     )
     return Decision(
         action=Action.START,
         reason=Reason.ROLLED_BACK_BY_PERSON,
-        message=_said(act),
+        message=said(act),
         start=spec,
     )
 
 
 def _lift(seen: Observed, act: Act) -> Decision:
     if act.identity not in seen.quarantines:
-        return _refuse(act, "no quarantine of this identity is in force")
+        return refuse(act, "no quarantine of this identity is in force")
     return Decision(
-        action=Action.LIFT, reason=Reason.APPLIED, message=f"lifted by {_said(act)}", act=act
+        action=Action.LIFT, reason=Reason.APPLIED, message=f"lifted by {said(act)}", act=act
     )
 
 
 def _restart(seen: Observed, act: Act) -> Decision | None:
     run = seen.run
     if run is None or run.status.stable is None or seen.spec is None:
-        return _refuse(act, "nothing serves that could be restarted")
+        return refuse(act, "nothing serves that could be restarted")
     if run.is_active:
-        return _refuse(act, "a run is going; restart when it has ended")
+        return refuse(act, "a run is going; restart when it has ended")
     if seen.partly_understood:
-        return _refuse(act, "no pods are made anew from a spec that is not fully understood")
+        return refuse(act, "no pods are made anew from a spec that is not fully understood")
     if not run.is_settled:
         return None  # what the last change left is still being drained
     spec = plans.begin(
@@ -135,14 +135,10 @@ def _restart(seen: Observed, act: Act) -> Decision | None:
         RunType.RESTART,
         run.status.stable,
         Reason.STARTED,
-        _said(act),
+        said(act),
         author=act.author,
         decision=act.name,
     )
     return Decision(
-        action=Action.START, reason=Reason.STARTED, message=f"restart: {_said(act)}", start=spec
+        action=Action.START, reason=Reason.STARTED, message=f"restart: {said(act)}", start=spec
     )
-
-
-def _with(decision: Decision, act: Act | None) -> Decision:
-    return replace(decision, act=act)

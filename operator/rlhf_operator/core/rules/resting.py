@@ -8,7 +8,7 @@ from datetime import datetime
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import capacity, plans
+from rlhf_operator.core import approvals, capacity, plans
 from rlhf_operator.core.decision import Action, Decision, hold, keep
 from rlhf_operator.core.observed import Observed, Run
 
@@ -108,6 +108,14 @@ def start_not_allowed(seen: Observed) -> Decision | None:
         return keep(Reason.SUSPENDED, "spec.suspend is set; no run starts")
     if seen.frozen is not None:
         return keep(Reason.FROZEN, f"freeze window {seen.frozen} is open; no run starts")
+    steps = seen.spec.rollout.canary.steps if seen.spec.rollout.canary else ()
+    if seen.changed_by is None and approvals.excludes_author(steps):
+        return keep(
+            Reason.AUTHOR_UNKNOWN,
+            "who made the change may not approve it, and the model does not say who that is; "
+            "set its annotation rlhf.dev/changed-by to their user name",
+            stalled=True,
+        )
     until = _cool_down_end(run, seen.spec.rollout.cool_down)
     if until is not None and seen.now < until:
         return hold(

@@ -8,14 +8,16 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, capacity, verdicts
+from rlhf_operator.core import analysis, approvals, capacity, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.rules import consent
+from rlhf_operator.core.rules.acts import canary_run
 
 
 def superseded(seen: Observed) -> Decision | None:
     """End the run when another version is asked for: it starts anew against the old stable."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None or seen.invalid is not None or seen.target is None:
         return None
     assert run.status.canary is not None
@@ -53,7 +55,7 @@ def first_not_serving(seen: Observed) -> Decision | None:
 
 def spec_unreadable(seen: Observed) -> Decision | None:
     """Raise nothing by a spec that does not even say how many pods there should be."""
-    if _canary_run(seen) is None or seen.spec is not None:
+    if canary_run(seen) is None or seen.spec is not None:
         return None
     why = seen.invalid.message if seen.invalid else "it cannot be understood"
     return hold(Reason.SPEC_INVALID, f"no weight is raised: {why}")
@@ -61,7 +63,7 @@ def spec_unreadable(seen: Observed) -> Decision | None:
 
 def suspended(seen: Observed) -> Decision | None:
     """Raise nothing while a person said stop."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None:
         return None
     if seen.spec is not None and seen.spec.suspend:
@@ -75,7 +77,7 @@ def suspended(seen: Observed) -> Decision | None:
 
 def blind(seen: Observed) -> Decision | None:
     """Park a canary whose safety could not be seen for `maxBlind`."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None:
         return None
     status = run.status
@@ -94,7 +96,7 @@ def blind(seen: Observed) -> Decision | None:
 
 def parked(seen: Observed) -> Decision | None:
     """Stay at weight 0 until safety can be seen again; then the run prepares anew."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None or run.status.phase != "Parked":
         return None
     if seen.stable is None or seen.stable.blind:
@@ -104,7 +106,7 @@ def parked(seen: Observed) -> Decision | None:
 
 def preparing(seen: Observed) -> Decision | None:
     """Before the first weight: pods ready, golden prompts answered, every query answered."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None or run.status.step >= 0:
         return None
     canary, status = run.status.canary, run.status
@@ -128,12 +130,13 @@ def preparing(seen: Observed) -> Decision | None:
         return _not_in_force(seen)
     if seen.query_problems:
         return hold(Reason.METRICS_UNAVAILABLE, "; ".join(seen.query_problems))
-    return _advance(run, 0, "artefact verified, pods ready, golden prompts answered")
+    ready = "artefact verified, pods ready, golden prompts answered"
+    return consent.waiting(seen, run) or _advance(run, 0, ready + approvals.told(run))
 
 
 def weight_not_in_force(seen: Observed) -> Decision | None:
     """Wait until the router does what was declared."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None:
         return None
     if run.status.in_force_at is not None:
@@ -155,7 +158,7 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
 
 def holding(seen: Observed) -> Decision | None:
     """Give every weight its time, counted from when it was in force."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None:
         return None
     assert run.status.in_force_at is not None, "weight_not_in_force comes first"
@@ -164,7 +167,7 @@ def holding(seen: Observed) -> Decision | None:
 
 def inconclusive(seen: Observed) -> Decision | None:
     """Wait for an explicit success; after `maxHold` do as the plan says."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None:
         return None
     results = seen.canary.results if seen.canary else ()
@@ -184,14 +187,15 @@ def inconclusive(seen: Observed) -> Decision | None:
 
 def steps_complete(seen: Observed) -> Decision | None:
     """Promote when the last step was held and judged successful."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None or run.status.step < len(run.spec.plan.steps) - 1:
         return None
     assert run.status.canary is not None
+    passed = _evidence(seen) + approvals.told(run)
     return Decision(
         action=Action.PROMOTE,
         reason=Reason.PROMOTED,
-        message=f"{run.status.canary.name} passed every step: {_evidence(seen)}",
+        message=f"{run.status.canary.name} passed every step: {passed}",
         outcome=Outcome.PROMOTED,
         weight=0,
     )
@@ -199,15 +203,10 @@ def steps_complete(seen: Observed) -> Decision | None:
 
 def step_passed(seen: Observed) -> Decision | None:
     """Advance to the next step."""
-    run = _canary_run(seen)
+    run = canary_run(seen)
     if run is None:
         return None
-    return _advance(run, run.status.step + 1, _evidence(seen))
-
-
-def _canary_run(seen: Observed) -> Run | None:
-    run = seen.run
-    return run if run is not None and run.is_active and run.status.canary is not None else None
+    return _advance(run, run.status.step + 1, _evidence(seen) + approvals.told(run))
 
 
 def _evidence(seen: Observed) -> str:
