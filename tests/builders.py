@@ -199,6 +199,15 @@ def quarantine(*versions: VersionRef) -> dict[str, QuarantineRecord]:
     }
 
 
+def vetoed(*versions: VersionRef, decision: str = "no") -> dict[str, QuarantineRecord]:
+    return {
+        identity: record.model_copy(
+            update={"author": "ann", "decision": decision, "message": "vetoed by ann: rude"}
+        )
+        for identity, record in quarantine(*versions).items()
+    }
+
+
 def failure(reason: Reason) -> Failure:
     return Failure(reason=str(reason), message="the pod says why")
 

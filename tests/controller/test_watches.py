@@ -54,6 +54,8 @@ QUARANTINE = {"quarantine": {"identity": BAD}}
         pytest.param([version("v", "two", BAD)], {}, {"one"}, id="and of no other without blame"),
         pytest.param([version("v", "two", BAD)], QUARANTINE, {"one", "two"},
                      id="a quarantine is about who has a version of that identity"),
+        pytest.param([version("v", "two", BAD)], {"vetoes": [{"identity": BAD}]}, {"one", "two"},
+                     id="a veto too"),
         pytest.param([version("v", "two", GOOD), model("two", stable=ref("v", GOOD))], QUARANTINE,
                      {"one"}, id="and about nobody else"),
         pytest.param([version("v", "two", None)], QUARANTINE, {"one"},

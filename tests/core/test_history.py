@@ -28,6 +28,11 @@ def quarantining(revision: int, lift: Lift | None = None) -> Run:
                    name=f"r{revision}")  # fmt: skip
 
 
+def vetoing(revision: int, lift: Lift | None = None) -> Run:
+    (entry,) = make.vetoed(V1).values()
+    return record(revision, vetoes=(entry.model_copy(update={"lifted": lift}),))
+
+
 SIX = [record(revision) for revision in (1, 2, 3, 4, 5, 6)]
 
 
@@ -37,6 +42,9 @@ SIX = [record(revision) for revision in (1, 2, 3, 4, 5, 6)]
         pytest.param(SIX, (), 50, (), id="few records stay"),
         pytest.param(SIX, (), 4, ("r1", "r2"), id="the oldest go first"),
         pytest.param(SIX, (), 1, ("r1", "r2", "r3", "r4"), id="the two newest always stay"),
+        pytest.param([vetoing(1), *SIX[1:]], (), 4, ("r2", "r3"), id="a veto in force stays"),
+        pytest.param([vetoing(1, LIFTED), *SIX[1:]], (), 4, ("r1", "r2"),
+                     id="one that was lifted does not"),
         pytest.param(SIX, ("r1",), 4, ("r2", "r3"), id="what a person pinned stays"),
         pytest.param([quarantining(1), *SIX[1:]], (), 4, ("r2", "r3"),
                      id="a quarantine in force stays"),
@@ -75,6 +83,22 @@ def pinning(revision: int, *names: str) -> Run:
 )  # fmt: skip
 def test_which_pins_go(runs: list[Run], gone: tuple[str, ...], spare: tuple[str, ...]) -> None:
     assert tuple(pin.revision for pin in history.spare_pins(runs, gone)) == spare
+
+
+def test_a_veto_is_told_before_a_failure() -> None:
+    for runs in ([quarantining(1), vetoing(2)], [vetoing(2), quarantining(1)]):
+        name, found = history.quarantines(runs)[V1.identity]
+        assert (name, found.author) == ("r2", "ann")
+
+
+def test_a_lift_ends_what_is_of_its_identity_and_in_force() -> None:
+    other = Lift(decision="other", author="bob", at=NOW)
+    (veto,) = vetoing(1).status.vetoes
+    entry, own = quarantining(1, other).status.quarantine, make.vetoed(make.V2)[make.V2.identity]
+    status = record(1, quarantine=entry, vetoes=(veto, own)).status
+    lifted = history.lift(status, V1.identity, LIFTED)
+    assert [each.lifted for each in lifted.quarantines] == [other, LIFTED, None]
+    assert history.lift(lifted, V1.identity, other) == lifted
 
 
 def test_only_quarantines_that_nobody_lifted_are_in_force() -> None:

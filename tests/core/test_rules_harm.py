@@ -109,7 +109,24 @@ STABLE = [
         "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **FLEE | {"spec": None}),
 ]  # fmt: skip
 
-ROWS = [*CANARY, *STABLE]
+VETOED = {"run": make.ended(standby=make.standby()), "quarantines": make.vetoed(V1)}
+
+PEOPLE = [
+    row("what a person forbade is left for the warm previous version", "stable_vetoed",
+        Action.START, Reason.VETOED, **VETOED),
+    row("it is left also while suspended", "stable_vetoed", Action.START, Reason.VETOED,
+        **VETOED | {"spec": make.model_spec(suspend=True)}),
+    row("a run against what a person forbade is ended first", "stable_vetoed",
+        Action.ROLL_BACK, Reason.VETOED, quarantines=make.vetoed(V1), target=V2,
+        run=make.make_run(stable=V1, canary=V2, from_=V1, to=V2)),
+    row("where nothing else may serve every guard rule blocks", "stable_vetoed", Action.BLOCK,
+        Reason.NOTHING_SAFE, quarantines=make.vetoed(SFT), run=make.ended(stable=SFT, to=SFT),
+        target=SFT),
+    row("what another model's run blames goes on serving here", "target_serving", Action.KEEP,
+        Reason.SERVING, run=make.ended(), quarantines=make.quarantine(V1)),
+]  # fmt: skip
+
+ROWS = [*CANARY, *STABLE, *PEOPLE]
 
 
 @pytest.mark.parametrize(("rule", "action", "reason", "changes"), ROWS)

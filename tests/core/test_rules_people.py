@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
+from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
 from tests import builders as make
-from tests.builders import BAD, SFT, V1, V2, act, ago
+from tests.builders import BAD, DULL, GONE, SFT, V1, V2, act, ago
 from tests.core.rule_rows import check, row
+from tests.core.test_rules_consent import run
 
 LIFT = act("LiftQuarantine", identity=V1.identity)
+VETO = act("Veto", identity=V1.identity)
 BACK = act("RollBackTo", version=SFT)
 
 ROWS = [
@@ -66,7 +69,8 @@ ROWS = [
         "person_refused", Action.KEEP, Reason.NOT_APPLICABLE,
         acts=(act("RollBackTo", version=V1),), run=make.initial()),
     row("LiftQuarantine ends a quarantine", "person_decided", Action.LIFT, Reason.APPLIED,
-        acts=(LIFT,), quarantines=make.quarantine(V1), run=make.ended(Outcome.ROLLED_BACK)),
+        acts=(LIFT,), quarantines=make.quarantine(V1), run=make.ended(Outcome.ROLLED_BACK),
+        quarantine_records={V1.identity: "support-2"}),
     row("LiftQuarantine of an identity that is free is refused",
         "person_refused", Action.KEEP, Reason.NOT_APPLICABLE, acts=(LIFT,)),
     row("Restart renews the pods of what serves", "person_decided", Action.START, Reason.STARTED,
@@ -79,6 +83,86 @@ ROWS = [
         Reason.NOT_APPLICABLE, acts=(act("Restart"),), run=make.ended(), partly_understood=True),
     row("Restart where nothing serves is refused",
         "person_refused", Action.KEEP, Reason.NOT_APPLICABLE, acts=(act("Restart"),), run=None),
+    row("a veto ends the run of that identity", "person_stopped", Action.ROLL_BACK,
+        Reason.VETOED, acts=(VETO,)),
+    row("also under another name", "person_stopped", Action.ROLL_BACK, Reason.VETOED,
+        run=make.make_run(canary=make.V1_COPY), acts=(VETO,)),
+    row("a veto comes before Safety: the identity is out either way", "person_stopped",
+        Action.ROLL_BACK, Reason.VETOED, acts=(VETO,), canary=BAD),
+    row("a veto of what serves is put on record first", "person_stopped", Action.FORBID,
+        Reason.VETOED, acts=(VETO,), run=make.ended()),
+    row("a veto of what was never tried too", "person_stopped", Action.FORBID, Reason.VETOED,
+        acts=(act("Veto", identity=V2.identity),)),
+    row("a veto of what failed already too: what serves is left only for a veto",
+        "person_stopped", Action.FORBID, Reason.VETOED, acts=(VETO,), run=make.ended(),
+        quarantines=make.quarantine(V1)),
+    row("a second veto of an identity is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, acts=(VETO,), run=make.ended(Outcome.ROLLED_BACK),
+        quarantines=make.vetoed(V1)),
+    row("a veto before the first record keeps the floor from being brought up", "nothing_live",
+        Action.KEEP, Reason.QUARANTINED, run=None, acts=(act("Veto", identity=SFT.identity),),
+        quarantines=make.vetoed(SFT, decision="say")),
+    row("one that was lifted before it was on record is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, run=None, spec=None, fallback=None, target=None,
+        acts=(VETO, act("LiftQuarantine", name="lift", identity=V1.identity))),
+    row("one for which a record has no room is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, acts=(VETO,),
+        run=make.ended(vetoes=tuple(make.vetoed(SFT).values()) * 64)),
+    row("Retry starts again what failed without blame", "target_differs", Action.START,
+        Reason.STARTED, acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK)),
+    row("Retry starts what a person went back from", "target_differs", Action.START,
+        Reason.STARTED, acts=(act("Retry"),),
+        run=make.ended(type=RunType.ROLLBACK, to=SFT, stable=SFT)),
+    row("Retry waits while suspended", "start_not_allowed", Action.KEEP, Reason.SUSPENDED,
+        acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK),
+        spec=make.model_spec(suspend=True)),
+    row("Retry waits for the cool-down", "start_not_allowed", Action.HOLD, Reason.COOLING_DOWN,
+        acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK, finished_at=ago(1))),
+    row("Retry waits for GPUs", "start_not_allowed", Action.HOLD, Reason.INSUFFICIENT_GPU,
+        acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK), free_gpus=0, gpus_per_pod=1),
+    row("Retry that came too late starts nothing", "person_refused", Action.KEEP,
+        Reason.EXPIRED, acts=(act("Retry", expires_at=ago(1)),),
+        run=make.ended(Outcome.ROLLED_BACK)),
+    row("Retry of what is quarantined is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK),
+        quarantines=make.quarantine(V1)),
+    row("Retry during a run is refused", "person_refused", Action.KEEP, Reason.NOT_APPLICABLE,
+        acts=(act("Retry"),)),
+    row("Retry of what serves is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, acts=(act("Retry"),), run=make.ended()),
+    row("Retry of what has not failed is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, acts=(act("Retry"),), run=make.ended(), target=V2),
+    row("Retry by a spec that cannot be used is refused", "person_refused", Action.KEEP,
+        Reason.NOT_APPLICABLE, acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK),
+        invalid=make.failure(Reason.VERSION_NOT_FOUND)),
+    *(row(f"Promote goes {how}", "person_decided", Action.PROMOTE, Reason.PROMOTED_BY_PERSON,
+          acts=(act("Promote"),), **changes) for how, changes in {
+        "before the last step": {},
+        "before the hold is over": {"run": make.make_run(in_force_at=ago(0.5))},
+        "where quality cannot be told yet": {"canary": make.judged(Verdict.INCONCLUSIVE,
+                                                                   "Quality")},
+        "also where quality failed": {"canary": DULL},
+        "also away from a stable version that is unsafe": {"stable": BAD},
+        "through gates that people have opened": {"run": run({}, {}, "ann")},
+    }.items()),
+    row("Promote does not go past Safety", "canary_unsafe", Action.ROLL_BACK,
+        Reason.SAFETY_FAILED, acts=(act("Promote"),), canary=BAD),
+    *(row(f"Promote is refused {how}", "person_refused", Action.KEEP, Reason.NOT_APPLICABLE,
+          acts=(act("Promote"),), **changes) for how, changes in {
+        "without a run": {"run": make.ended()},
+        "before the first weight": {"run": make.preparing()},
+        "before the weight is in force": {"run": make.make_run(in_force_at=None)},
+        "where nothing was measured": {"canary": None},
+        "where safety is not seen": {"canary": make.judged(blind=("unsafe",))},
+        "where another version is asked for": {"target": V2},
+        "while suspended": {"spec": make.model_spec(suspend=True)},
+        "while paused": {"run": make.make_run(paused=True)},
+        "in a freeze window": {"frozen": "weekend"},
+        "while an approval is missing": {"run": run({}, None)},
+        "while an approval of a later step is missing": {"run": run(None, {"gate": "Enter"})},
+    }.items()),
+    row("a canary without a pod is not promoted", "canary_not_serving", Action.ROLL_BACK,
+        Reason.NOT_READY, acts=(act("Promote"),), workloads=make.pods(v1=GONE)),
     row("a decision that came too late is refused",
         "person_refused", Action.KEEP, Reason.EXPIRED, acts=(act("Abort", expires_at=ago(1)),)),
     row("a decision in time is carried out", "person_stopped", Action.ROLL_BACK, Reason.ABORTED,

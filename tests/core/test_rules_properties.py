@@ -55,10 +55,11 @@ specs = st.none() | st.builds(
 acts = st.lists(
     st.sampled_from(
         [
-            act("Abort"), act("Pause"), act("Resume"), act("Restart"),
+            act("Retry"), act("Promote"), act("Abort"), act("Pause"), act("Resume"), act("Restart"),
             act("Abort", expires_at=ago(1)),
             act("RollBackTo", version=SFT), act("RollBackTo", version=V2), act("RollBackTo"),
             act("LiftQuarantine", identity=V1.identity),
+            act("Veto", identity=V1.identity), act("Veto", identity=SFT.identity),
             act("Approve", identity=V1.identity), act("Approve", identity=V2.identity, step=1),
         ]
     ),
@@ -123,7 +124,16 @@ def pictures(draw: st.DrawFn) -> Observed:
         golden=draw(goldens),
         query_problems=draw(st.sampled_from([(), ("no series",)])),
         quarantines=draw(
-            st.sampled_from([{}, make.quarantine(V1), make.quarantine(SFT), make.quarantine(V2)])
+            st.sampled_from(
+                [
+                    {},
+                    make.quarantine(V1),
+                    make.quarantine(SFT),
+                    make.quarantine(V2),
+                    make.vetoed(V1),
+                    make.vetoed(V2),
+                ]
+            )
         ),
         acts=draw(acts),
         place_free=draw(maybe),
@@ -145,7 +155,12 @@ def test_every_picture_gets_an_answer_and_every_rise_has_its_reason(seen: Observ
     assert decision.message is not None and decision.rule
     before = seen.run.status.weight if seen.run else 0
     if decision.action is Action.PROMOTE and seen.run and seen.run.status.canary is not None:
-        assert verdict(seen.canary) is Verdict.SUCCESSFUL
+        assert seen.workload(seen.run.status.canary).ready > 0
+        if decision.act is None:
+            assert verdict(seen.canary) is Verdict.SUCCESSFUL
+        else:
+            assert seen.canary is not None and not seen.canary.blind
+            assert not analysis.failed(seen.canary.results, "Safety")
     if decision.action is Action.ADVANCE:
         assert seen.run is not None and seen.run.status.canary is not None
         assert decision.weight is not None and decision.weight > before

@@ -210,19 +210,22 @@ def i6_traffic_first_then_scale(change: Change) -> Iterator[str]:
 def i7_quarantine_holds(change: Change) -> Iterator[str]:
     """A quarantined identity gets no weight, under any name; only a decision lifts it."""
     if change.kind == "RLHFRollout" and change.after is not None:
-        was = status_of(change.before).get("quarantine")
-        now = status_of(change.after).get("quarantine")
-        if was and not was.get("lifted") and (not now or now.get("lifted")):
-            name = ((now or {}).get("lifted") or {}).get("decision", "")
+        for was in in_force(change.before):
+            # An identity is quarantined in one place of a record and the time tells which.
+            found = [one for one in bans(change.after) if one["at"] == was["at"]]
+            lifts = [one.get("lifted") for one in found if one["identity"] == was["identity"]]
+            if None in lifts:
+                continue
+            name = lifts[0]["decision"] if lifts else ""
             said = change.store.get("RLHFDecision", change.key.namespace, name)
             if said is None or said["spec"].get("identity") != was["identity"]:
-                yield f"the quarantine of {was['version']} ends without a decision"
+                yield f"the quarantine of {was.get('version')} ends without a decision"
     if change.kind != "HTTPRoute" or change.after is None:
         return
     banned = {
-        status_of(raw)["quarantine"]["identity"]
+        one["identity"]
         for raw in change.store.quarantining(change.key.namespace)
-        if not status_of(raw)["quarantine"].get("lifted")
+        for one in in_force(raw)
     }
     identities = {
         ref["name"]: ref["identity"]
@@ -233,6 +236,16 @@ def i7_quarantine_holds(change: Change) -> Iterator[str]:
     for version, part in weights(change.after).items():
         if identities.get(version) in banned and part > change.route.get(version, 0):
             yield f"quarantined {version} rises to {part}%"
+
+
+def bans(record: Raw | None) -> list[Any]:
+    """Every quarantine of which this is the record."""
+    status = status_of(record)
+    return [one for one in (status.get("quarantine"), *status.get("vetoes", ())) if one]
+
+
+def in_force(record: Raw | None) -> list[Any]:
+    return [one for one in bans(record) if not one.get("lifted")]
 
 
 def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
@@ -251,6 +264,10 @@ def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
         if not (was.get("golden") or now.get("golden") or {}).get("passed"):
             yield "the first weight comes before golden answers"
         return
+    by_person = any(
+        said["action"] == "Promote" and said["at"] == now.get("finishedAt")
+        for said in now.get("decisions", ())
+    )
     steps = now.get("steps", ())
     closed = [step for step in steps if step.get("endedAt")]
     slos = [
@@ -258,6 +275,11 @@ def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
         for slo in (closed[-1].get("slos") or () if closed else ())
         if slo["class"] != "Informational"
     ]
+    if promoted and by_person:  # who may pass over time and doubt, and not over harm
+        slos = [slo for slo in slos if slo["class"] == "Safety" and slo["verdict"] == "Failed"]
+        if slos:
+            yield f"a person promotes what fails {[slo['name'] for slo in slos]}"
+        return
     if not was.get("inForceAt"):
         yield "the weight rises before the last one was in force"
     if not slos or any(slo["verdict"] != "Successful" for slo in slos):
@@ -282,7 +304,7 @@ def i11_history_only_grows(change: Change) -> Iterator[str]:
         return
     was = status_of(change.before)
     if change.after is None:
-        held = was.get("quarantine") and not was["quarantine"].get("lifted")
+        held = in_force(change.before)
         recent = [raw["metadata"]["name"] for raw in change.records[-2:]]
         if not was.get("settledAt") or held or change.name in recent:
             yield f"{change.name} is pruned while in force"

@@ -90,6 +90,13 @@ def two_approve(stage: Stage) -> None:
         stage.say("Approve", name="three", author="bob", identity=IDENTITY)
 
 
+def ann_vetoes(stage: Stage) -> None:
+    """Once v1 was promoted and has settled, a person forbids it."""
+    runs = stage.runs
+    if runs and runs[-1].spec.to.name == "v1" and runs[-1].is_settled and not stage.said("no"):
+        stage.say("Veto", name="no", identity=IDENTITY)
+
+
 STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
@@ -99,6 +106,7 @@ STORIES = [
     pytest.param(ann_aborts, "sft", id="a person aborts"),
     pytest.param(ann_restarts, "v1", id="a person restarts"),
     pytest.param(two_approve, "v1", id="two people approve"),
+    pytest.param(ann_vetoes, "sft", id="a person vetoes what serves"),
 ]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.rollout import Outcome
-from tests.reconcile.stage import MINUTE, Stage
+from rlhf_operator.api.version import VersionSpec
+from tests.reconcile.stage import KEY, MINUTE, Stage, version
 
 
 def plan(**approval: Any) -> dict[str, Any]:
@@ -25,6 +26,10 @@ def asking(**approval: Any) -> Stage:
     stage = Stage()
     stage.edit(rollout=plan(**approval))
     return stage
+
+
+def identity(name: str, letter: str) -> str:
+    return VersionSpec.model_validate(version(name, letter)["spec"]).identity()
 
 
 def said(stage: Stage, name: str) -> tuple[str, ...]:
@@ -131,3 +136,137 @@ def test_a_wait_that_was_interrupted_is_the_same_wait() -> None:
     last = stage.runs[-1].status
     assert (last.outcome, last.reason) == (Outcome.ROLLED_BACK, "ApprovalTimeout")
     assert last.quarantine is None and stage.weights == {"sft": 100}
+
+
+def test_a_veto_ends_the_run_and_keeps_its_identity_out() -> None:
+    stage = asking(gate="Enter")
+    stage.run()
+    stage.say("Veto", identity=stage.identity("v1"), via="flux")
+    stage.run()
+    last = stage.runs[-1].status
+    assert (last.outcome, last.reason) == (Outcome.ROLLED_BACK, "Vetoed")
+    assert last.quarantine is not None and last.quarantine.author == "ann"
+    assert "vetoed by ann via flux: because" in (last.message or "")
+    assert stage.weights == {"sft": 100} and stage.fate("say") == "Applied"
+    stage.edit(suspend=False)
+    stage.run()
+    assert stage.condition("Stalled") == ("True", "Quarantined") and len(stage.runs) == 2
+
+
+def test_a_veto_of_what_serves_brings_the_previous_version_back() -> None:
+    stage = Stage()
+    stage.run()
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.weights == {"v2": 100}
+    stage.say("Veto", identity=stage.identity("v2"))
+    stage.run()
+    assert stage.weights == {"v1": 100}
+    last = stage.runs[-1]
+    assert (last.spec.type, last.spec.cause.reason, last.spec.cause.author) == (
+        "Rollback", "Vetoed", "ann",
+    )  # fmt: skip
+    assert [veto.version for veto in stage.runs[-2].status.vetoes] == ["v2"]
+
+
+def test_a_veto_before_any_run_keeps_an_identity_from_ever_starting() -> None:
+    stage = Stage()
+    stage.edit(version="sft")
+    stage.run()
+    stage.say("Veto", identity=stage.identity("v1"))
+    stage.run()
+    assert stage.fate("say") == "Applied"
+    stage.edit(version="v1")
+    stage.run()
+    assert stage.weights == {"sft": 100} and len(stage.runs) == 1
+    assert "vetoed by ann: because" in stage.status["message"]
+
+
+def test_a_veto_before_the_first_record_binds_as_it_stands() -> None:
+    stage = Stage()
+    stage.say("Veto", identity=identity("sft", "0"))
+    stage.run()
+    assert stage.runs == [] and stage.fate("say") is None
+    assert stage.condition("Stalled") == ("True", "Quarantined")
+    stage.say("LiftQuarantine", name="sorry", identity=identity("sft", "0"))
+    stage.run(20 * MINUTE)
+    assert stage.fate("say") == "NotApplicable" and stage.weights == {"v1": 100}
+
+
+def test_a_lift_ends_a_veto_and_the_record_says_who() -> None:
+    stage = Stage()
+    stage.run()
+    stage.edit(version="v2")
+    stage.say("Veto", identity=stage.identity("v2"))
+    stage.run()
+    assert stage.weights == {"v1": 100}
+    stage.say("LiftQuarantine", name="lift", author="bob", via="flux", identity=identity("v2", "2"))
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.weights == {"v2": 100}
+    lifts = [one.lifted for run in stage.runs for one in run.status.quarantines]
+    assert [(one.author, one.via) for one in lifts if one] == [("bob", "flux")]
+
+
+def test_a_veto_reaches_every_model_that_serves_the_identity() -> None:
+    """The record of another model holds it; here only its record can be seen."""
+    stage = Stage()
+    stage.run()
+    raw = stage.world.store.of_model("RLHFRollout", KEY)[0]
+    veto = {"identity": stage.identity("v1"), "message": "vetoed by eve: rude", "author": "eve",
+            "decision": "no", "at": raw["metadata"]["creationTimestamp"]}  # fmt: skip
+    spec = {**raw["spec"], "model": "other"}
+    metadata = {**raw["metadata"], "name": "other-1", "uid": "x"}
+    stage.put({**raw, "metadata": metadata, "spec": spec,
+               "status": {**raw["status"], "vetoes": [veto]}})  # fmt: skip
+    stage.run()
+    assert stage.weights == {"sft": 100} and stage.runs[-1].spec.cause.author == "eve"
+
+
+def test_what_failed_without_blame_is_tried_again_when_a_person_says_so() -> None:
+    stage = Stage()
+    stage.edit(rollout=plan(gate="Enter", timeout="5m"))
+    stage.run(20 * MINUTE)
+    assert stage.runs[-1].status.reason == "ApprovalTimeout" and len(stage.runs) == 2
+    assert "Retry" in stage.status["message"]
+    stage.say("Approve", name="yes", identity=stage.identity("v1"))
+    stage.say("Retry", name="again", author="bob", via="flux")
+    stage.run()
+    last = stage.runs[-1]
+    assert stage.weights == {"v1": 100} and stage.fate("again") == "Applied"
+    assert (last.spec.cause.author, last.spec.cause.decision) == ("bob", "again")
+    assert "bob via flux" in last.spec.cause.message
+
+
+def test_an_approval_is_for_one_run() -> None:
+    stage = asking(gate="Enter")
+    stage.say("Approve", name="yes", identity=identity("v1", "1"))
+    stage.run(2 * MINUTE)
+    stage.say("Abort", name="stop")
+    stage.run()
+    assert stage.fate("yes") == "Applied" and stage.runs[-1].status.outcome is Outcome.ABORTED
+    stage.say("Retry", name="again")
+    stage.run()
+    assert stage.weights == {"sft": 90, "v1": 10}
+
+
+def test_a_person_promotes_what_cannot_be_told_and_the_record_says_so() -> None:
+    stage = Stage()
+    stage.script = lambda *_: Verdict.INCONCLUSIVE
+    stage.run()
+    assert stage.weights == {"sft": 90, "v1": 10}
+    stage.say("Promote")
+    stage.run()
+    last = stage.runs[-1].status
+    assert stage.weights == {"v1": 100} and said(stage, "Promote") == ("ann",)
+    assert (last.outcome, last.reason) == (Outcome.PROMOTED, "PromotedByPerson")
+    assert last.steps[-1].slos[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_nobody_promotes_a_canary_whose_safety_nobody_sees() -> None:
+    stage = Stage()
+    stage.script = lambda *_: Verdict.ERROR
+    stage.run()
+    stage.say("Promote")
+    stage.run()
+    assert stage.fate("say") == "NotApplicable" and stage.weights == {"sft": 90, "v1": 10}

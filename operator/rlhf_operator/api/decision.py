@@ -10,7 +10,16 @@ from rlhf_operator.api.common import Condition, Object
 from rlhf_operator.api.schema import ApiType, CelRule, Digest, Keyed, Name, Text, Time, rule
 
 DecisionAction = Literal[
-    "Approve", "Abort", "Pause", "Resume", "RollBackTo", "LiftQuarantine", "Restart"
+    "Approve",
+    "Veto",
+    "Abort",
+    "Pause",
+    "Resume",
+    "Retry",
+    "Promote",
+    "RollBackTo",
+    "LiftQuarantine",
+    "Restart",
 ]
 
 
@@ -18,15 +27,16 @@ class DecisionSpec(ApiType):
     """One human act on a model."""
 
     action: DecisionAction
-    """Approve agrees to the run of an identity, also ahead of it; Abort ends the run; Pause and
-    Resume hold it; RollBackTo goes back to a version; LiftQuarantine lets an identity run again;
-    Restart renews the pods from the current spec."""
+    """Approve agrees to the run of an identity, also ahead of it; Veto takes an identity out and
+    keeps it out; Abort ends the run; Pause and Resume hold it; Retry starts what failed without
+    blame again; Promote ends the steps now; RollBackTo goes back to a version; LiftQuarantine lets
+    an identity run again; Restart renews the pods from the current spec."""
     model: Name
     """The model that it is about."""
     version: Name | None = None
     """For RollBackTo: the version to go back to."""
     identity: Digest | None = None
-    """For Approve and LiftQuarantine: the identity, as shown in the version's status."""
+    """For Approve, Veto and LiftQuarantine: the identity, as shown in the version's status."""
     step: Annotated[int, Field(ge=1, le=32)] | None = None
     """For Approve: only this step of the plan, counted from 1; every step when unset."""
     author: Annotated[str, Field(min_length=1, max_length=253)]
@@ -52,12 +62,13 @@ class DecisionSpec(ApiType):
         return (self.action == "RollBackTo") == (self.version is not None)
 
     @rule(
-        "(self.action in ['Approve', 'LiftQuarantine']) == has(self.identity)",
-        "identity goes with Approve and LiftQuarantine, and only with them",
+        "(self.action in ['Approve', 'Veto', 'LiftQuarantine']) == has(self.identity)",
+        "identity goes with Approve, Veto and LiftQuarantine, and only with them",
     )
     def identity_fits(self) -> bool:
         """Return whether an identity is named exactly when one is needed."""
-        return (self.action in ("Approve", "LiftQuarantine")) == (self.identity is not None)
+        needed = self.action in ("Approve", "Veto", "LiftQuarantine")
+        return needed == (self.identity is not None)
 
     @rule("self.action == 'Approve' || !has(self.step)", "step goes with Approve only")
     def step_fits(self) -> bool:

@@ -152,10 +152,14 @@ class QuarantineRecord(ApiType):
 
     identity: Digest
     """The identity."""
-    version: Name
-    """The name under which it failed."""
+    version: Name | None = None
+    """The name under which it failed; unset where a veto came before any run."""
     message: Message
-    """What failed, with its numbers."""
+    """What failed, with its numbers, or who vetoed it and why."""
+    author: Annotated[str, Field(max_length=253)] | None = None
+    """Who vetoed it, where it did not fail."""
+    decision: Annotated[str, Field(max_length=253)] | None = None
+    """The `RLHFDecision` that vetoed it."""
     at: Time
     """When."""
     lifted: Lift | None = None
@@ -262,10 +266,17 @@ class RolloutStatus(ApiType):
     """The rendered pods of each version that runs."""
     quarantine: QuarantineRecord | None = None
     """The identity that failed here."""
+    vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=64)] = ()
+    """Identities that people forbade while this was the newest record, and not by ending it."""
     decisions: Annotated[tuple[DecisionRecord, ...], Field(max_length=64)] = ()
     """The human acts that changed this run."""
     conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
     """Observations in the standard form."""
+
+    @property
+    def quarantines(self) -> tuple[QuarantineRecord, ...]:
+        """Return every quarantine of which this is the record, in force or lifted."""
+        return (self.quarantine, *self.vetoes) if self.quarantine else self.vetoes
 
 
 RLHFRollout = Object[RolloutSpec, RolloutStatus]

@@ -146,7 +146,7 @@ class MemoryStore:
         self._by_namespace[(kind, address[0])].add(address)
         if kind == "RLHFRollout":
             status = raw.get("status") or {}
-            if status.get("quarantine"):
+            if status.get("quarantine") or status.get("vetoes"):
                 self._quarantining[address[0]].add(address)
             if raw["spec"].get("type") == "Rollout" and not status.get("outcome"):
                 self._active.add(address)

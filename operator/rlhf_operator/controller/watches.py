@@ -7,7 +7,7 @@ sweep compares the store with a fresh list from time to time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -156,14 +156,21 @@ class Receiver:
         key = model_of(kind, raw)
         if key is not None:
             self._enqueue(key)
-        quarantine = (raw.get("status") or {}).get("quarantine")
-        if kind == "RLHFRollout" and quarantine:
-            for each in self._store.having(namespace, quarantine["identity"]):
-                self._enqueue(each)
+        if kind == "RLHFRollout":
+            for identity in _quarantined(raw):
+                for each in self._store.having(namespace, identity):
+                    self._enqueue(each)
 
     def _everyone(self, namespace: str | None) -> None:
         for place, name in self._store.addresses("RLHFModel", namespace):
             self._enqueue(Key(namespace=place, name=name))
+
+
+def _quarantined(record: Raw) -> Iterator[str]:
+    """Yield the identities that a record quarantines, or did."""
+    status = record.get("status") or {}
+    found = (status.get("quarantine"), *(status.get("vetoes") or ()))
+    yield from (each["identity"] for each in found if each)
 
 
 async def sweep(

@@ -31,6 +31,8 @@ class Action(StrEnum):
     """The weight goes to 0 without blame; the run resumes at its first step."""
     ROLL_BACK = "RollBack"
     """The weight goes to 0 and the run ends."""
+    FORBID = "Forbid"
+    """An identity is quarantined by a person's word."""
     LIFT = "Lift"
     """A quarantine ends."""
     BLOCK = "Block"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from rlhf_operator.api.model import History
-from rlhf_operator.api.rollout import Pin, QuarantineRecord
+from rlhf_operator.api.rollout import Lift, Pin, QuarantineRecord, RolloutStatus
 from rlhf_operator.api.schema import GROUP, parse_duration
 from rlhf_operator.core.observed import Run
 
@@ -22,13 +23,30 @@ def ordered(runs: Iterable[Run]) -> tuple[Run, ...]:
 
 
 def quarantines(runs: Iterable[Run]) -> dict[str, tuple[str, QuarantineRecord]]:
-    """Return the quarantines in force: identity to the record's name and content."""
+    """Return the quarantines in force: identity to the record's name and content.
+
+    Where several are of one identity a veto is told: what serves is left for it.
+    """
     found: dict[str, tuple[str, QuarantineRecord]] = {}
     for run in runs:
-        record = run.status.quarantine
-        if record is not None and record.lifted is None:
-            found[record.identity] = (run.name, record)
+        for record in run.status.quarantines:
+            known = record.identity in found and record.author is None
+            if record.lifted is None and not known:
+                found[record.identity] = (run.name, record)
     return found
+
+
+def lift(status: RolloutStatus, identity: str, lifted: Lift) -> RolloutStatus:
+    """Return a record's status in which no quarantine of this identity is in force."""
+
+    def ended(record: QuarantineRecord) -> QuarantineRecord:
+        mine = record.identity == identity and record.lifted is None
+        return record.model_copy(update={"lifted": lifted}) if mine else record
+
+    changes: dict[str, Any] = {"vetoes": tuple(ended(record) for record in status.vetoes)}
+    if status.quarantine is not None:
+        changes["quarantine"] = ended(status.quarantine)
+    return status.model_copy(update=changes)
 
 
 def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | None:
@@ -39,10 +57,8 @@ def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | Non
     """
     for run in runs:
         moments = [entry.at for entry in run.status.decisions if entry.name == decision]
-        quarantine = run.status.quarantine
-        if quarantine is not None and quarantine.lifted is not None:
-            lifted = quarantine.lifted
-            moments += [lifted.at] if lifted.decision == decision else []
+        lifts = (record.lifted for record in run.status.quarantines)
+        moments += [each.at for each in lifts if each is not None and each.decision == decision]
         if run.spec.cause.decision == decision:
             moments.append(run.status.started_at or made)
         if any(moment >= made for moment in moments):
@@ -76,7 +92,7 @@ def prunable(
         run
         for run in done
         if run.name not in pinned
-        and (run.status.quarantine is None or run.status.quarantine.lifted is not None)
+        and all(record.lifted is not None for record in run.status.quarantines)
     ]
     oldest = now - parse_duration(history.max_age)
     surplus = max(0, len(runs) - history.limit)

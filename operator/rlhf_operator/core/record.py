@@ -21,7 +21,7 @@ from rlhf_operator.api.rollout import (
     StandbyRecord,
 )
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import capacity, conditions, facts
+from rlhf_operator.core import capacity, conditions, facts, vetoes
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
@@ -100,6 +100,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             stable = run.status.stable.name if run.status.stable else None
             kept = tuple(pin for pin in run.status.pins if pin.version != stable)
             changes = {"force_block": True, "pins": kept}
+        case Action.FORBID:
+            changes = _forbidden(seen, run, decision)
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
             changes = {}
     if decision.act is not None and decision.refused is None:
@@ -221,7 +223,16 @@ def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
         changes |= {"settled_at": seen.now, "phase": "Completed"}
     if decision.quarantine:
         changes["quarantine"] = _quarantine(seen, run.spec.to, decision.message)
+    if decision.quarantine and decision.act is not None:
+        changes["quarantine"] = vetoes.quarantine(decision.act, run.spec.to.name, seen.now)
     return changes
+
+
+def _forbidden(seen: Observed, run: Run, decision: Decision) -> Changes:
+    assert decision.act is not None, "a person forbids"
+    name = vetoes.name_of(seen, decision.act.identity)
+    veto = vetoes.quarantine(decision.act, name, seen.now)
+    return {"vetoes": (*vetoes.kept(run), veto)}
 
 
 def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:

@@ -18,6 +18,7 @@ RULES: tuple[Rule, ...] = (
     harm.canary_unsafe,  # straight to 0, no hold, no suspension
     people.person_decided,  # what a person wants, as long as the canary does no harm
     harm.stable_unsafe,  # to the previous version, or to the floor
+    harm.stable_vetoed,  # what a person forbade serves no longer than there is another
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance

@@ -21,7 +21,7 @@ from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 
 _ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
-_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK})
+_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.FORBID})
 _TOLD = frozenset(
     {
         Action.START,
@@ -29,6 +29,7 @@ _TOLD = frozenset(
         Action.PROMOTE,
         Action.PARK,
         Action.ROLL_BACK,
+        Action.FORBID,
         Action.LIFT,
         Action.BLOCK,
     }

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.decision import DecisionSpec, RLHFDecision
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.core import freeze, history
+from rlhf_operator.core import freeze, history, vetoes
 from rlhf_operator.core.observed import Act, Key, Observed, Run
 from rlhf_operator.reconcile import objects, pods, problems, salvage, traffic
 from rlhf_operator.reconcile.measurements import measured
@@ -40,6 +40,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     policies, policy_problem = policies_of(key, world, spec)
     quarantining = _quarantining(key, world)
     in_force = history.quarantines(quarantining)
+    recorded = {identity: record for identity, (_, record) in in_force.items()}
+    acts = _acts(key, world, (*runs, *quarantining), versions)
     seen = Observed(
         now=now,
         key=key,
@@ -56,11 +58,11 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         unsettled=_unsettled(runs, run),
         last_revision=runs[-1].spec.revision if runs else 0,
         workloads=await pods.workloads_of(key, world, run),
-        quarantines={identity: record for identity, (_, record) in in_force.items()},
+        quarantines=vetoes.in_force(recorded, acts, now),
         quarantine_records={identity: name for identity, (name, _) in in_force.items()},
         quarantining=quarantining,
         deleted_versions=_deleted(run, versions),
-        acts=_acts(key, world, (*runs, *quarantining), versions),
+        acts=acts,
         place_free=_place_free(world),
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )
@@ -129,12 +131,12 @@ def _acts(key: Key, world: World, records: tuple[Run, ...], versions: Versions) 
 
 def _lifts_more(spec: DecisionSpec, records: Iterable[Run], made: datetime) -> bool:
     """Return whether a lift has not yet reached every quarantine that was there before it."""
-    return any(
-        record is not None
-        and record.identity == spec.identity
+    return spec.action == "LiftQuarantine" and any(
+        record.identity == spec.identity
         and record.lifted is None
         and record.at < made + timedelta(seconds=1)
-        for record in (run.status.quarantine for run in records)
+        for run in records
+        for record in run.status.quarantines
     )
 
 

@@ -83,12 +83,9 @@ async def _lift(seen: Observed, decision: Decision, world: World) -> None:
     lift = Lift(decision=act.name, author=act.author, via=act.via, at=seen.now)
     for raw in world.store.quarantining(seen.key.namespace):
         run = objects.run_of(raw)
-        held = run.status.quarantine if run else None
-        if run is None or held is None or held.identity != act.identity or held.lifted:
-            continue
-        lifted = held.model_copy(update={"lifted": lift})
-        status = run.status.model_copy(update={"quarantine": lifted})
-        await world.cluster.write_status(raw, status.dump())
+        status = history.lift(run.status, act.identity, lift) if run else None
+        if run is not None and status is not None and status != run.status:
+            await world.cluster.write_status(raw, status.dump())
 
 
 async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -> Run | None:

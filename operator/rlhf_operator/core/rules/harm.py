@@ -44,20 +44,18 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     if run is None or run.status.stable is None or not found:
         return None
     stable, message = run.status.stable, verdicts.tell(found)
-    refuge = _refuge(seen, run, stable)
-    if refuge is None:
-        return _nothing_safe(seen, run, stable, message)
-    if run.is_active:
-        return roll_back(Reason.SAFETY_FAILED, f"stable {stable.name} is unsafe: {message}")
-    fallback = refuge == seen.fallback
-    spec = plans.begin(
-        seen,
-        RunType.FALLBACK if fallback else RunType.ROLLBACK,
-        refuge,
-        Reason.SAFETY_FAILED,
-        f"{stable.name}: {message}",
-    )
-    return Decision(action=Action.START, reason=Reason.SAFETY_FAILED, message=message, start=spec)
+    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message)
+
+
+def stable_vetoed(seen: Observed) -> Decision | None:
+    """Leave what a person forbade as an unsafe version is left."""
+    run = seen.run
+    if run is None or run.status.stable is None:
+        return None
+    veto = seen.quarantines.get(run.status.stable.identity)
+    if veto is None or veto.author is None:
+        return None
+    return _flee(seen, run, run.status.stable, Reason.VETOED, veto.message, author=veto.author)
 
 
 def canary_not_serving(seen: Observed) -> Decision | None:
@@ -123,6 +121,27 @@ def _failed(assessment: Assessment | None, *classes: SLOClass) -> tuple[SLOResul
 def _at(run: Run, found: tuple[SLOResult, ...]) -> str:
     assert run.status.canary is not None
     return f"{run.status.canary.name} at {run.status.weight}%: {verdicts.tell(found)}"
+
+
+def _flee(
+    seen: Observed,
+    run: Run,
+    stable: VersionRef,
+    reason: Reason,
+    message: str,
+    *,
+    author: str | None = None,
+) -> Decision | None:
+    """End a run against stable, then leave stable itself."""
+    refuge = _refuge(seen, run, stable)
+    if refuge is None:
+        return _nothing_safe(seen, run, stable, message)
+    if run.is_active:
+        return roll_back(reason, f"stable {stable.name}: {message}")
+    kind = RunType.FALLBACK if refuge == seen.fallback else RunType.ROLLBACK
+    told = f"{stable.name}: {message}"
+    spec = plans.begin(seen, kind, refuge, reason, told, author=author)
+    return Decision(action=Action.START, reason=reason, message=message, start=spec)
 
 
 def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
-from rlhf_operator.core import plans
+from rlhf_operator.core import plans, vetoes
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Act, Observed
+from rlhf_operator.core.rules import course
 from rlhf_operator.core.rules.acts import accept, canary_run, refuse, said
 from rlhf_operator.core.rules.consent import approve
 
-_STOPPING = frozenset({"Abort", "RollBackTo"})
+_STOPPING = frozenset({"Veto", "Abort", "RollBackTo"})
 
 
 def model_deleted(seen: Observed) -> Decision | None:
@@ -54,16 +55,47 @@ def _answer(seen: Observed, act: Act) -> Decision | None:
     match act.action:
         case "Approve":
             return approve(seen, act)
+        case "Veto":
+            return _veto(seen, act)
         case "Abort":
             return _abort(seen, act)
         case "Pause" | "Resume":
             return _pause(seen, act)
+        case "Retry":
+            return course.retry(seen, act)
+        case "Promote":
+            return course.promote(seen, act)
         case "RollBackTo":
             return _roll_back_to(seen, act)
         case "LiftQuarantine":
             return _lift(seen, act)
         case "Restart":
             return _restart(seen, act)
+
+
+def _veto(seen: Observed, act: Act) -> Decision | None:
+    run = canary_run(seen)
+    known = seen.quarantines.get(act.identity or "")
+    if known is not None and known.decision not in (None, act.name):
+        return refuse(act, f"it is forbidden already: {known.message}")
+    if run is not None and run.status.canary and run.status.canary.identity == act.identity:
+        message = f"{run.status.canary.name} at {run.status.weight}%: vetoed by {said(act)}"
+        return accept(roll_back(Reason.VETOED, message, quarantine=True), act)
+    if seen.run is None:  # it binds as it stands, and gets its record with the first run
+        return _lifted_before(seen, act)
+    if len(vetoes.kept(seen.run)) == vetoes.MOST:
+        return refuse(act, f"{seen.run.name} holds {vetoes.MOST} vetoes already; lift some")
+    message = f"vetoed by {said(act)}"
+    return Decision(action=Action.FORBID, reason=Reason.VETOED, message=message, act=act)
+
+
+def _lifted_before(seen: Observed, act: Act) -> Decision | None:
+    """Refuse a veto that somebody lifted before any record could hold it."""
+    later = seen.acts[seen.acts.index(act) + 1 :]
+    for each in later:
+        if each.action == "LiftQuarantine" and each.identity == act.identity:
+            return refuse(act, f"lifted by {said(each)}, before it was on record")
+    return None
 
 
 def _abort(seen: Observed, act: Act) -> Decision:
@@ -113,7 +145,7 @@ def _roll_back_to(seen: Observed, act: Act) -> Decision:
 
 
 def _lift(seen: Observed, act: Act) -> Decision:
-    if act.identity not in seen.quarantines:
+    if act.identity not in seen.quarantine_records:
         return refuse(act, "no quarantine of this identity is in force")
     return Decision(
         action=Action.LIFT, reason=Reason.APPLIED, message=f"lifted by {said(act)}", act=act

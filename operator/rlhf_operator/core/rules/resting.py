@@ -10,8 +10,10 @@ from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import approvals, capacity, plans
 from rlhf_operator.core.decision import Action, Decision, hold, keep
-from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.observed import Act, Observed, Run
+from rlhf_operator.core.rules.acts import said
 
+_AGAIN = "change the spec, or make a Retry decision, to"
 _BAD_ENDS = frozenset({Outcome.ROLLED_BACK, Outcome.ABORTED})
 
 
@@ -69,31 +71,36 @@ def target_quarantined(seen: Observed) -> Decision | None:
     if _is_running(seen) or seen.target is None or not seen.is_quarantined(seen.target):
         return None
     record = seen.quarantines[seen.target.identity]
+    failed = record.author is None
+    how = f"failed as {record.version}: {record.message}" if failed else record.message
     return keep(
         Reason.QUARANTINED,
-        f"{seen.target.name} failed as {record.version}: {record.message}; "
-        "a LiftQuarantine decision lets it run again",
+        f"{seen.target.name} {how}; a LiftQuarantine decision lets it run again",
         stalled=True,
     )
 
 
 def target_failed(seen: Observed) -> Decision | None:
     """Do not try the same thing again until the spec changes or a person asks."""
+    return failed_try(seen) if _retry(seen) is None else None
+
+
+def failed_try(seen: Observed) -> Decision | None:
+    """Return why what is asked for is not tried again by itself; None where it is."""
     run = seen.run
     if run is None or run.is_active or seen.target is None:
         return None
     if run.status.outcome in _BAD_ENDS and _same_try(seen, run):
         return keep(
             Reason.ROLLED_BACK,
-            f"{run.spec.to.name} was rolled back: {run.status.message}; "
-            "change the spec to try again",
+            f"{run.spec.to.name} was rolled back: {run.status.message}; {_AGAIN} try again",
             stalled=True,
         )
     if run.spec.type in capacity.AT_ONCE and run.spec.generation >= seen.generation:
         return keep(
             Reason.ROLLED_BACK,
             f"went back to {run.spec.to.name}: {run.spec.cause.message}; "
-            f"change the spec to try {seen.target.name} again",
+            f"{_AGAIN} try {seen.target.name} again",
             stalled=True,
         )
     return None
@@ -176,13 +183,32 @@ def target_differs(seen: Observed) -> Decision | None:
     if run is None or run.is_active or seen.target is None or run.status.stable is None:
         return None
     message = f"{run.status.stable.name} to {seen.target.name}"
-    spec = plans.begin(seen, RunType.ROLLOUT, seen.target, Reason.STARTED, message)
+    act = _retry(seen)
+    if act is not None:
+        message += f", again, by {said(act)}"
+    spec = plans.begin(
+        seen,
+        RunType.ROLLOUT,
+        seen.target,
+        Reason.STARTED,
+        message,
+        author=act.author if act else None,
+        decision=act.name if act else None,
+    )
     return Decision(action=Action.START, reason=Reason.STARTED, message=message, start=spec)
 
 
 def nothing_to_do(seen: Observed) -> Decision | None:
     """Rest: the rule that always decides."""
     return keep(Reason.SERVING, "nothing is asked for")
+
+
+def _retry(seen: Observed) -> Act | None:
+    """Return the oldest decision to try again that is in time."""
+    wanted = (act for act in seen.acts if act.action == "Retry")
+    return next(
+        (act for act in wanted if act.expires_at is None or seen.now <= act.expires_at), None
+    )
 
 
 def _is_running(seen: Observed) -> bool:

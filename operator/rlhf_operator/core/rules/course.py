@@ -1,0 +1,89 @@
+"""What a person changes of the course of a run: try again, promote now."""
+
+from __future__ import annotations
+
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome
+from rlhf_operator.core import analysis, approvals, verdicts
+from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core.observed import Act, Observed, Run
+from rlhf_operator.core.rules import resting
+from rlhf_operator.core.rules.acts import accept, canary_run, refuse, said
+
+
+def retry(seen: Observed, act: Act) -> Decision | None:
+    """Refuse where nothing can be tried again; else the run starts as soon as one may start."""
+    run = seen.run
+    if run is None or run.is_active:
+        return refuse(act, "no run has ended that could be tried again")
+    if seen.target is None or seen.invalid is not None:
+        return refuse(act, "the model's spec cannot be used")
+    if seen.is_quarantined(seen.target):
+        return refuse(act, f"{seen.target.name} is quarantined; lift the quarantine first")
+    stable = run.status.stable
+    if stable is not None and stable.identity == seen.target.identity:
+        return refuse(act, f"{stable.name} serves already")
+    if resting.failed_try(seen) is None:
+        return refuse(act, f"{seen.target.name} has not failed; it starts by itself")
+    return None
+
+
+def promote(seen: Observed, act: Act) -> Decision:
+    """End the steps now; Safety, approvals and whoever said stop are not passed over."""
+    run = canary_run(seen)
+    if run is None:
+        return refuse(act, "no run is going that could be promoted")
+    why = _stop(seen, run) or _unfit(seen, run) or _unapproved(run)
+    if why is not None:
+        return refuse(act, why)
+    assert run.status.canary is not None, "a canary run has a canary"
+    left = len(run.spec.plan.steps) - 1 - run.status.step
+    promoted = Decision(
+        action=Action.PROMOTE,
+        reason=Reason.PROMOTED_BY_PERSON,
+        message=f"{run.status.canary.name} at {run.status.weight}%, {left} steps before the end, "
+        f"by {said(act)}",
+        outcome=Outcome.PROMOTED,
+        weight=0,
+    )
+    return accept(promoted, act)
+
+
+def _stop(seen: Observed, run: Run) -> str | None:
+    """Return who or what said that nothing moves now."""
+    assert run.status.canary is not None, "a canary run has a canary"
+    if seen.spec is None or seen.target is None:
+        return "the model's spec cannot be understood"
+    if seen.target.identity != run.status.canary.identity:
+        return f"{seen.target.name} is asked for now"
+    if seen.spec.suspend:
+        return "spec.suspend is set"
+    if run.status.paused:
+        return "a person paused this run"
+    return f"freeze window {seen.frozen} is open" if seen.frozen is not None else None
+
+
+def _unfit(seen: Observed, run: Run) -> str | None:
+    """Return why the canary may not take all traffic."""
+    canary, judged = run.status.canary, seen.canary
+    assert canary is not None, "a canary run has a canary"
+    if seen.is_quarantined(canary):
+        return f"{canary.name} is quarantined"
+    if run.status.weight == 0 or run.status.in_force_at is None:
+        return f"{canary.name} has no traffic yet"
+    if seen.workload(canary).ready == 0:
+        return f"{canary.name} has no ready pod"
+    if judged is None or judged.blind:
+        names = ", ".join(judged.blind) if judged is not None else "nothing was measured yet"
+        return f"its safety cannot be seen: {names}"
+    unsafe = analysis.failed(judged.results, "Safety")
+    return verdicts.tell(unsafe) if unsafe else None
+
+
+def _unapproved(run: Run) -> str | None:
+    """Return which approval is missing on the way to promotion."""
+    for gate in approvals.ahead(run):
+        missing = approvals.missing(run, gate)
+        if missing > 0:
+            return f"{missing} of {gate.approval.count} approvals of step {gate.step + 1} missing"
+    return None
