@@ -15,6 +15,7 @@ from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
     test_rules_consent,
+    test_rules_course,
     test_rules_harm,
     test_rules_people,
     test_rules_resting,
@@ -23,6 +24,7 @@ from tests.core import (
 
 ROWS = [
     *test_rules_consent.ROWS,
+    *test_rules_course.ROWS,
     *test_rules_harm.ROWS,
     *test_rules_people.ROWS,
     *test_rules_running.ROWS,

@@ -66,6 +66,9 @@ acts = st.lists(
     max_size=2,
 ).map(tuple)  # fmt: skip
 
+OVERRIDE = {"name": "skip", "action": "Override", "author": "ann", "reason": "known", "slo": "x",
+            "until": ago(-9), "at": ago(9)}  # fmt: skip
+
 
 @st.composite
 def canary_runs(draw: st.DrawFn) -> Any:
@@ -80,6 +83,7 @@ def canary_runs(draw: st.DrawFn) -> Any:
         blind_since=draw(st.none() | moments),
         not_holding_since=draw(st.none() | moments),
         paused=draw(maybe),
+        decisions=draw(st.sampled_from([(), (), (OVERRIDE,)])),
         golden=draw(goldens),
     )
 
@@ -143,8 +147,11 @@ def pictures(draw: st.DrawFn) -> Observed:
     )
 
 
-def verdict(assessment: Assessment | None) -> Verdict:
-    return analysis.worst(assessment.results if assessment else ())
+def verdict(seen: Observed) -> Verdict:
+    """The worst of what counts; the objective `x` may be overridden where it is not Safety."""
+    results = seen.canary.results if seen.canary else ()
+    out = bool(seen.run and seen.run.status.decisions)
+    return analysis.worst(one for one in results if one.class_ == "Safety" or not out)
 
 
 @settings(max_examples=300, deadline=None)
@@ -157,7 +164,7 @@ def test_every_picture_gets_an_answer_and_every_rise_has_its_reason(seen: Observ
     if decision.action is Action.PROMOTE and seen.run and seen.run.status.canary is not None:
         assert seen.workload(seen.run.status.canary).ready > 0
         if decision.act is None:
-            assert verdict(seen.canary) is Verdict.SUCCESSFUL
+            assert verdict(seen) is Verdict.SUCCESSFUL
         else:
             assert seen.canary is not None and not seen.canary.blind
             assert not analysis.failed(seen.canary.results, "Safety")
@@ -170,7 +177,7 @@ def test_every_picture_gets_an_answer_and_every_rise_has_its_reason(seen: Observ
         assert not seen.run.status.paused
         assert not seen.is_quarantined(seen.run.status.canary)
         if seen.run.status.step >= 0:
-            assert verdict(seen.canary) is Verdict.SUCCESSFUL
+            assert verdict(seen) is Verdict.SUCCESSFUL
         else:
             golden = seen.golden or seen.run.status.golden
             assert golden is not None and golden.passed and not seen.query_problems

@@ -222,6 +222,8 @@ class FakeSLOs:
     script: Callable[[str, datetime], Verdict | None]
     clock: Callable[[], datetime]
     subjects: dict[Key, Subject] = field(default_factory=dict)
+    errors: Verdict | None = None
+    """What the Performance objective `errors` says of the version under judgement, if asked."""
 
     def follow(self, subject: Subject) -> None:
         self.subjects[subject.key] = subject
@@ -233,7 +235,7 @@ class FakeSLOs:
         subject = self.subjects.get(key)
         if subject is None:
             return None
-        mine = self._result(subject, subject.version)
+        mine = self._result(subject, subject.version) + self._errors(subject.version)
         stable = self._result(subject, subject.stable) if subject.stable else ()
         return Judged(
             version=subject.version, since=subject.since, results=mine, stable_results=stable
@@ -253,6 +255,21 @@ class FakeSLOs:
                 verdict=verdict,
                 samples=1000 if measured else 5 if verdict is Verdict.INCONCLUSIVE else None,
                 message=f"unsafe of {version}: {verdict}",
+            ),
+        )
+
+    def _errors(self, version: str) -> tuple[SLOResult, ...]:
+        if self.errors is None:
+            return ()
+        return (
+            SLOResult(
+                policy="safe",
+                name="errors",
+                class_="Performance",
+                version=version,
+                verdict=self.errors,
+                samples=1000,
+                message=f"errors of {version}: {self.errors}",
             ),
         )
 

@@ -273,7 +273,7 @@ def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
     slos = [
         slo
         for slo in (closed[-1].get("slos") or () if closed else ())
-        if slo["class"] != "Informational"
+        if slo["class"] != "Informational" and not overridden(now, slo, closed[-1]["endedAt"])
     ]
     if promoted and by_person:  # who may pass over time and doubt, and not over harm
         slos = [slo for slo in slos if slo["class"] == "Safety" and slo["verdict"] == "Failed"]
@@ -284,6 +284,16 @@ def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
         yield "the weight rises before the last one was in force"
     if not slos or any(slo["verdict"] != "Successful" for slo in slos):
         yield f"the weight rises on {[slo['verdict'] for slo in slos]}"
+
+
+def overridden(status: Mapping[str, Any], slo: Mapping[str, Any], at: str) -> bool:
+    """Whether a person took an objective out of judgement at that time; never Safety."""
+    return slo["class"] != "Safety" and any(
+        said["action"] == "Override"
+        and said.get("slo") == slo["name"]
+        and moment(said["at"]) <= moment(at) < moment(said["until"])
+        for said in status.get("decisions", ())
+    )
 
 
 def i10_epochs_never_go_down(change: Change) -> Iterator[str]:

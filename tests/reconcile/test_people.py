@@ -7,7 +7,7 @@ from typing import Any
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.version import VersionSpec
-from tests.reconcile.stage import KEY, MINUTE, Stage, version
+from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, version
 
 
 def plan(**approval: Any) -> dict[str, Any]:
@@ -270,3 +270,29 @@ def test_nobody_promotes_a_canary_whose_safety_nobody_sees() -> None:
     stage.say("Promote")
     stage.run()
     assert stage.fate("say") == "NotApplicable" and stage.weights == {"sft": 90, "v1": 10}
+
+
+def test_an_objective_that_a_person_overrode_counts_again_when_that_ends() -> None:
+    stage = Stage()
+    safe, slow = (
+        {"name": name, "class": kind, "indicator": {"type": measure}, "max": "0.02"}
+        for name, kind, measure in (
+            ("unsafe", "Safety", "UnsafeServedRate"), ("errors", "Performance", "ErrorRate"),
+        )
+    )  # fmt: skip
+    stage.put({**POLICY, "spec": {"interval": "1s", "slos": [safe, slow]}})
+    stage.slos.errors = Verdict.SUCCESSFUL
+    stage.edit(rollout=plan(gate="Enter"))
+    stage.run()
+    end = stage.now + 5 * MINUTE
+    stage.say("Override", name="skip", slo="errors", expiresAt=end.isoformat())
+    stage.run(MINUTE)
+    assert stage.fate("skip") == "Applied"
+    stage.slos.errors = Verdict.FAILED
+    stage.run(3 * MINUTE)
+    assert stage.weights == {"sft": 90, "v1": 10}
+    stage.run(5 * MINUTE)
+    last = stage.runs[-1].status
+    assert (last.reason, stage.weights) == ("SLOFailed", {"sft": 100})
+    assert last.finished_at is not None and last.finished_at >= end
+    assert [(one.slo, one.until) for one in last.decisions] == [("errors", end)]

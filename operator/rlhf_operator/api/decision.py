@@ -17,6 +17,7 @@ DecisionAction = Literal[
     "Resume",
     "Retry",
     "Promote",
+    "Override",
     "RollBackTo",
     "LiftQuarantine",
     "Restart",
@@ -29,8 +30,9 @@ class DecisionSpec(ApiType):
     action: DecisionAction
     """Approve agrees to the run of an identity, also ahead of it; Veto takes an identity out and
     keeps it out; Abort ends the run; Pause and Resume hold it; Retry starts what failed without
-    blame again; Promote ends the steps now; RollBackTo goes back to a version; LiftQuarantine lets
-    an identity run again; Restart renews the pods from the current spec."""
+    blame again; Promote ends the steps now; Override takes an objective out of this run's
+    judgement for a time; RollBackTo goes back to a version; LiftQuarantine lets an identity run
+    again; Restart renews the pods from the current spec."""
     model: Name
     """The model that it is about."""
     version: Name | None = None
@@ -39,6 +41,8 @@ class DecisionSpec(ApiType):
     """For Approve, Veto and LiftQuarantine: the identity, as shown in the version's status."""
     step: Annotated[int, Field(ge=1, le=32)] | None = None
     """For Approve: only this step of the plan, counted from 1; every step when unset."""
+    slo: Name | None = None
+    """For Override: the objective, by name; never one of class Safety."""
     author: Annotated[str, Field(min_length=1, max_length=253)]
     """Who decides; the authenticated user, unless `via` sends it for them."""
     via: Annotated[str, Field(min_length=1, max_length=253)] | None = None
@@ -47,7 +51,7 @@ class DecisionSpec(ApiType):
     reason: Annotated[str, Field(min_length=1, max_length=1024)]
     """Why, for the record."""
     expires_at: Time | None = None
-    """After this the decision is not carried out any more."""
+    """After this the decision is not carried out any more. An Override ends then and needs it."""
 
     transitions: ClassVar[tuple[CelRule, ...]] = (
         CelRule(cel="self == oldSelf", message="a decision is immutable; write a new one"),
@@ -74,6 +78,18 @@ class DecisionSpec(ApiType):
     def step_fits(self) -> bool:
         """Return whether a step is named only where one can be approved."""
         return self.action == "Approve" or self.step is None
+
+    @rule(
+        "(self.action == 'Override') == has(self.slo)", "slo goes with Override, and only with it"
+    )
+    def slo_fits(self) -> bool:
+        """Return whether an objective is named exactly when one is needed."""
+        return (self.action == "Override") == (self.slo is not None)
+
+    @rule("self.action != 'Override' || has(self.expiresAt)", "an Override needs expiresAt")
+    def override_ends(self) -> bool:
+        """Return whether what takes an objective out of judgement has an end."""
+        return self.action != "Override" or self.expires_at is not None
 
 
 class DecisionStatus(ApiType):

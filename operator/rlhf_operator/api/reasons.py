@@ -76,6 +76,8 @@ class Reason(StrEnum):
     """Whoever made the change may not approve it, and the model does not say who that is."""
     APPROVED = "Approved"
     """The approval of a person was recorded."""
+    OVERRIDDEN = "Overridden"
+    """A person took an objective out of this run's judgement for a time."""
     PARKED = "Parked"
     """A Safety SLO had no usable data for `maxBlind`: weight is 0 until data is back."""
     QUEUED = "Queued"

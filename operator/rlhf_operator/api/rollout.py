@@ -175,6 +175,10 @@ class DecisionRecord(ApiType):
     """What was asked."""
     step: Annotated[int, Field(ge=1, le=32)] | None = None
     """The step that was approved, from 1, if not all."""
+    slo: Name | None = None
+    """The objective that was overridden."""
+    until: Time | None = None
+    """Until when it is."""
     author: Annotated[str, Field(max_length=253)]
     """Who asked."""
     via: Annotated[str, Field(max_length=253)] | None = None

@@ -109,6 +109,8 @@ class Act:
     identity: str | None = None
     step: int | None = None
     """The step that is approved, from 1; None for all."""
+    slo: str | None = None
+    """The objective that is overridden."""
     expires_at: datetime | None = None
 
     @property

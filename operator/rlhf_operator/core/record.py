@@ -110,6 +110,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             name=act.name,
             action=act.action,
             step=act.step,
+            slo=act.slo,
+            until=act.expires_at if act.action == "Override" else None,
             author=act.author,
             via=act.via,
             reason=act.reason,

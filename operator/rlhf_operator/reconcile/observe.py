@@ -123,6 +123,7 @@ def _acts(key: Key, world: World, records: tuple[Run, ...], versions: Versions) 
             version=versions.ref(spec.version) if spec.version else None,
             identity=spec.identity,
             step=spec.step,
+            slo=spec.slo,
             expires_at=spec.expires_at,
         )
         found.append((made, name, act))

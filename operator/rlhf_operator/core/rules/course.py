@@ -1,11 +1,11 @@
-"""What a person changes of the course of a run: try again, promote now."""
+"""What a person changes of the course of a run: try again, promote now, override."""
 
 from __future__ import annotations
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.core import analysis, approvals, verdicts
-from rlhf_operator.core.decision import Action, Decision
+from rlhf_operator.core import analysis, approvals, overrides, plans, verdicts
+from rlhf_operator.core.decision import Action, Decision, hold
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import resting
 from rlhf_operator.core.rules.acts import accept, canary_run, refuse, said
@@ -47,6 +47,28 @@ def promote(seen: Observed, act: Act) -> Decision:
         weight=0,
     )
     return accept(promoted, act)
+
+
+def override(seen: Observed, act: Act) -> Decision:
+    """Take one objective out of this run's judgement; something must be left that can say yes."""
+    run = canary_run(seen)
+    if run is None:
+        return refuse(act, "no run is going whose objectives could be overridden")
+    bound = [slo for each in plans.binding(run.spec.policies, seen.policies) for slo in each.slos]
+    classes = {slo.class_ for slo in bound if slo.name == act.slo}
+    if not classes:
+        return refuse(act, f"this run has no objective {act.slo}")
+    if "Safety" in classes:
+        return refuse(act, f"{act.slo} is of class Safety, which nobody overrides")
+    if classes == {"Informational"}:
+        return refuse(act, f"{act.slo} is Informational and keeps nothing from going on")
+    out = {act.slo, *(entry.slo for entry in overrides.in_force(run, seen.now))}
+    left = (slo for slo in bound if slo.class_ == "Safety" or slo.name not in out)
+    if all(slo.class_ == "Informational" for slo in left):
+        return refuse(act, "no objective would be left that can say success")
+    until = overrides.clock(act.expires_at)
+    message = f"{act.slo} does not count until {until}, by {said(act)}"
+    return accept(hold(Reason.OVERRIDDEN, message), act)
 
 
 def _stop(seen: Observed, run: Run) -> str | None:

@@ -8,7 +8,7 @@ from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, plans, verdicts
+from rlhf_operator.core import analysis, overrides, plans, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Assessment, Observed, Run
 
@@ -100,8 +100,10 @@ def stable_not_serving(seen: Observed) -> Decision | None:
 def canary_failed(seen: Observed) -> Decision | None:
     """Roll back on a failed Quality or Performance objective."""
     run = _running(seen)
-    found = _failed(seen.canary, "Quality", "Performance")
-    if run is None or run.status.canary is None or not found:
+    if run is None or run.status.canary is None:
+        return None
+    found = _failed(Assessment(results=overrides.gating(seen, run)), "Quality", "Performance")
+    if not found:
         return None
     return roll_back(Reason.SLO_FAILED, _at(run, found), quarantine=True)
 

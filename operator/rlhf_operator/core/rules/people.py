@@ -65,6 +65,8 @@ def _answer(seen: Observed, act: Act) -> Decision | None:
             return course.retry(seen, act)
         case "Promote":
             return course.promote(seen, act)
+        case "Override":
+            return course.override(seen, act)
         case "RollBackTo":
             return _roll_back_to(seen, act)
         case "LiftQuarantine":

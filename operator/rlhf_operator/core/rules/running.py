@@ -8,7 +8,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, approvals, capacity, verdicts
+from rlhf_operator.core import analysis, approvals, capacity, overrides, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rules import consent
@@ -170,7 +170,7 @@ def inconclusive(seen: Observed) -> Decision | None:
     run = canary_run(seen)
     if run is None:
         return None
-    results = seen.canary.results if seen.canary else ()
+    results = overrides.gating(seen, run)
     verdict = analysis.worst(results)
     if verdict is Verdict.SUCCESSFUL:
         return None
@@ -191,7 +191,7 @@ def steps_complete(seen: Observed) -> Decision | None:
     if run is None or run.status.step < len(run.spec.plan.steps) - 1:
         return None
     assert run.status.canary is not None
-    passed = _evidence(seen) + approvals.told(run)
+    passed = _evidence(seen, run) + approvals.told(run)
     return Decision(
         action=Action.PROMOTE,
         reason=Reason.PROMOTED,
@@ -206,11 +206,12 @@ def step_passed(seen: Observed) -> Decision | None:
     run = canary_run(seen)
     if run is None:
         return None
-    return _advance(run, run.status.step + 1, _evidence(seen) + approvals.told(run))
+    return _advance(run, run.status.step + 1, _evidence(seen, run) + approvals.told(run))
 
 
-def _evidence(seen: Observed) -> str:
-    return verdicts.tell(verdicts.gating(seen.canary.results)) if seen.canary else ""
+def _evidence(seen: Observed, run: Run) -> str:
+    results = verdicts.gating(overrides.gating(seen, run))
+    return verdicts.tell(results) + overrides.told(run, seen.now)
 
 
 def _advance(run: Run, step: int, message: str) -> Decision:
