@@ -75,6 +75,7 @@ ACCEPTED = [
     (DecisionSpec, decision("Override", slo="latency", expiresAt="2026-01-05T12:00:00Z"),
      "an override with an end"),
     (DecisionSpec, decision("Retry"), "another try"),
+    (DecisionSpec, decision("Repin"), "another plan"),
     (DecisionSpec, decision("Promote"), "a promotion"),
     (DecisionSpec, decision("Veto", identity=DIGEST), "a veto of an identity"),
     (DecisionSpec, decision("Approve", identity=DIGEST), "an approval of every step"),

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.core import approvals, capacity, history, record, rollout, summary, workloads
+from rlhf_operator.core import (
+    approvals,
+    capacity,
+    history,
+    record,
+    repins,
+    rollout,
+    summary,
+    workloads,
+)
 from rlhf_operator.core.routes import gateway_api
 from rlhf_operator.core.rules import harm, resting, running
 from rlhf_operator.reconcile import act, line, pods
@@ -157,6 +166,10 @@ def blind_to_approvals(patch: Patch) -> None:
     patch.setattr(approvals, "closed", lambda _: None)
 
 
+def one_step_too_far(patch: Patch) -> None:
+    wrapped(patch, repins, "place", lambda step, *_: step + 1)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -236,6 +249,18 @@ def approved_by_one(stage: Stage) -> None:
     stage.run(4 * MINUTE)
 
 
+def repinned(stage: Stage) -> None:
+    """A person has another plan pinned at the first weight."""
+    stage.script = lambda *_: Verdict.INCONCLUSIVE
+    stage.run(3 * MINUTE)
+    steps = [{"weight": weight, "hold": "1m"} for weight in (5, 10, 20)]
+    stage.edit(rollout=stage.model["spec"]["rollout"] | {"canary": {"steps": steps}})
+    stage.say("Repin")
+    stage.run(3 * MINUTE)
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -259,6 +284,7 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I19", blind_to_pins, restarted),
     ("I20", spares_what_is_pinned, many_runs),
     ("I21", blind_to_approvals, approved_by_one),
+    ("I22", one_step_too_far, repinned),
 ]  # fmt: skip
 
 
@@ -291,7 +317,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one]  # fmt: skip
+           many_runs, approved_by_one, repinned]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -300,4 +326,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 22)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 23)}

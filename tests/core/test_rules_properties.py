@@ -55,7 +55,8 @@ specs = st.none() | st.builds(
 acts = st.lists(
     st.sampled_from(
         [
-            act("Retry"), act("Promote"), act("Abort"), act("Pause"), act("Resume"), act("Restart"),
+            act("Retry"), act("Promote"), act("Repin"), act("Abort"),
+            act("Pause"), act("Resume"), act("Restart"),
             act("Abort", expires_at=ago(1)),
             act("RollBackTo", version=SFT), act("RollBackTo", version=V2), act("RollBackTo"),
             act("LiftQuarantine", identity=V1.identity),
@@ -181,6 +182,8 @@ def test_every_picture_gets_an_answer_and_every_rise_has_its_reason(seen: Observ
         else:
             golden = seen.golden or seen.run.status.golden
             assert golden is not None and golden.passed and not seen.query_problems
+    elif decision.action is Action.REPIN:
+        assert decision.weight is not None and decision.weight <= before
     elif decision.weight is not None:
         assert decision.weight == 0
 

@@ -1,4 +1,4 @@
-"""I1 to I21: what must hold at every change of every stored object.
+"""I1 to I22: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -466,7 +466,9 @@ def i21_gates_open_by_people(change: Change) -> Iterator[str]:
     promoted = now.get("outcome") == "Promoted" and was.get("canary") and not was.get("outcome")
     if now.get("step", -1) <= was.get("step", -1) and not promoted:
         return
-    steps = change.after["spec"]["plan"]["steps"]
+    if was.get("repin") != now.get("repin"):
+        return  # the numbers of the steps are another plan's; I22 looks at that
+    steps = plan_of(change.after)["steps"]
     reached = len(steps) if promoted else now["step"]
     for index in range(max(0, was.get("step", -1)), reached + 1):
         approval = steps[index].get("approval") if index < len(steps) else None
@@ -481,9 +483,32 @@ def i21_gates_open_by_people(change: Change) -> Iterator[str]:
 
 def approvers(record: Raw, index: int, *, not_author: bool) -> set[str]:
     """Who approved a step, without who made the change where they do not count."""
-    said = [one for one in status_of(record).get("decisions", ()) if one["action"] == "Approve"]
+    said = list(status_of(record).get("decisions", ()))
+    repins = [place for place, one in enumerate(said) if one["action"] == "Repin"]
+    said = [one for one in said[repins[-1] if repins else 0 :] if one["action"] == "Approve"]
     people = {one["author"] for one in said if one.get("step", index + 1) == index + 1}
     return people - {record["spec"].get("changedBy")} if not_author else people
+
+
+def plan_of(record: Raw) -> Any:
+    """The plan by which a run goes on now."""
+    return (status_of(record).get("repin") or record["spec"])["plan"]
+
+
+def i22_a_new_plan_raises_nothing(change: Change) -> Iterator[str]:
+    """Another plan comes by a person's decision, raises no weight and begins its step anew."""
+    if change.kind != "RLHFRollout" or change.before is None or change.after is None:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    if was.get("repin") == now.get("repin"):
+        return
+    said = now.get("decisions") or [{"action": None}]
+    if said[-1]["action"] != "Repin" or len(said) == len(was.get("decisions", ())):
+        yield "another plan is pinned and nobody said so"
+    if now.get("weight", 0) > was.get("weight", 0):
+        yield f"another plan raises the weight to {now['weight']}%"
+    if now.get("weight", 0) > 0 and (now.get("inForceAt") or now.get("checkpoint")):
+        yield "a step goes on with what was judged by another plan"
 
 
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
@@ -506,6 +531,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i19_renewed_pods_are_new,
     i20_what_serves_keeps_what_it_is_made_of,
     i21_gates_open_by_people,
+    i22_a_new_plan_raises_nothing,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

@@ -97,6 +97,15 @@ def ann_vetoes(stage: Stage) -> None:
         stage.say("Veto", name="no", identity=IDENTITY)
 
 
+def ann_repins(stage: Stage) -> None:
+    """While v1 has its first weight, a person has another plan pinned for its run."""
+    runs = stage.runs
+    if runs and is_judged(runs[-1]) and not stage.said("new"):
+        steps = [{"weight": weight, "hold": "10s"} for weight in (5, 20)]
+        stage.edit(rollout=PLAN | {"canary": {"steps": steps}})
+        stage.say("Repin", name="new")
+
+
 STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
@@ -106,6 +115,7 @@ STORIES = [
     pytest.param(ann_aborts, "sft", id="a person aborts"),
     pytest.param(ann_restarts, "v1", id="a person restarts"),
     pytest.param(two_approve, "v1", id="two people approve"),
+    pytest.param(ann_repins, "v1", id="a person repins"),
     pytest.param(ann_vetoes, "sft", id="a person vetoes what serves"),
 ]
 

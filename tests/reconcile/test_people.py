@@ -296,3 +296,40 @@ def test_an_objective_that_a_person_overrode_counts_again_when_that_ends() -> No
     assert (last.reason, stage.weights) == ("SLOFailed", {"sft": 100})
     assert last.finished_at is not None and last.finished_at >= end
     assert [(one.slo, one.until) for one in last.decisions] == [("errors", end)]
+
+
+def test_another_plan_is_pinned_where_the_run_stands() -> None:
+    stage = Stage()
+    stage.script = lambda *_: Verdict.INCONCLUSIVE
+    stage.run()
+    steps = [{"weight": weight, "hold": "2m"} for weight in (5, 20)]
+    stage.edit(rollout={"strategy": "Canary", "canary": {"steps": steps}})
+    stage.run()
+    assert stage.condition("PlanChanged") == ("True", "Pinned")
+    assert stage.weights == {"sft": 90, "v1": 10}
+    stage.say("Repin")
+    stage.run()
+    assert stage.fate("say") == "Applied" and stage.condition("PlanChanged") is None
+    assert stage.weights == {"sft": 95, "v1": 5} and stage.status["step"] == "1/2"
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    last = stage.runs[-1]
+    assert [step.weight for step in last.status.steps] == [0, 10, 5, 20]
+    assert stage.weights == {"v1": 100} and said(stage, "Repin") == ("ann",)
+    assert [step.weight for step in last.spec.plan.steps] == [10, 50]
+
+
+def test_what_was_approved_for_one_plan_is_not_approved_for_another() -> None:
+    stage = asking(gate="Leave")
+    stage.say("Approve", name="yes", identity=identity("v1", "1"))
+    stage.run(MINUTE / 2)
+    third = [{"weight": 60, "hold": "1m"}]
+    changed = plan(gate="Leave")
+    changed["canary"]["steps"] += third
+    stage.edit(rollout=changed)
+    stage.say("Repin", name="more")
+    stage.run()
+    assert stage.weights == {"sft": 50, "v1": 50}
+    stage.say("Approve", name="again", identity=identity("v1", "1"))
+    stage.run()
+    assert stage.weights == {"v1": 100}

@@ -18,6 +18,7 @@ DecisionAction = Literal[
     "Retry",
     "Promote",
     "Override",
+    "Repin",
     "RollBackTo",
     "LiftQuarantine",
     "Restart",
@@ -31,8 +32,9 @@ class DecisionSpec(ApiType):
     """Approve agrees to the run of an identity, also ahead of it; Veto takes an identity out and
     keeps it out; Abort ends the run; Pause and Resume hold it; Retry starts what failed without
     blame again; Promote ends the steps now; Override takes an objective out of this run's
-    judgement for a time; RollBackTo goes back to a version; LiftQuarantine lets an identity run
-    again; Restart renews the pods from the current spec."""
+    judgement for a time; Repin pins today's plan and policies for this run; RollBackTo goes back
+    to a version; LiftQuarantine lets an identity run again; Restart renews the pods from the
+    current spec."""
     model: Name
     """The model that it is about."""
     version: Name | None = None

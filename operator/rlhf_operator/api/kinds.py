@@ -90,8 +90,8 @@ DECISION = Kind(
     plural="rlhfdecisions",
     short="rlhfd",
     type=RLHFDecision,
-    description="One human act on a model: approve, veto, abort, pause, resume, roll back "
-    "to, lift a quarantine, restart.",
+    description="One human act on a model: approve, veto, abort, pause, resume, retry, "
+    "promote, override, repin, roll back to, lift a quarantine, restart.",
     columns=(
         Column(name="Model", path=".spec.model"),
         Column(name="Action", path=".spec.action"),

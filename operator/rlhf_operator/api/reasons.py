@@ -78,6 +78,8 @@ class Reason(StrEnum):
     """The approval of a person was recorded."""
     OVERRIDDEN = "Overridden"
     """A person took an objective out of this run's judgement for a time."""
+    REPINNED = "Repinned"
+    """A person had today's plan and policies pinned for the run; its step begins anew."""
     PARKED = "Parked"
     """A Safety SLO had no usable data for `maxBlind`: weight is 0 until data is back."""
     QUEUED = "Queued"

@@ -207,6 +207,21 @@ class Pin(ApiType):
     """The `ControllerRevision` that holds the rendering; its name carries the content's hash."""
 
 
+class Repin(ApiType):
+    """The plan and the policies that a person had pinned anew during the run."""
+
+    generation: Annotated[int, Field(ge=0)]
+    """The model's generation of which they are."""
+    plan: Plan
+    """The plan by which the run goes on."""
+    plan_digest: Digest
+    """sha256 of this plan and these policies."""
+    policies: Annotated[tuple[PinnedPolicy, ...], Keyed("name", 16)] = ()
+    """The objectives by which it goes on."""
+    at: Time
+    """When."""
+
+
 class RolloutStatus(ApiType):
     """The live state of the run; the one commit record. Written before any deed."""
 
@@ -272,6 +287,8 @@ class RolloutStatus(ApiType):
     """The identity that failed here."""
     vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=64)] = ()
     """Identities that people forbade while this was the newest record, and not by ending it."""
+    repin: Repin | None = None
+    """What a person had pinned anew, in place of the plan and the policies of the spec."""
     decisions: Annotated[tuple[DecisionRecord, ...], Field(max_length=64)] = ()
     """The human acts that changed this run."""
     conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()

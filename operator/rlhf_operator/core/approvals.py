@@ -40,7 +40,7 @@ def gates(steps: tuple[Step, ...]) -> tuple[Gate, ...]:
 
 def ahead(run: Run) -> tuple[Gate, ...]:
     """Return the gates that the run has not passed yet."""
-    return tuple(gate for gate in gates(run.spec.plan.steps) if gate.leads_from >= run.status.step)
+    return tuple(gate for gate in gates(run.plan.steps) if gate.leads_from >= run.status.step)
 
 
 def closed(run: Run) -> Gate | None:
@@ -56,7 +56,7 @@ def missing(run: Run, gate: Gate) -> int:
 
 def approvers(run: Run, gate: Gate) -> tuple[str, ...]:
     """Return the different people whose approval counts at this gate."""
-    said = (entry for entry in run.status.decisions if _is_about(entry, gate))
+    said = (entry for entry in _since_repin(run) if _is_about(entry, gate))
     return tuple(dict.fromkeys(one.author for one in said if counts(run, gate, one.author)))
 
 
@@ -77,6 +77,13 @@ def told(run: Run) -> str:
 def excludes_author(steps: tuple[Step, ...]) -> bool:
     """Return whether it must be known who made the change."""
     return any(gate.approval.not_author for gate in gates(steps))
+
+
+def _since_repin(run: Run) -> tuple[DecisionRecord, ...]:
+    """Return what was said of the present plan: who approved another one did not approve this."""
+    found = run.status.decisions
+    repins = [place for place, entry in enumerate(found) if entry.action == "Repin"]
+    return found[repins[-1] + 1 :] if repins else found
 
 
 def _is_about(entry: DecisionRecord, gate: Gate) -> bool:

@@ -117,7 +117,7 @@ def _move(run: Run, now: datetime, drain: timedelta) -> Move | None:
 def _moving(
     seen: Observed, run: Run, spec: ModelSpec, move: Move, drain: timedelta
 ) -> tuple[dict[str, int], dict[str, int]]:
-    replicas, surge = spec.serving.replicas, run.spec.plan.surge
+    replicas, surge = spec.serving.replicas, run.plan.surge
     name_in, name_out = move.incoming.name, move.outgoing.name
     gone = move.declared == 100 and is_drained(run, seen.now, drain)
     if gone:
@@ -162,7 +162,7 @@ def _resting(
     left_behind = status.outcome is not None or status.phase == "Parked"
     if left_behind and leaver != status.stable and not is_drained(run, seen.now, drain):
         left = seen.workload(leaver).wanted
-        room = replicas + surge_pods(run.spec.plan.surge, replicas) - left
+        room = replicas + surge_pods(run.plan.surge, replicas) - left
         pods = {status.stable.name: max(1, min(replicas, room))}
         if left > 0:
             pods[leaver.name] = left

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from rlhf_operator.api.approval import Awaiting
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, RolloutSpec
+from rlhf_operator.api.rollout import Outcome, Repin, RolloutSpec
 from rlhf_operator.core.observed import Act
 
 
@@ -31,6 +31,8 @@ class Action(StrEnum):
     """The weight goes to 0 without blame; the run resumes at its first step."""
     ROLL_BACK = "RollBack"
     """The weight goes to 0 and the run ends."""
+    REPIN = "Repin"
+    """The run goes on by another plan, at no higher weight."""
     FORBID = "Forbid"
     """An identity is quarantined by a person's word."""
     LIFT = "Lift"
@@ -55,6 +57,8 @@ class Decision:
     stalled: bool = False
     """Whether a person must act."""
     start: RolloutSpec | None = None
+    repin: Repin | None = None
+    """What is pinned anew."""
     act: Act | None = None
     """The human decision that this carries out."""
     refused: Reason | None = None

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from rlhf_operator.api.model import History
-from rlhf_operator.api.rollout import Lift, Pin, QuarantineRecord, RolloutStatus
+from rlhf_operator.api.reasons import ConditionType, Reason
+from rlhf_operator.api.rollout import Lift, Outcome, Pin, QuarantineRecord, RolloutStatus
 from rlhf_operator.api.schema import GROUP, parse_duration
+from rlhf_operator.core import conditions
 from rlhf_operator.core.observed import Run
 
 PIN_LABEL = f"{GROUP}/pin"
@@ -64,6 +66,30 @@ def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | Non
         if any(moment >= made for moment in moments):
             return run.name
     return None
+
+
+def closed(run: Run, now: datetime, *, epoch: int) -> RolloutStatus:
+    """Return the last status of an earlier record: what it left to do is the newest one's.
+
+    One whose outcome is open is the record of a model that was deleted while nobody looked.
+    """
+    changes: dict[str, Any] = {"settled_at": now, "phase": "Completed"}
+    if run.is_active:
+        message = "the model was deleted"
+        fact = conditions.Fact(
+            type=ConditionType.READY, status="False", reason=str(Reason.DELETED), message=message
+        )
+        changes |= {
+            "outcome": Outcome.ABORTED,
+            "finished_at": now,
+            "canary": None,
+            "weight": 0,
+            "reason": str(Reason.DELETED),
+            "message": message,
+            "observed_generation": 1,
+            "conditions": conditions.merge(run.status.conditions, (fact,), now, 1),
+        }
+    return run.status.model_copy(update={**changes, "epoch": max(epoch, run.status.epoch)})
 
 
 def spare_pins(runs: Sequence[Run], gone: Iterable[str]) -> tuple[Pin, ...]:

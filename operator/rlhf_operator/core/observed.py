@@ -15,7 +15,13 @@ from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import GoldenResult, SLOResult
 from rlhf_operator.api.model import ModelSpec, Traffic
-from rlhf_operator.api.rollout import PinnedPolicy, QuarantineRecord, RolloutSpec, RolloutStatus
+from rlhf_operator.api.rollout import (
+    PinnedPolicy,
+    Plan,
+    QuarantineRecord,
+    RolloutSpec,
+    RolloutStatus,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -40,6 +46,22 @@ class Run:
     """The uid of the model that it is a record of."""
     spec: RolloutSpec
     status: RolloutStatus
+
+    @property
+    def plan(self) -> Plan:
+        """The plan by which the run goes on now."""
+        return self.status.repin.plan if self.status.repin is not None else self.spec.plan
+
+    @property
+    def policies(self) -> tuple[PinnedPolicy, ...]:
+        """The pinned policies by which the run is judged now."""
+        return self.status.repin.policies if self.status.repin is not None else self.spec.policies
+
+    @property
+    def plan_digest(self) -> str:
+        """The digest of that plan and of those policies."""
+        repin = self.status.repin
+        return repin.plan_digest if repin is not None else self.spec.plan_digest
 
     @property
     def is_open(self) -> bool:

@@ -5,7 +5,7 @@ Two kinds of change: what the decision says, told here, and facts that must not 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rlhf_operator.api.common import VersionRef
@@ -62,30 +62,6 @@ def next_status(
     )
 
 
-def closed(run: Run, now: datetime, *, epoch: int) -> RolloutStatus:
-    """Return the last status of an earlier record: what it left to do is the newest one's.
-
-    One whose outcome is open is the record of a model that was deleted while nobody looked.
-    """
-    changes: Changes = {"settled_at": now, "phase": "Completed"}
-    if run.is_active:
-        message = "the model was deleted"
-        fact = conditions.Fact(
-            type=ConditionType.READY, status="False", reason=str(Reason.DELETED), message=message
-        )
-        changes |= {
-            "outcome": Outcome.ABORTED,
-            "finished_at": now,
-            "canary": None,
-            "weight": 0,
-            "reason": str(Reason.DELETED),
-            "message": message,
-            "observed_generation": 1,
-            "conditions": conditions.merge(run.status.conditions, (fact,), now, 1),
-        }
-    return run.status.model_copy(update={**changes, "epoch": max(epoch, run.status.epoch)})
-
-
 def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
     match decision.action:
         case Action.OPEN:
@@ -100,6 +76,9 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             stable = run.status.stable.name if run.status.stable else None
             kept = tuple(pin for pin in run.status.pins if pin.version != stable)
             changes = {"force_block": True, "pins": kept}
+        case Action.REPIN:
+            moved = _new_weight(seen, run, decision) if run.status.weight > 0 else {}
+            changes = {"repin": decision.repin, **moved}
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:

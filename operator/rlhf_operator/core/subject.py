@@ -41,7 +41,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
     status, since = run.status, run.status.in_force_at
     if since is None:
         return None
-    policies = plans.binding(run.spec.policies, seen.policies) if status.canary else seen.policies
+    policies = plans.binding(run.policies, seen.policies) if status.canary else seen.policies
     if not policies:
         return None
     if status.canary is not None and status.weight > 0:

@@ -29,6 +29,7 @@ _TOLD = frozenset(
         Action.PROMOTE,
         Action.PARK,
         Action.ROLL_BACK,
+        Action.REPIN,
         Action.FORBID,
         Action.LIFT,
         Action.BLOCK,
@@ -116,7 +117,7 @@ def _phase(seen: Observed, decision: Decision, *, serves: bool) -> str:
 def _step(run: Run | None) -> str | None:
     if run is None or run.status.canary is None:
         return None
-    return f"{run.status.step + 1}/{len(run.spec.plan.steps)}"
+    return f"{run.status.step + 1}/{len(run.plan.steps)}"
 
 
 def _selector(seen: Observed, stable: VersionRef | None) -> str | None:
@@ -196,7 +197,7 @@ def _warnings(seen: Observed, run: Run | None) -> Iterable[Fact]:
         spec is not None
         and run is not None
         and run.status.canary is not None
-        and (plans.digest(plans.plan(spec), seen.policies) != run.spec.plan_digest)
+        and (plans.digest(plans.plan(spec), seen.policies) != run.plan_digest)
     ):
         yield Fact(
             type=ConditionType.PLAN_CHANGED,

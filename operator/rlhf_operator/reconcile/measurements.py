@@ -39,7 +39,7 @@ async def measured(seen: Observed, world: World) -> Observed:
     if golden is None or not golden.passed or parked:
         return replace(seen, golden=golden)
     problems = await world.slos.try_queries(
-        run.spec.policies, seen.key.namespace, seen.key.name, run.status.stable.name
+        run.policies, seen.key.namespace, seen.key.name, run.status.stable.name
     )
     return replace(seen, golden=golden, query_problems=problems)
 

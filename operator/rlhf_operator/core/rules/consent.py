@@ -69,7 +69,7 @@ ANNOTATE = "the model's annotation rlhf.dev/changed-by says so"
 
 
 def _wanted(run: Run, gate: Gate) -> str:
-    steps = run.spec.plan.steps
+    steps = run.plan.steps
     what = "before" if gate.approval.gate == "Enter" else "at"
     have = approvals.approvers(run, gate)
     by = f" ({', '.join(have)})" if have else ""

@@ -1,10 +1,10 @@
-"""What a person changes of the course of a run: try again, promote now, override."""
+"""What a person changes of the course of a run: try again, promote, override, repin."""
 
 from __future__ import annotations
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.core import analysis, approvals, overrides, plans, verdicts
+from rlhf_operator.core import analysis, approvals, overrides, plans, repins, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import resting
@@ -37,7 +37,7 @@ def promote(seen: Observed, act: Act) -> Decision:
     if why is not None:
         return refuse(act, why)
     assert run.status.canary is not None, "a canary run has a canary"
-    left = len(run.spec.plan.steps) - 1 - run.status.step
+    left = len(run.plan.steps) - 1 - run.status.step
     promoted = Decision(
         action=Action.PROMOTE,
         reason=Reason.PROMOTED_BY_PERSON,
@@ -54,7 +54,7 @@ def override(seen: Observed, act: Act) -> Decision:
     run = canary_run(seen)
     if run is None:
         return refuse(act, "no run is going whose objectives could be overridden")
-    bound = [slo for each in plans.binding(run.spec.policies, seen.policies) for slo in each.slos]
+    bound = [slo for each in plans.binding(run.policies, seen.policies) for slo in each.slos]
     classes = {slo.class_ for slo in bound if slo.name == act.slo}
     if not classes:
         return refuse(act, f"this run has no objective {act.slo}")
@@ -69,6 +69,41 @@ def override(seen: Observed, act: Act) -> Decision:
     until = overrides.clock(act.expires_at)
     message = f"{act.slo} does not count until {until}, by {said(act)}"
     return accept(hold(Reason.OVERRIDDEN, message), act)
+
+
+def repin(seen: Observed, act: Act) -> Decision:
+    """Pin today's plan and policies for the run; the step that fits its weight begins anew."""
+    run = canary_run(seen)
+    if run is None or run.status.canary is None:
+        return refuse(act, "no run is going whose plan could be pinned anew")
+    if seen.spec is None or seen.partly_understood or seen.invalid is not None:
+        return refuse(act, "today's spec cannot be used")
+    if seen.target is None or seen.target.identity != run.status.canary.identity:
+        return refuse(act, "another version is asked for now")
+    if seen.workload(run.status.stable).ready == 0:
+        return refuse(act, "stable has no ready pod to which weight could go back")
+    made = repins.repin(seen, run)
+    step = repins.place(made.plan, run.status.weight)
+    if made.plan_digest == run.plan_digest:
+        return refuse(act, "neither the plan nor a policy was edited since the run began")
+    if step is None:
+        first = made.plan.steps[0].weight
+        return refuse(act, f"its first step of {first}% would raise {run.status.weight}%")
+    lost = repins.lost_approval(run, made.plan, step)
+    if lost is not None:
+        return refuse(act, f"it would spare the run the approval of step {lost.step + 1}")
+    if run.spec.changed_by is None and approvals.excludes_author(made.plan.steps):
+        return refuse(act, "its approvals bar who made the change, and that is not known")
+    weight = made.plan.steps[step].weight if step >= 0 else 0
+    pinned = Decision(
+        action=Action.REPIN,
+        reason=Reason.REPINNED,
+        message=f"the plan of generation {seen.generation} from {weight}% on, by {said(act)}",
+        step=step,
+        weight=weight,
+        repin=made,
+    )
+    return accept(pinned, act)
 
 
 def _stop(seen: Observed, run: Run) -> str | None:

@@ -74,12 +74,12 @@ def canary_not_serving(seen: Observed) -> Decision | None:
     if run.status.weight > 0 and run.status.in_force_at is not None:
         return roll_back(Reason.NOT_READY, f"{canary.name} has no ready pod any more")
     since = run.status.ready_since
-    timeout = parse_duration(run.spec.plan.ready_timeout)
+    timeout = parse_duration(run.plan.ready_timeout)
     if since is not None and seen.now >= since + timeout:
         why = f": {work.failure.message}" if work.failure else ""
         return roll_back(
             Reason.NOT_READY,
-            f"{canary.name} was not ready after {run.spec.plan.ready_timeout}{why}",
+            f"{canary.name} was not ready after {run.plan.ready_timeout}{why}",
         )
     return None
 

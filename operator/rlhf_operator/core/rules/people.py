@@ -67,6 +67,8 @@ def _answer(seen: Observed, act: Act) -> Decision | None:
             return course.promote(seen, act)
         case "Override":
             return course.override(seen, act)
+        case "Repin":
+            return course.repin(seen, act)
         case "RollBackTo":
             return _roll_back_to(seen, act)
         case "LiftQuarantine":

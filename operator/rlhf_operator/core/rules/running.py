@@ -81,14 +81,14 @@ def blind(seen: Observed) -> Decision | None:
     if run is None:
         return None
     status = run.status
-    limit = parse_duration(run.spec.plan.max_blind)
+    limit = parse_duration(run.plan.max_blind)
     if status.weight == 0 or status.blind_since is None or seen.now < status.blind_since + limit:
         return None
     names = ", ".join(seen.canary.blind) if seen.canary else "every Safety objective"
     return Decision(
         action=Action.PARK,
         reason=Reason.PARKED,
-        message=f"no usable data for {run.spec.plan.max_blind}: {names}",
+        message=f"no usable data for {run.plan.max_blind}: {names}",
         step=-1,
         weight=0,
     )
@@ -116,11 +116,11 @@ def preparing(seen: Observed) -> Decision | None:
         return _waiting_for_pods(seen, run)
     golden = seen.golden or status.golden
     if golden is None:
-        timeout = parse_duration(run.spec.plan.ready_timeout)
+        timeout = parse_duration(run.plan.ready_timeout)
         if status.ready_since is not None and seen.now >= status.ready_since + timeout:
             return roll_back(
                 Reason.NOT_READY,
-                f"{canary.name} answered no golden prompt in {run.spec.plan.ready_timeout}",
+                f"{canary.name} answered no golden prompt in {run.plan.ready_timeout}",
             )
         return hold(Reason.GOLDEN_PENDING, "golden prompts are being asked")
     if not golden.passed:
@@ -143,12 +143,12 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
         # Who refuses the route since then may do anything with the next weight.
         return _not_in_force(seen) if seen.route.failure is not None else None
     status, work = run.status, seen.workload(run.status.canary)
-    timeout = parse_duration(run.spec.plan.ready_timeout)
+    timeout = parse_duration(run.plan.ready_timeout)
     late = status.ready_since is not None and seen.now >= status.ready_since + timeout
     if late and work.ready < work.wanted:
         return roll_back(
             Reason.NOT_READY,
-            f"{work.ready} of {work.wanted} pods ready {run.spec.plan.ready_timeout} after "
+            f"{work.ready} of {work.wanted} pods ready {run.plan.ready_timeout} after "
             f"{status.weight}% was declared",
         )
     if seen.route.does(capacity.declared(run)):
@@ -175,12 +175,10 @@ def inconclusive(seen: Observed) -> Decision | None:
     if verdict is Verdict.SUCCESSFUL:
         return None
     why = verdicts.tell(verdicts.unsure(results)) or "nothing was measured yet"
-    end = _hold_end(run) + parse_duration(run.spec.plan.max_hold)
+    end = _hold_end(run) + parse_duration(run.plan.max_hold)
     end += _stood_still(run, seen.now)
-    if seen.now >= end and run.spec.plan.on_inconclusive == "RollBack":
-        return roll_back(
-            Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.spec.plan.max_hold}: {why}"
-        )
+    if seen.now >= end and run.plan.on_inconclusive == "RollBack":
+        return roll_back(Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.plan.max_hold}: {why}")
     reason = Reason.METRICS_UNAVAILABLE if verdict is Verdict.ERROR else Reason.INCONCLUSIVE
     return hold(reason, why, wake=end if seen.now < end else None)
 
@@ -188,7 +186,7 @@ def inconclusive(seen: Observed) -> Decision | None:
 def steps_complete(seen: Observed) -> Decision | None:
     """Promote when the last step was held and judged successful."""
     run = canary_run(seen)
-    if run is None or run.status.step < len(run.spec.plan.steps) - 1:
+    if run is None or run.status.step < len(run.plan.steps) - 1:
         return None
     assert run.status.canary is not None
     passed = _evidence(seen, run) + approvals.told(run)
@@ -220,17 +218,17 @@ def _advance(run: Run, step: int, message: str) -> Decision:
         reason=Reason.ADVANCED,
         message=message,
         step=step,
-        weight=run.spec.plan.steps[step].weight,
+        weight=run.plan.steps[step].weight,
     )
 
 
 def _hold_end(run: Run) -> datetime:
     assert run.status.in_force_at is not None, "weight_not_in_force comes first"
-    return run.status.in_force_at + parse_duration(run.spec.plan.steps[run.status.step].hold)
+    return run.status.in_force_at + parse_duration(run.plan.steps[run.status.step].hold)
 
 
 def _held(run: Run, since: datetime) -> Decision:
-    step = run.spec.plan.steps[run.status.step]
+    step = run.plan.steps[run.status.step]
     wake = since + parse_duration(step.hold)
     return hold(Reason.HOLDING, f"{step.weight}% is held for {step.hold}", wake=wake)
 
@@ -261,11 +259,11 @@ def _waiting_for_pods(seen: Observed, run: Run) -> Decision:
     canary, work = run.status.canary, seen.workload(run.status.canary)
     assert canary is not None
     since = run.status.ready_since
-    wake = since + parse_duration(run.spec.plan.ready_timeout) if since else None
+    wake = since + parse_duration(run.plan.ready_timeout) if since else None
     if wake is not None and seen.now >= wake:
         return roll_back(
             Reason.NOT_READY,
-            f"{canary.name} had old pods still after {run.spec.plan.ready_timeout}",
+            f"{canary.name} had old pods still after {run.plan.ready_timeout}",
         )
     if work.failure is not None:
         return hold(

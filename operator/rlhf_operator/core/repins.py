@@ -1,0 +1,63 @@
+"""Repins: today's plan for a run in progress, without raising its weight or losing an approval."""
+
+from __future__ import annotations
+
+from rlhf_operator.api.model import Step
+from rlhf_operator.api.rollout import Plan, Repin
+from rlhf_operator.core import approvals, plans
+from rlhf_operator.core.approvals import Gate
+from rlhf_operator.core.observed import Observed, Run
+
+
+def repin(seen: Observed, run: Run) -> Repin:
+    """Return what would be pinned anew now. The surge stays: pods are laid out by it already."""
+    assert seen.spec is not None, "a plan needs a spec that could be read"
+    plan = plans.plan(seen.spec).model_copy(update={"surge": run.plan.surge})
+    return Repin(
+        generation=seen.generation,
+        plan=plan,
+        plan_digest=plans.digest(plan, seen.policies),
+        policies=seen.policies,
+        at=seen.now,
+    )
+
+
+def place(plan: Plan, weight: int) -> int | None:
+    """Return the highest step that does not raise the weight; -1 before the first weight.
+
+    None where even the first step would raise it.
+    """
+    if weight == 0:
+        return -1
+    below = [index for index, step in enumerate(plan.steps) if step.weight <= weight]
+    return below[-1] if below else None
+
+
+def lost_approval(run: Run, plan: Plan, step: int) -> Gate | None:
+    """Return a gate ahead of the run that today's plan would spare it.
+
+    Each gate must find one of its own that stands no later and asks for no less.
+    """
+    mine = list(approvals.gates(plan.steps))
+    unused = [gate for gate in mine if gate.leads_from >= step]
+    for gate in sorted(approvals.ahead(run), key=lambda gate: _weight(run.plan.steps, gate)):
+        found = next(
+            (
+                other
+                for other in unused
+                if _weight(plan.steps, other) <= _weight(run.plan.steps, gate)
+                and other.approval.count >= gate.approval.count
+                and other.approval.not_author >= gate.approval.not_author
+            ),
+            None,
+        )
+        if found is None:
+            return gate
+        unused.remove(found)
+    return None
+
+
+def _weight(steps: tuple[Step, ...], gate: Gate) -> int:
+    """Return the weight that the gate keeps the run from."""
+    after = gate.leads_from + 1
+    return steps[after].weight if after < len(steps) else 100
