@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.evidence import Checkpoint
+from rlhf_operator.api.evidence import Checkpoint, StratumRecord
 from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType, StandbyRecord
 from rlhf_operator.core import record, rollout
+from rlhf_operator.core.observed import Act, Assessment
 from tests import builders as make
 from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago
 
@@ -119,3 +120,30 @@ def test_the_pins_that_a_new_record_inherits(
     before = make.ended(revision=1, pins=PINS, standby=standby)
     status = after(run=run, previous=before, canary=None, **known)
     assert {pin.version for pin in status.pins} == kept
+
+
+@pytest.mark.parametrize(
+    ("acts", "times"),
+    [
+        pytest.param((), 1, id="a weight that ends counts once"),
+        pytest.param((act("Pause"),), 0, id="what a person says ends no weight"),
+        pytest.param((act("Repin"),), 1, id="another plan ends one"),
+    ],
+)
+def test_what_was_counted_is_counted_once(acts: tuple[Act, ...], times: int) -> None:
+    (result,) = make.GOOD.results
+    counted = result.model_copy(update={"harm": "0.1", "events": 3, "samples": 1000})
+    status = after(acts=acts, canary=Assessment(results=(counted,)))
+    assert [(each.slo, each.samples) for each in status.strata] == [("safe/unsafe", 1000)] * times
+
+
+def test_what_was_counted_for_an_objective_that_was_edited_is_forgotten() -> None:
+    (result,) = make.GOOD.results
+    counted = result.model_copy(update={"harm": "0.1", "events": 3, "samples": 1000})
+    (slo,) = make.POLICY.slos
+    edited = make.POLICY.model_copy(update={"slos": (slo.model_copy(update={"max": "0.03"}),)})
+    run = make.make_run(strata=(StratumRecord(
+        slo="safe/unsafe", events=1, samples=9, stable_events=1, stable_samples=9),))  # fmt: skip
+    for canary in (Assessment(results=(counted,)), None):
+        repinned = after(run=run, acts=(act("Repin"),), canary=canary, policies=(edited,))
+        assert repinned.repin is not None and repinned.strata == ()

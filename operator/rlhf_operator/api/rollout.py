@@ -210,7 +210,7 @@ class Pin(ApiType):
 class Repin(ApiType):
     """The plan and the policies that a person had pinned anew during the run."""
 
-    generation: Annotated[int, Field(ge=0)]
+    generation: Annotated[int, Field(ge=0, le=2**53)]
     """The model's generation of which they are."""
     plan: Plan
     """The plan by which the run goes on."""

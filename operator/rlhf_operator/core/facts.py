@@ -12,7 +12,7 @@ from rlhf_operator.api.evidence import Checkpoint, StepRecord, StratumRecord
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, sequential
+from rlhf_operator.core import capacity, repins, sequential
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.sequential import Past, Stretch
@@ -102,7 +102,9 @@ def evidence(
         return {}
     kept: Changes = {"slos": seen.canary.results}
     if moved and run.status.weight > 0:
-        kept["strata"] = _strata(seen.canary, run, checkpoint or last)
+        strata = _strata(seen.canary, run, checkpoint or last)
+        anew = status.repin if status.repin != run.status.repin else None
+        kept["strata"] = repins.still_asked(run, anew, strata)
     elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept

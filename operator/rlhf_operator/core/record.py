@@ -21,7 +21,7 @@ from rlhf_operator.api.rollout import (
     StandbyRecord,
 )
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import capacity, conditions, facts, vetoes
+from rlhf_operator.core import capacity, conditions, facts, repins, vetoes
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
@@ -42,7 +42,7 @@ def next_status(
     if run is None or decision.action in (Action.START, Action.LIFT):
         return None
     changes = _decided(seen, run, decision)
-    moved = bool(changes)
+    moved = "declared_at" in changes  # what a person says may change a record and no weight
     status = run.status.model_copy(update=changes)
     seen_now = facts.seen_now(seen, run, status, decision, drain, moved=moved)
     status = status.model_copy(update=seen_now)
@@ -77,8 +77,10 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             kept = tuple(pin for pin in run.status.pins if pin.version != stable)
             changes = {"force_block": True, "pins": kept}
         case Action.REPIN:
-            moved = _new_weight(seen, run, decision) if run.status.weight > 0 else {}
-            changes = {"repin": decision.repin, **moved}
+            changes = {"repin": decision.repin}
+            if run.status.weight > 0:
+                changes |= _new_weight(seen, run, decision)
+            changes["strata"] = repins.still_asked(run, decision.repin, run.status.strata)
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:

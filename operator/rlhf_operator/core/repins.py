@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rlhf_operator.api.evidence import StratumRecord
 from rlhf_operator.api.model import Step
-from rlhf_operator.api.rollout import Plan, Repin
+from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.rollout import PinnedPolicy, Plan, Repin
 from rlhf_operator.core import approvals, plans
 from rlhf_operator.core.approvals import Gate
 from rlhf_operator.core.observed import Observed, Run
@@ -55,6 +57,25 @@ def lost_approval(run: Run, plan: Plan, step: int) -> Gate | None:
             return gate
         unused.remove(found)
     return None
+
+
+def still_asked(
+    run: Run, repin: Repin | None, strata: tuple[StratumRecord, ...]
+) -> tuple[StratumRecord, ...]:
+    """Return the evidence of a run that is about objectives as another plan has them too.
+
+    What was counted for one that was edited is no answer to what is asked now.
+    """
+    if repin is None:
+        return strata
+    before, after = _objectives(run.policies), _objectives(repin.policies)
+    return tuple(
+        each for each in strata if each.slo in after and after[each.slo] == before.get(each.slo)
+    )
+
+
+def _objectives(policies: tuple[PinnedPolicy, ...]) -> dict[str, SLO]:
+    return {f"{policy.name}/{slo.name}": slo for policy in policies for slo in policy.slos}
 
 
 def _weight(steps: tuple[Step, ...], gate: Gate) -> int:
