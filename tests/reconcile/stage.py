@@ -12,6 +12,7 @@ from typing import Any
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.rollout import RolloutStatus
+from rlhf_operator.api.version import VersionSpec
 from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.line import reconcile
@@ -41,6 +42,11 @@ def version(name: str, letter: str, **spec: Any) -> dict[str, Any]:
             "serving": {"gpu": {"count": 0}},
         } | spec,
     }  # fmt: skip
+
+
+def identity_of(name: str, letter: str) -> str:
+    """The identity of `version(name, letter)`, also before its status shows it."""
+    return VersionSpec.model_validate(version(name, letter)["spec"]).identity()
 
 
 POLICY = {

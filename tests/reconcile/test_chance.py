@@ -14,7 +14,7 @@ import pytest
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.reconcile.ports import Fenced
 from tests.reconcile import invariants
-from tests.reconcile.stage import KEY, MINUTE, Stage
+from tests.reconcile.stage import KEY, MINUTE, Stage, identity_of, model
 
 VERSIONS = ("sft", "v1", "v2")
 
@@ -60,20 +60,37 @@ class Life:
     def say(self) -> None:
         self.said += 1
         name = f"say-{self.said}"
-        match self.chance.choice(["Abort", "Pause", "Resume", "Restart", "Back", "Lift"]):
+        simple = ["Abort", "Pause", "Resume", "Restart", "Retry", "Promote", "Repin"]
+        match self.chance.choice([*simple, "Approve", "Approve", "Veto", "Back", "Lift", "Lift"]):
             case "Back":
                 self.stage.say("RollBackTo", name=name, version=self.chance.choice(VERSIONS))
             case "Lift":
                 self.lift(name)
+            case "Approve" | "Veto" as action:
+                number = self.chance.randrange(3)
+                identity = identity_of(VERSIONS[number], str(number))
+                author = self.chance.choice(["ann", "bob"])
+                self.stage.say(action, name=name, identity=identity, author=author)
             case action:
                 self.stage.say(action, name=name)
 
     def lift(self, name: str) -> None:
         for raw in self.stage.world.store.quarantining(KEY.namespace):
-            record = raw["status"]["quarantine"]
-            if not record.get("lifted"):
+            for record in invariants.in_force(raw):
                 self.stage.say("LiftQuarantine", name=name, identity=record["identity"])
                 return
+
+    def plan(self) -> None:
+        """A plan of one to three steps, some of which ask for people."""
+        steps = [
+            {"weight": weight, "hold": "1m"}
+            | ({"approval": {"gate": self.chance.choice(["Leave", "Enter"]), "timeout": "30m",
+                             "count": self.chance.choice([1, 2])}}
+               if self.chance.random() < 0.3 else {})
+            for weight in sorted(self.chance.sample([5, 10, 30, 50, 70], 2))
+        ]  # fmt: skip
+        rollout = self.stage.model["spec"]["rollout"]
+        self.stage.edit(rollout=rollout | {"canary": {"steps": steps}})
 
     def crash(self) -> None:
         at = self.stage.cluster.writes + self.chance.randint(1, 6)
@@ -100,8 +117,9 @@ class Life:
 
     def step(self) -> None:
         happenings: list[Callable[[], None]] = [
-            self.commit, self.suspend, self.break_spec, self.garble, self.judge, self.judge,
-            self.pods, self.route, self.say, self.crash, self.crash, self.old_leader,
+            self.commit, self.plan, self.suspend, self.break_spec, self.garble,
+            self.judge, self.judge, self.pods, self.route, self.say, self.say,
+            self.crash, self.crash, self.old_leader,
         ]  # fmt: skip
         what = self.chance.choice(happenings)
         self.told.append(what.__name__)
@@ -116,6 +134,12 @@ class Life:
         self.said += 1
         self.stage.edit(suspend=False, version="sft", fallback={"version": "sft"})
         self.stage.say("Resume", name=f"say-{self.said}")
+        # A run that waits for approvals which nobody gives is ended, and the next asks for none.
+        self.stage.say("Abort", name=f"say-{self.said}-stop")
+        self.stage.edit(rollout=model()["spec"]["rollout"])
+        # Nobody forbids the floor for ever: what was said of it is taken back.
+        self.stage.say("LiftQuarantine", name=f"say-{self.said}-lift",
+                       identity=identity_of("sft", "0"))  # fmt: skip
         self.stage.run(40 * MINUTE)
 
 

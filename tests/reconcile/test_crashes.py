@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.api.version import VersionSpec
 from rlhf_operator.core.observed import Run
 from rlhf_operator.reconcile import pods
 from tests.reconcile.search import Event, Search
-from tests.reconcile.stage import Stage, version
+from tests.reconcile.stage import Stage, identity_of
 
-IDENTITY = VersionSpec.model_validate(version("v1", "1")["spec"]).identity()
+IDENTITY = identity_of("v1", "1")
 PLAN: dict[str, Any] = {
     "strategy": "Canary",
     "coolDown": "0s",

@@ -6,8 +6,7 @@ from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.api.version import VersionSpec
-from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, version
+from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, identity_of
 
 
 def plan(**approval: Any) -> dict[str, Any]:
@@ -26,10 +25,6 @@ def asking(**approval: Any) -> Stage:
     stage = Stage()
     stage.edit(rollout=plan(**approval))
     return stage
-
-
-def identity(name: str, letter: str) -> str:
-    return VersionSpec.model_validate(version(name, letter)["spec"]).identity()
 
 
 def said(stage: Stage, name: str) -> tuple[str, ...]:
@@ -184,11 +179,11 @@ def test_a_veto_before_any_run_keeps_an_identity_from_ever_starting() -> None:
 
 def test_a_veto_before_the_first_record_binds_as_it_stands() -> None:
     stage = Stage()
-    stage.say("Veto", identity=identity("sft", "0"))
+    stage.say("Veto", identity=identity_of("sft", "0"))
     stage.run()
     assert stage.runs == [] and stage.fate("say") is None
     assert stage.condition("Stalled") == ("True", "Quarantined")
-    stage.say("LiftQuarantine", name="sorry", identity=identity("sft", "0"))
+    stage.say("LiftQuarantine", name="sorry", identity=identity_of("sft", "0"))
     stage.run(20 * MINUTE)
     assert stage.fate("say") == "NotApplicable" and stage.weights == {"v1": 100}
 
@@ -200,7 +195,9 @@ def test_a_lift_ends_a_veto_and_the_record_says_who() -> None:
     stage.say("Veto", identity=stage.identity("v2"))
     stage.run()
     assert stage.weights == {"v1": 100}
-    stage.say("LiftQuarantine", name="lift", author="bob", via="flux", identity=identity("v2", "2"))
+    stage.say(
+        "LiftQuarantine", name="lift", author="bob", via="flux", identity=identity_of("v2", "2")
+    )
     stage.edit(version="v2")
     stage.run()
     assert stage.weights == {"v2": 100}
@@ -240,7 +237,7 @@ def test_what_failed_without_blame_is_tried_again_when_a_person_says_so() -> Non
 
 def test_an_approval_is_for_one_run() -> None:
     stage = asking(gate="Enter")
-    stage.say("Approve", name="yes", identity=identity("v1", "1"))
+    stage.say("Approve", name="yes", identity=identity_of("v1", "1"))
     stage.run(2 * MINUTE)
     stage.say("Abort", name="stop")
     stage.run()
@@ -321,7 +318,7 @@ def test_another_plan_is_pinned_where_the_run_stands() -> None:
 
 def test_what_was_approved_for_one_plan_is_not_approved_for_another() -> None:
     stage = asking(gate="Leave")
-    stage.say("Approve", name="yes", identity=identity("v1", "1"))
+    stage.say("Approve", name="yes", identity=identity_of("v1", "1"))
     stage.run(MINUTE / 2)
     third = [{"weight": 60, "hold": "1m"}]
     changed = plan(gate="Leave")
@@ -330,6 +327,6 @@ def test_what_was_approved_for_one_plan_is_not_approved_for_another() -> None:
     stage.say("Repin", name="more")
     stage.run()
     assert stage.weights == {"sft": 50, "v1": 50}
-    stage.say("Approve", name="again", identity=identity("v1", "1"))
+    stage.say("Approve", name="again", identity=identity_of("v1", "1"))
     stage.run()
     assert stage.weights == {"v1": 100}
