@@ -16,13 +16,13 @@ $(UV):
 
 $(INSTALLED): pyproject.toml requirements.lock | $(UV)
 	@test -d .venv || $(UV) venv --quiet --seed --python python3 .venv
-	@$(UV) pip install --quiet --python .venv --constraint requirements.lock --editable '.[guard]' --group dev
+	@$(UV) pip install --quiet --python .venv --constraint requirements.lock --editable '.[guard]' --group dev --group bench
 	@touch $@
 
 install: $(INSTALLED) ## Install the package and the development tools into .venv
 
 lock: $(UV) ## Resolve the dependencies anew into requirements.lock
-	@$(UV) pip compile --quiet --universal --generate-hashes --no-header --all-extras --group dev --group checkpoints \
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-header --all-extras --group dev --group bench --group checkpoints \
 	  pyproject.toml --output-file requirements.lock
 
 generate: $(INSTALLED) ## Write every generated file anew (CRDs, chart copies, API docs)

@@ -1,0 +1,37 @@
+"""What a reward model says of the answers of a minute, as sums of losses (the reward, negated).
+
+A loss is normal with deviation 1, with mean 0 for stable and `shift` for the canary. An answer is
+bad when its loss is among those that stable exceeds as seldom as the scenario's base rate says.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+
+from e2e.bench.decisions.scenarios import Scenario
+from e2e.bench.decisions.traffic import Minute, Numbers
+
+
+def scored(minute: Minute, scenario: Scenario, rng: np.random.Generator) -> Numbers:
+    """Return n, Σx and Σx² of the canary, then of stable, for each run.
+
+    Scoring has a price: every answer of the canary is scored and as many of stable's.
+    """
+    scores = (minute.canary, np.minimum(minute.canary, minute.stable))
+    means = (scenario.shift or 0.0, 0.0)
+    return np.concatenate([_sums(n, mean, rng) for n, mean in zip(scores, means, strict=True)])
+
+
+def _sums(n: Numbers, mean: float, rng: np.random.Generator) -> Numbers:
+    """Draw the sums of n normal values: the sum and the spread around it are independent."""
+    total = n * mean + np.sqrt(n) * rng.standard_normal(n.shape)
+    spread = np.where(n > 1, rng.chisquare(np.maximum(n - 1, 1)), 0.0)
+    return np.stack([n, total, total**2 / np.maximum(n, 1) + spread])
+
+
+def bad_share(scenario: Scenario) -> float:
+    """Return the share of the canary's answers that are bad."""
+    limit = NormalDist().inv_cdf(1 - scenario.base)
+    return 1 - NormalDist().cdf(limit - (scenario.shift or 0.0))
