@@ -7,7 +7,7 @@ PY := .venv/bin/python
 INSTALLED := .venv/installed
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(UV):
 	@echo "installing uv $(UV_VERSION)"
@@ -63,7 +63,11 @@ test: $(INSTALLED) debian ## Every check and every test, the end-to-end ones las
 	@$(MAKE) --no-print-directory stories
 
 bench: cluster-up ## Measure rollbacks and idle cost at scale, with fake nodes, into .state/bench.json
+	@$(MAKE) --no-print-directory bench-decisions
 	$(PY) -m e2e.bench $(BENCH_ARGS)
 
-.PHONY: help install lock generate lint unit checks debian cluster-up cluster-down images prepare demo stories test bench
+bench-decisions: $(INSTALLED) ## Simulate how often decisions are wrong, into .state/decisions.json
+	$(PY) -m e2e.bench.decisions $(DECISIONS_ARGS)
+
+.PHONY: help install lock generate lint unit checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions
 .DEFAULT_GOAL := help
