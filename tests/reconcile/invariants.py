@@ -208,7 +208,10 @@ def i6_traffic_first_then_scale(change: Change) -> Iterator[str]:
 
 
 def i7_quarantine_holds(change: Change) -> Iterator[str]:
-    """A quarantined identity gets no weight, under any name; only a decision lifts it."""
+    """A quarantined identity gets no weight, under any name; only a decision lifts it.
+
+    Where nothing safe is left the floor serves, and stable takes back what a canary loses (I3).
+    """
     if change.kind == "RLHFRollout" and change.after is not None:
         for was in in_force(change.before):
             # An identity is quarantined in one place of a record and the time tells which.
@@ -233,8 +236,15 @@ def i7_quarantine_holds(change: Change) -> Iterator[str]:
         for ref in (raw["spec"].get("from"), raw["spec"]["to"])
         if ref
     }
+    status = status_of(change.newest)
+    taken = status.get("outcome") not in (None, "Promoted") or status.get("phase") == "Parked"
+    floor = named(status.get("stable")) if taken or status.get("forceBlock") else None
     for version, part in weights(change.after).items():
-        if identities.get(version) in banned and part > change.route.get(version, 0):
+        if (
+            version != floor
+            and identities.get(version) in banned
+            and part > change.route.get(version, 0)
+        ):
             yield f"quarantined {version} rises to {part}%"
 
 

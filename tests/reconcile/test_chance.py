@@ -47,7 +47,7 @@ class Life:
         self.stage.edit(fallback=self.chance.choice(["nonsense", {"version": "sft"}]))
 
     def judge(self) -> None:
-        likely = [Verdict.SUCCESSFUL] * 4 + list(Verdict)
+        likely = [Verdict.SUCCESSFUL] * 7 + list(Verdict)
         self.verdicts[self.chance.choice(VERSIONS[1:])] = self.chance.choice(likely)
 
     def pods(self) -> None:
@@ -61,7 +61,8 @@ class Life:
         self.said += 1
         name = f"say-{self.said}"
         simple = ["Abort", "Pause", "Resume", "Restart", "Retry", "Promote", "Repin"]
-        match self.chance.choice([*simple, "Approve", "Approve", "Veto", "Back", "Lift", "Lift"]):
+        told = ["Approve"] * 4 + ["Veto", "Back"] + ["Lift"] * 5
+        match self.chance.choice([*simple, *told]):
             case "Back":
                 self.stage.say("RollBackTo", name=name, version=self.chance.choice(VERSIONS))
             case "Lift":
@@ -110,15 +111,15 @@ class Life:
         object.__setattr__(self.stage.world, "epoch", now)
 
     def wait(self) -> None:
-        self.stage.run(self.chance.choice([1, 20, 90, 400]) * timedelta(seconds=1))
+        self.stage.run(self.chance.choice([1, 20, 20, 90, 400]) * timedelta(seconds=1))
         if self.stage.quiet:
             earlier = self.stage.runs[:-1]
             assert [run.name for run in earlier if not run.is_settled] == [], self.told
 
     def step(self) -> None:
         happenings: list[Callable[[], None]] = [
-            self.commit, self.plan, self.suspend, self.break_spec, self.garble,
-            self.judge, self.judge, self.pods, self.route, self.say, self.say,
+            self.commit, self.commit, self.plan, self.suspend, self.break_spec, self.garble,
+            self.judge, self.judge, self.pods, self.route, *[self.say] * 8,
             self.crash, self.crash, self.old_leader,
         ]  # fmt: skip
         what = self.chance.choice(happenings)
@@ -146,7 +147,7 @@ class Life:
 @pytest.mark.parametrize("seed", range(30))
 def test_no_life_breaks_an_invariant_and_calm_ends_well(seed: int) -> None:
     life = Life(seed)
-    for _ in range(25):
+    for _ in range(40):
         life.step()
     life.calm()
     stage = life.stage

@@ -202,7 +202,8 @@ def test_a_lift_ends_a_veto_and_the_record_says_who() -> None:
     stage.run()
     assert stage.weights == {"v2": 100}
     lifts = [one.lifted for run in stage.runs for one in run.status.quarantines]
-    assert [(one.author, one.via) for one in lifts if one] == [("bob", "flux")]
+    told = [(one.author, one.via, one.reason) for one in lifts if one]
+    assert told == [("bob", "flux", "because")]
 
 
 def test_a_veto_reaches_every_model_that_serves_the_identity() -> None:

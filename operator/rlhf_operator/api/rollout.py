@@ -143,6 +143,8 @@ class Lift(ApiType):
     """The person."""
     via: Annotated[str, Field(max_length=253)] | None = None
     """Who sent it for them, if someone did."""
+    reason: Text | None = None
+    """Why."""
     at: Time
     """When."""
 
