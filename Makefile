@@ -16,7 +16,7 @@ $(UV):
 
 $(INSTALLED): pyproject.toml requirements.lock | $(UV)
 	@test -d .venv || $(UV) venv --quiet --seed --python python3 .venv
-	@$(UV) pip install --quiet --python .venv --constraint requirements.lock --editable '.[guard]' --group dev --group bench
+	@$(UV) pip install --quiet --python .venv --constraint requirements.lock --editable '.[cli,guard]' --group dev --group bench
 	@touch $@
 
 install: $(INSTALLED) ## Install the package and the development tools into .venv

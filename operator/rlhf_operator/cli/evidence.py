@@ -1,0 +1,202 @@
+"""`why`: the rule that decided, its numbers, and what was asked of Prometheus."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from rlhf_operator.api.evidence import GoldenResult, SLOResult, StepRecord
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import DecisionRecord, RLHFRollout
+from rlhf_operator.cli import marks, sentences
+from rlhf_operator.cli.state import status_of
+from rlhf_operator.core import rollout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One weight: how long, ended by which rule, on what evidence."""
+
+    weight: int
+    declared_at: datetime
+    in_force_at: datetime | None
+    ended_at: datetime | None
+    rule: str | None
+    meaning: str | None
+    """What that rule does, in one sentence."""
+    message: str | None
+    slos: tuple[SLOResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """Why a record is as it is."""
+
+    rollout: str
+    type: str
+    from_: str | None
+    to: str
+    outcome: str | None
+    rule: str | None
+    """The rule that decided last; in a run that goes on the record names the reason only."""
+    reason: str | None
+    meaning: str | None
+    message: str | None
+    cause: str
+    author: str | None
+    golden: GoldenResult | None
+    decisions: tuple[DecisionRecord, ...]
+    steps: tuple[Step, ...]
+    slos: tuple[SLOResult, ...]
+    """The evidence of the last decision, or the newest on record."""
+
+
+def explain(record: RLHFRollout) -> Explanation:
+    """Return why this record is as it is."""
+    spec, status = record.spec, status_of(record)
+    steps = tuple(_step(each) for each in status.steps)
+    last = steps[-1] if steps else None
+    ended = last is not None and last.ended_at is not None
+    return Explanation(
+        rollout=record.metadata.name,
+        type=spec.type,
+        from_=spec.from_.name if spec.from_ else None,
+        to=spec.to.name,
+        outcome=status.outcome,
+        rule=last.rule if last is not None and ended else None,
+        reason=status.reason,
+        meaning=reason_sentence(status.reason),
+        message=status.message,
+        cause=spec.cause.message,
+        author=spec.cause.author,
+        golden=status.golden,
+        decisions=status.decisions,
+        steps=steps,
+        slos=(last.slos if last is not None and ended and last.slos else status.slos),
+    )
+
+
+def _step(record: StepRecord) -> Step:
+    return Step(
+        weight=record.weight,
+        declared_at=record.declared_at,
+        in_force_at=record.in_force_at,
+        ended_at=record.ended_at,
+        rule=record.rule,
+        meaning=rule_sentence(record.rule),
+        message=record.message,
+        slos=record.slos,
+    )
+
+
+def rule_sentence(name: str | None) -> str | None:
+    """Return what a rule does, from its own docstring; None for a word that names no rule."""
+    found = next((rule for rule in rollout.RULES if rule.__name__ == name), None)
+    text = inspect.getdoc(found) if found is not None else None
+    return text.splitlines()[0] if text else None
+
+
+def reason_sentence(reason: str | None) -> str | None:
+    """Return what a reason means, from the sentence that stands below it in the API."""
+    lines = [line.strip() for line in inspect.getsource(Reason).splitlines()]
+    for line, following in itertools.pairwise(lines):
+        if line.endswith(f'= "{reason}"') and following.startswith('"""'):
+            return following.strip('"')
+    return None
+
+
+def render(found: Explanation) -> RenderableType:
+    """Return the explanation as text."""
+    way = f"{found.from_} → {found.to}" if found.from_ else found.to
+    parts: list[RenderableType] = [
+        Text.assemble((found.rollout, "name"), f"  {found.type}  {way}  ", _end(found)),
+        Text(f"began: {found.cause}" + (f" (by {found.author})" if found.author else "")),
+    ]
+    if found.rule:
+        parts.append(Text.assemble("rule: ", (found.rule, "name"), f"  {_rule(found)}"))
+    if found.reason:
+        said = f"  {found.meaning}" if found.meaning else ""
+        parts.append(Text.assemble("reason: ", (found.reason, "name"), said))
+    if found.message:
+        parts.append(Text(f"numbers: {found.message}"))
+    if found.golden is not None:
+        parts.append(_golden(found.golden))
+    parts += [Text(_said(each)) for each in found.decisions]
+    if found.slos:
+        parts += [Text(""), slo_table(found.slos)]
+    if found.steps:
+        parts += [Text(""), _steps(found.steps, going=found.outcome is None)]
+    return Group(*parts)
+
+
+def _rule(found: Explanation) -> str:
+    return next((step.meaning for step in reversed(found.steps) if step.meaning), "")
+
+
+def _end(found: Explanation) -> Text:
+    if found.outcome is None:
+        return Text("going on", "wait")
+    return Text(found.outcome, "good" if found.outcome == "Promoted" else "bad")
+
+
+def _golden(golden: GoldenResult) -> Text:
+    if golden.passed:
+        return Text(f"golden prompts: all answered as they should, {sentences.clock(golden.at)}")
+    return Text(f"golden prompts failed: {'; '.join(golden.failures)}", "bad")
+
+
+def _said(decision: DecisionRecord) -> str:
+    at = sentences.clock(decision.at)
+    return f"{decision.author}: {decision.action}, {at}: {decision.reason} ({decision.name})"
+
+
+def slo_table(results: tuple[SLOResult, ...]) -> RenderableType:
+    """Return the objectives with verdict, numbers and bound, and below each what was asked."""
+    table = Table(box=None, pad_edge=False, header_style="faint")
+    for title in ("OBJECTIVE", "CLASS", "VERDICT", "VALUE", "STABLE", "BOUND", "SAMPLES"):
+        table.add_column(title, no_wrap=title != "BOUND")
+    for each in results:
+        table.add_row(
+            Text(each.name, "name"),
+            each.class_,
+            marks.verdict(each.verdict),
+            _value(each),
+            each.stable_value or "-",
+            each.bound or "",
+            "none" if each.samples is None else str(each.samples),
+        )
+    asked = [Text(f"{each.name}: {each.query}", "faint") for each in results if each.query]
+    return Group(table, Text(""), Text("asked of Prometheus:", "faint"), *_indent(asked))
+
+
+def _value(result: SLOResult) -> str:
+    value = result.value or "-"
+    return f"{value} ({result.events})" if result.events is not None else value
+
+
+def _indent(lines: list[Text]) -> list[Padding]:
+    return [Padding(line, (0, 0, 0, 2), expand=False) for line in lines]
+
+
+def _steps(steps: tuple[Step, ...], *, going: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="faint")
+    for title in ("WEIGHT", "DECLARED", "IN FORCE", "HELD", "ENDED BY"):
+        table.add_column(title, no_wrap=title != "ENDED BY")
+    for step in steps:
+        since = step.in_force_at or step.declared_at
+        force = "-"
+        if step.in_force_at is not None:
+            force = f"after {sentences.length(step.in_force_at - step.declared_at)}"
+        held = "still" if going else "-"
+        if step.ended_at is not None:
+            held = sentences.length(step.ended_at - since)
+        why = ": ".join(filter(None, (step.rule, step.message)))
+        table.add_row(f"{step.weight} %", sentences.clock(step.declared_at), force, held, Text(why))
+    return table

@@ -1,0 +1,227 @@
+"""`watch`: one frame of a model's rollout: weights, objectives against bounds, time to decision.
+
+A record keeps evidence at decisions and about once a minute, so a frame says how old it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rlhf_operator.api.evidence import SLOResult, Verdict
+from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.cli import marks, sentences
+from rlhf_operator.cli.state import RouteSeen, State, status_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gauge:
+    """One objective against its bound, as a share of what is allowed."""
+
+    result: SLOResult
+    used: float | None
+    """Share of the bound that is used up: 1 is at the bound, more is beyond; None: no number."""
+    samples_wanted: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """What a model does at one time."""
+
+    at: datetime
+    model: str
+    phase: str | None
+    message: str | None
+    rollout: str | None
+    outcome: str | None
+    stable: str | None
+    canary: str | None
+    weight: int
+    step: int
+    steps: tuple[int, ...]
+    route: RouteSeen | None
+    gauges: tuple[Gauge, ...]
+    evidence_at: datetime | None
+    waits_for: str
+    """What comes next, in one sentence."""
+    due: datetime | None
+    """When that is due, as far as the plan says."""
+
+
+def frame(state: State, model: RLHFModel) -> Frame:
+    """Return what a model does now."""
+    name = model.metadata.name
+    record = state.newest(name)
+    status = status_of(record) if record else RolloutStatus()
+    waits_for, due = _next(record, state.at)
+    return Frame(
+        at=state.at,
+        model=name,
+        phase=model.status.phase if model.status else None,
+        message=model.status.message if model.status else None,
+        rollout=record.metadata.name if record else None,
+        outcome=status.outcome,
+        stable=status.stable.name if status.stable else None,
+        canary=status.canary.name if status.canary else None,
+        weight=status.weight,
+        step=status.step,
+        steps=tuple(step.weight for step in record.spec.plan.steps) if record else (),
+        route=state.route(name),
+        gauges=tuple(_gauge(record, each) for each in status.slos) if record else (),
+        evidence_at=_evidence_at(status),
+        waits_for=waits_for,
+        due=due,
+    )
+
+
+def _evidence_at(status: RolloutStatus) -> datetime | None:
+    if not status.slos:
+        return None
+    if status.checkpoint is not None:
+        return status.checkpoint.at
+    return status.finished_at or status.declared_at
+
+
+def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | None]:
+    """Return what the record waits for, and until when at the latest."""
+    if record is None:
+        return "the operator has not looked at this model yet", None
+    plan, status = record.spec.plan, status_of(record)
+    if status.started_at is None:
+        return "the record was made a moment ago", None
+    if status.outcome is not None:
+        done = status.settled_at is not None
+        return ("nothing: the last run is over" if done else "the old pods to drain"), None
+    if status.paused:
+        return "a person: this run is paused (kubectl rlhf resume)", None
+    if status.phase == "Parked":
+        return "Safety data: without it the weight stays 0", None
+    if status.step < 0:
+        since = status.ready_since or status.started_at
+        return "ready pods and golden prompts, or NotReady", since + parse_duration(
+            plan.ready_timeout
+        )
+    if status.in_force_at is None:
+        return f"the router to give {status.weight} %", None
+    end = status.in_force_at + parse_duration(plan.steps[status.step].hold)
+    last = status.step == len(plan.steps) - 1
+    after = "promotion" if last else f"{plan.steps[status.step + 1].weight} %"
+    if now < end:
+        return f"the hold to end, then {after} if every objective says Successful", end
+    limit = end + parse_duration(plan.max_hold) + parse_duration(status.held_for)
+    then = "it is rolled back" if plan.on_inconclusive == "RollBack" else "it is held on"
+    return f"every objective to say Successful, then {after}; at the latest {then}", limit
+
+
+def _gauge(record: RLHFRollout, result: SLOResult) -> Gauge:
+    found = (
+        slo
+        for policy in record.spec.policies
+        if policy.name == result.policy
+        for slo in policy.slos
+        if slo.name == result.name
+    )
+    slo = next(found, None)
+    return Gauge(
+        result=result,
+        used=_used(slo, result) if slo else None,
+        samples_wanted=slo.min_samples if slo else 1,
+    )
+
+
+def _used(slo: SLO, result: SLOResult) -> float | None:
+    """Return how much of the nearest bound is used up."""
+    value = None if result.value is None else float(result.value)
+    shares = []
+    if slo.max_count is not None and result.events is not None:
+        shares.append(result.events / (slo.max_count + 1))  # one more than allowed fails
+    if value is not None and slo.max is not None and float(slo.max) > 0:
+        shares.append(value / float(slo.max))
+    if value is not None and slo.min is not None and value > 0:
+        shares.append(float(slo.min) / value)
+    return max(shares, default=None)
+
+
+def render(found: Frame) -> RenderableType:
+    """Return the frame as text."""
+    parts: list[RenderableType] = [
+        Text.assemble((found.model, "name"), f"  {found.phase or ''}  {sentences.clock(found.at)}")
+    ]
+    if found.message:
+        parts.append(Text(found.message))
+    if found.rollout is None:
+        return Group(*parts, Text(found.waits_for))
+    parts += [Text(""), _weights(found), Text("")]
+    if found.gauges:
+        parts += [_gauges(found.gauges), Text(_freshness(found), "faint"), Text("")]
+    parts.append(_due(found))
+    return Group(*parts)
+
+
+def _weights(found: Frame) -> Table:
+    table = Table.grid(padding=(0, 2))
+    declared = [(found.stable, 100 - found.weight), (found.canary, found.weight)]
+    routed = dict(found.route.weights) if found.route else {}
+    for (name, weight), style in zip(declared, ("good", "wait"), strict=True):
+        if name is None:
+            continue
+        seen = routed.get(name, 0)
+        said = "" if seen == weight else f"the router gives {seen} %"
+        table.add_row(
+            Text(name, "name"),
+            marks.bar(weight / 100, 40, style),
+            f"{weight} %",
+            Text(said, "wait"),
+        )
+    if found.canary and found.steps:
+        plan = " → ".join(
+            f"[{weight} %]" if place == found.step else f"{weight} %"
+            for place, weight in enumerate(found.steps)
+        )
+        table.add_row("plan", Text(f"{plan} → promoted"), "", "")
+    return table
+
+
+def _gauges(gauges: tuple[Gauge, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="faint")
+    for title in ("OBJECTIVE", "OF ITS BOUND", "VALUE", "BOUND", "SAMPLES", "VERDICT"):
+        table.add_column(title, no_wrap=True)
+    for gauge in gauges:
+        result, used = gauge.result, gauge.used
+        style = {Verdict.SUCCESSFUL: "good", Verdict.FAILED: "bad"}.get(result.verdict, "wait")
+        share = Text("no number") if used is None else marks.bar(used, 20, style)
+        if used is not None:
+            share.append(f" {used:4.0%}")
+        samples = "none" if result.samples is None else f"{result.samples}/{gauge.samples_wanted}"
+        table.add_row(
+            Text(result.name, "name"),
+            share,
+            result.value or "-",
+            result.bound or "",
+            samples,
+            marks.verdict(result.verdict),
+        )
+    return table
+
+
+def _freshness(found: Frame) -> str:
+    if found.evidence_at is None:
+        return ""
+    old = sentences.length(max(timedelta(), found.at - found.evidence_at))
+    return f"recorded {old} ago; a record keeps evidence at decisions and about once a minute"
+
+
+def _due(found: Frame) -> Text:
+    line = Text.assemble("waits for ", found.waits_for)
+    if found.due is not None:
+        left = found.due - found.at
+        when = "overdue by " if left < timedelta() else "in "
+        line.append(f"  ({when}{sentences.length(abs(left))})", "name")
+    return line

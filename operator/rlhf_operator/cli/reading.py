@@ -1,0 +1,216 @@
+"""The commands that only read: get, tree, watch, history, why, diff."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.rollout import RLHFRollout
+from rlhf_operator.api.version import RLHFModelVersion
+from rlhf_operator.cli import (
+    chronicle,
+    clock,
+    cluster,
+    difference,
+    evidence,
+    listing,
+    live,
+    options,
+    terminal,
+    tree,
+)
+from rlhf_operator.cli.state import State
+
+
+def chosen_model(state: State, name: str, namespace: str) -> RLHFModel:
+    """Return a model by name, or tell which there are."""
+    model = state.model(name)
+    if model is not None:
+        return model
+    known = ", ".join(each.metadata.name for each in state.models) or "none"
+    raise cluster.Problem(f"no RLHFModel {name} in namespace {namespace}; there: {known}")
+
+
+def chosen_version(state: State, name: str, namespace: str) -> RLHFModelVersion:
+    """Return a version by name, or tell which there are."""
+    version = state.version(name)
+    if version is not None:
+        return version
+    known = ", ".join(each.metadata.name for each in state.versions) or "none"
+    raise cluster.Problem(f"no RLHFModelVersion {name} in namespace {namespace}; there: {known}")
+
+
+def chosen_record(state: State, name: str, revision: int | None, namespace: str) -> RLHFRollout:
+    """Return a record by its own name, or a model's newest one, or one of its revisions."""
+    by_name = [each for each in state.rollouts if each.metadata.name == name]
+    if by_name and revision is None:
+        return by_name[0]
+    chosen_model(state, name, namespace)
+    records = state.records(name)
+    found = [each for each in records if revision in (None, each.spec.revision)]
+    if not found:
+        known = ", ".join(str(each.spec.revision) for each in records) or "none"
+        raise cluster.Problem(f"{name} has no such rollout record; its revisions: {known}")
+    return found[-1]
+
+
+@click.command()
+@click.argument("models", nargs=-1, shell_complete=options.complete_model)
+@options.everywhere
+@options.form
+@options.access
+def get(
+    models: tuple[str, ...],
+    everywhere: bool,
+    form: str,
+    kubeconfig: str | None,
+    context_name: str | None,
+    namespace: str | None,
+) -> None:
+    """List models with what each does now."""
+    asked = options.connect(kubeconfig, context_name, namespace)
+    state = asked.models(clock.now(), everywhere=everywhere)
+    for name in models:
+        chosen_model(state, name, asked.namespace)
+    found = listing.listing(state, models)
+    text = listing.render(found, everywhere=everywhere)
+    terminal.show(terminal.console(), found, text, cast(terminal.Form, form))
+
+
+@click.command("tree")
+@options.model
+@options.form
+@options.access
+def show_tree(
+    model: str,
+    form: str,
+    kubeconfig: str | None,
+    context_name: str | None,
+    namespace: str | None,
+) -> None:
+    """Show a model, its versions, its newest rollout and its pods."""
+    asked = options.connect(kubeconfig, context_name, namespace)
+    state = asked.state(clock.now())
+    found = tree.tree(state, chosen_model(state, model, asked.namespace))
+    terminal.show(terminal.console(), found, tree.render(found), cast(terminal.Form, form))
+
+
+@click.command()
+@options.model
+@click.option("--interval", type=click.FloatRange(min=0.5), default=2.0, help="Seconds.")
+@click.option("--once", is_flag=True, help="Show one frame and end.")
+@options.form
+@options.access
+def watch(
+    model: str,
+    interval: float,
+    once: bool,
+    form: str,
+    kubeconfig: str | None,
+    context_name: str | None,
+    namespace: str | None,
+) -> None:
+    """Follow a rollout: weights, objectives against bounds, time to decision."""
+    asked = options.connect(kubeconfig, context_name, namespace)
+    shown = terminal.console()
+
+    def look() -> live.Frame:
+        state = asked.state(clock.now())
+        return live.frame(state, chosen_model(state, model, asked.namespace))
+
+    if once or form != "text":
+        found = look()
+        terminal.show(shown, found, live.render(found), cast(terminal.Form, form))
+    elif shown.is_terminal:
+        with Live(live.render(look()), console=shown, auto_refresh=False) as moving:
+            while True:
+                time.sleep(interval)
+                moving.update(live.render(look()), refresh=True)
+    else:
+        _follow(shown, look, interval)
+
+
+def _follow(shown: Console, look: object, interval: float) -> None:
+    """Print a frame whenever something changed: what a log can hold."""
+    assert callable(look)
+    before = None
+    while True:
+        found = look()
+        mark = (found.rollout, found.outcome, found.weight, found.message, found.gauges)
+        if mark != before:
+            shown.print(live.render(found))
+            shown.print()
+        before = mark
+        time.sleep(interval)
+
+
+@click.command()
+@options.model
+@options.form
+@options.access
+def history(
+    model: str,
+    form: str,
+    kubeconfig: str | None,
+    context_name: str | None,
+    namespace: str | None,
+) -> None:
+    """Tell what was live when, why, and by whom. Also for a model that was deleted."""
+    asked = options.connect(kubeconfig, context_name, namespace)
+    state = asked.state(clock.now())
+    if not state.records(model):
+        chosen_model(state, model, asked.namespace)
+    found = chronicle.chronicle(state, model)
+    terminal.show(terminal.console(), found, chronicle.render(found), cast(terminal.Form, form))
+
+
+@click.command()
+@click.argument("model", metavar="MODEL|ROLLOUT", shell_complete=options.complete_model)
+@click.option("--revision", type=int, help="Which record; the newest when left out.")
+@options.form
+@options.access
+def why(
+    model: str,
+    revision: int | None,
+    form: str,
+    kubeconfig: str | None,
+    context_name: str | None,
+    namespace: str | None,
+) -> None:
+    """Explain a decision: its rule, its numbers, its queries."""
+    asked = options.connect(kubeconfig, context_name, namespace)
+    state = asked.state(clock.now())
+    found = evidence.explain(chosen_record(state, model, revision, asked.namespace))
+    terminal.show(terminal.console(), found, evidence.render(found), cast(terminal.Form, form))
+
+
+@click.command()
+@click.argument("left", metavar="VERSION", shell_complete=options.complete_version)
+@click.argument("right", metavar="VERSION", shell_complete=options.complete_version)
+@click.option("--all", "everything", is_flag=True, help="Also the fields that agree.")
+@options.form
+@options.access
+def diff(
+    left: str,
+    right: str,
+    everything: bool,
+    form: str,
+    kubeconfig: str | None,
+    context_name: str | None,
+    namespace: str | None,
+) -> None:
+    """Compare two versions: artefact, lineage, engine, and what was measured of each."""
+    asked = options.connect(kubeconfig, context_name, namespace)
+    state = asked.state(clock.now())
+    one, two = (chosen_version(state, name, asked.namespace) for name in (left, right))
+    found = difference.difference(state, one, two)
+    text = difference.render(found, everything=everything)
+    terminal.show(terminal.console(), found, text, cast(terminal.Form, form))
+
+
+COMMANDS = (get, show_tree, watch, history, why, diff)

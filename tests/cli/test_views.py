@@ -1,0 +1,75 @@
+"""What the reading commands show of fixed states, word by word, in files of its own."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+import yaml
+
+from rlhf_operator.cli import chronicle, difference, evidence, listing, live, terminal, tree
+from rlhf_operator.cli.state import State
+from tests.cli.fixed import fixed, text
+from tests.golden import files
+
+STATES = ("rolled-back", "midway", "people")
+
+
+def model(state: State):
+    found = state.model("support")
+    assert found is not None
+    return found
+
+
+def versions(state: State):
+    one, two = state.version("support-v1"), state.version("support-v2")
+    assert one is not None and two is not None
+    return one, two
+
+
+def newest(state: State):
+    found = state.newest("support")
+    assert found is not None
+    return found
+
+
+VIEWS = {
+    "get": (listing.listing, listing.render),
+    "tree": (lambda state: tree.tree(state, model(state)), tree.render),
+    "history": (lambda state: chronicle.chronicle(state, "support"), chronicle.render),
+    "why": (lambda state: evidence.explain(newest(state)), evidence.render),
+    "watch": (lambda state: live.frame(state, model(state)), live.render),
+    "diff": (lambda state: difference.difference(state, *versions(state)), difference.render),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("command", VIEWS)
+def test_the_text_is_as_it_was(command, name):
+    view, render = VIEWS[command]
+    files.compare(f"cli/{command}/{name}.txt", text(render(view(fixed(name)))))
+
+
+@pytest.mark.parametrize("command", VIEWS)
+def test_programs_get_the_same_answer_in_json_and_yaml(command):
+    view, render = VIEWS[command]
+    answer = view(fixed("midway"))
+    written = {}
+    for form in ("json", "yaml"):
+        file = StringIO()
+        terminal.show(terminal.console(file), answer, render(answer), form)
+        written[form] = file.getvalue()
+    assert json.loads(written["json"]) == yaml.safe_load(written["yaml"])
+    assert "support" in written["json"]
+
+
+def test_the_json_names_its_fields_as_the_api_does():
+    found = terminal.data(live.frame(fixed("midway"), model(fixed("midway"))))
+    assert {"waitsFor", "evidenceAt", "stable", "canary", "weight", "steps"} <= found.keys()
+    assert found["gauges"][0]["result"]["class"] == "Safety"
+
+
+def test_no_colour_leaves_a_file():
+    shown = text(tree.render(tree.tree(fixed("people"), model(fixed("people")))))
+    assert "\x1b" not in shown
