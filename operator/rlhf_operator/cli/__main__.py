@@ -8,7 +8,7 @@ import sys
 import click
 from click.shell_completion import ShellComplete
 
-from rlhf_operator.cli import acts, cluster, deciding, reading
+from rlhf_operator.cli import acts, checking, cluster, deciding, foretelling, reading, scene
 
 _COMPLETE = "_KUBECTL_RLHF_COMPLETE"
 _NO_FILES = ":4"  # what kubectl takes as: complete no file names
@@ -20,7 +20,7 @@ def app() -> None:
     """See, explain, check and decide what the RLHF operator does."""
 
 
-for command in (*reading.COMMANDS, *deciding.COMMANDS):
+for command in (*reading.COMMANDS, *checking.COMMANDS, *foretelling.COMMANDS, *deciding.COMMANDS):
     app.add_command(command)
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     name = "kubectl-rlhf" if _COMPLETE in os.environ else "kubectl rlhf"
     try:
         app(prog_name=name, complete_var=_COMPLETE)
-    except (cluster.Problem, acts.Unfit) as error:
+    except (cluster.Problem, acts.Unfit, scene.Unplayable) as error:
         click.echo(f"kubectl rlhf: {error}", err=True)
         sys.exit(1)
 

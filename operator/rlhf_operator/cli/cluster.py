@@ -69,6 +69,14 @@ class Cluster:
         """Return our kinds, their pods, Deployments and routes, of one namespace or all."""
         return picture.read(self._everything(everywhere), at)
 
+    def by_namespace(self, at: datetime) -> tuple[State, ...]:
+        """Return one picture for each namespace that has a model; names are theirs alone."""
+        found: dict[str, list[Raw]] = {}
+        for raw in self._everything(everywhere=True):
+            found.setdefault(raw["metadata"].get("namespace", ""), []).append(raw)
+        states = (picture.read(found[namespace], at) for namespace in sorted(found))
+        return tuple(state for state in states if state.models)
+
     def models(self, at: datetime, *, everywhere: bool = False) -> State:
         """Return the models alone: enough for a list."""
         return picture.read(self._custom_list(MODEL.plural, MODEL.kind, everywhere), at)

@@ -17,7 +17,7 @@ DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Length(click.ParamType):
+class Length(click.ParamType[timedelta]):
     """A length of time such as 10m or 1h30m, as the API writes it."""
 
     name = "duration"
@@ -67,9 +67,14 @@ def connect(
     kubeconfig: str | None, context_name: str | None, namespace: str | None
 ) -> cluster.Cluster:
     """Return the cluster that these options name."""
-    return cluster.Cluster(
-        cluster.Access(kubeconfig=kubeconfig, context=context_name, namespace=namespace)
-    )
+    return cluster.Cluster(access_of(kubeconfig, context_name, namespace))
+
+
+def access_of(
+    kubeconfig: str | None, context_name: str | None, namespace: str | None
+) -> cluster.Access:
+    """Return how these options reach a cluster."""
+    return cluster.Access(kubeconfig=kubeconfig, context=context_name, namespace=namespace)
 
 
 def complete_model(

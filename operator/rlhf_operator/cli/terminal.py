@@ -37,7 +37,7 @@ def console(file: IO[str] | None = None, width: int | None = None) -> Console:
     """Return where text goes; a width that is not given is the terminal's."""
     made = Console(file=file, width=width, theme=THEME, highlight=False, emoji=False)
     if width is None and not made.is_terminal:
-        made.width = 120  # what goes into a file or a pipe does not depend on a window
+        made.width = 200  # what goes into a file or a pipe does not depend on a window
     return made
 
 

@@ -1,0 +1,218 @@
+"""What `lint` says of files, sentence by sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from rlhf_operator.cli import asking, cluster, findings, manifests
+from rlhf_operator.cli.__main__ import app
+from tests.cli.fixed import fixed, text
+from tests.golden import files
+
+SAMPLES = Path(__file__).parents[2] / "manifests/samples"
+ROOT = Path(__file__).parents[2]
+
+
+def sample(name: str, kind: str) -> dict[str, Any]:
+    every = yaml.safe_load_all((SAMPLES / f"{name}.yaml").read_text())
+    return next(each for each in every if each["kind"] == kind)
+
+
+def model(**spec: Any) -> dict[str, Any]:
+    raw = sample("model-service", "RLHFModel")
+    return raw | {"spec": raw["spec"] | spec}
+
+
+def policy(*slos: dict[str, Any]) -> dict[str, Any]:
+    return sample("policy", "AlignmentPolicy") | {"spec": {"slos": list(slos)}}
+
+
+def query(text: str) -> dict[str, Any]:
+    return {
+        "name": "p95",
+        "class": "Performance",
+        "max": "2",
+        "minSamples": 10,
+        "query": {"promQL": text, "samples": "rlhf_guard_requests_total", "betterWhen": "Lower"},
+    }
+
+
+ONE_ANSWER = {
+    "name": "unsafe",
+    "class": "Safety",
+    "indicator": {"type": "UnsafeServedRate"},
+    "max": "0.1",
+}
+GOLDEN = {"name": "g", "prompt": "hi", "maxTokens": 4, "mustMatch": "(?=x)"}
+STEPS = {"strategy": "Canary", "canary": {"steps": [{"weight": 3, "hold": "1m"}]}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "gravity", "said"),
+    [
+        pytest.param("x", "error", "no Kubernetes object", id="text"),
+        pytest.param(
+            {"apiVersion": "rlhf.dev/v9", "kind": "RLHFModel", "metadata": {"name": "a"}},
+            "error",
+            "apiVersion rlhf.dev/v9 is not known",
+            id="a version of tomorrow",
+        ),
+        pytest.param(
+            {"apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModl", "metadata": {"name": "a"}},
+            "error",
+            "kind RLHFModl is not known",
+            id="a misspelt kind",
+        ),
+        pytest.param(
+            model(replicas=3),
+            "error",
+            "spec.replicas: extra inputs",
+            id="no such field",
+        ),
+        pytest.param(
+            model(rollout=STEPS), "error", "give 20.0%, not 3%", id="a step no pods can give"
+        ),
+        pytest.param(model(policies=[]), "error", "needs at least one", id="no policy"),
+        pytest.param(
+            model(fallback={"version": "faq-sft", "replicas": 0}),
+            "advice",
+            "cold",
+            id="a cold fallback",
+        ),
+        pytest.param(model(suspend=True), "advice", "no weight is raised", id="a suspended model"),
+        pytest.param(
+            model(
+                rollout=STEPS
+                | {
+                    "freezeWindows": [
+                        {
+                            "name": "w",
+                            "days": ["Fri"],
+                            "start": "16:00",
+                            "end": "18:00",
+                            "timeZone": "Moon",
+                        }
+                    ]
+                }
+            ),
+            "error",
+            "no time zone is called Moon",
+            id="a time zone that is not there",
+        ),
+        pytest.param(
+            model(
+                guard={
+                    "golden": [{"name": "g", "prompt": "hi", "maxTokens": 4, "mustMatch": "(?=x)"}]
+                }
+            ),
+            "error",
+            "look-around",
+            id="a pattern that the guard refuses",
+        ),
+        pytest.param(
+            policy(query("sum(rate(x[1m]))")), "error", "drops the labels", id="a query over all"
+        ),
+        pytest.param(policy(query("rate(x")), "error", "not valid PromQL", id="no PromQL"),
+        pytest.param(policy(ONE_ANSWER), "advice", "one answer may decide", id="one sample"),
+    ],
+)
+def test_it_says_what_is_wrong(raw, gravity, said):
+    found = list(findings.of_object(raw))
+    assert any(each.gravity == gravity and said in each.message for each in found), found
+
+
+def test_what_is_not_ours_is_left_alone():
+    assert list(findings.of_object({"apiVersion": "v1", "kind": "Pod", "metadata": {}})) == []
+
+
+def test_versions_must_be_of_the_model():
+    wrong = sample("versions", "RLHFModelVersion")
+    raw = model(version=wrong["metadata"]["name"])
+    read = manifests.readable([raw, wrong])
+    assert any("is a version of support" in each.message for each in findings.together(read))
+
+
+def test_a_live_model_tells_what_it_is_stalled_by():
+    read = fixed("rolled-back")
+    stored = read.model("support")
+    assert stored is not None
+    found = list(findings.of_live(read, stored))
+    assert {each.about for each in found} == {"RLHFModel support", "RLHFModelVersion support-v2"}
+    assert all("Stalled: Quarantined" in each.message for each in found)
+
+
+def test_the_samples_are_without_error(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, ["lint", "manifests/samples"])
+    assert done.exit_code == 0
+    files.compare("cli/lint/samples.txt", done.output)
+
+
+def test_a_file_with_errors_ends_with_1(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raws = [model(replicas=3), policy(query("sum(rate(x[1m]))"), ONE_ANSWER)]
+    Path("wrong.yaml").write_text(yaml.safe_dump_all(raws))
+    done = CliRunner().invoke(app, ["lint", "wrong.yaml"])
+    assert done.exit_code == 1
+    files.compare("cli/lint/wrong.txt", done.output)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        pytest.param("a: [", "is no YAML", id="no YAML"),
+        pytest.param(None, "cannot be read", id="no file"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path, written, said):
+    path = tmp_path / "x.yaml"
+    if written is not None:
+        path.write_text(written)
+    with pytest.raises(cluster.Problem, match=said) as raised:
+        list(manifests.documents([str(path)]))
+    assert "\n" not in str(raised.value)
+
+
+def answer(result_type: str, *metrics: dict[str, str]) -> str:
+    series = [{"metric": each, "value": [0, "1"]} for each in metrics]
+    data = {"resultType": result_type, "result": series}
+    return json.dumps({"status": "success", "data": data})
+
+
+OURS = {"namespace": "n", "rlhf_model": "m", "rlhf_version": "v"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "gravity"),
+    [
+        pytest.param(200, answer("vector", OURS), None, id="an answer with the labels is fine"),
+        pytest.param(200, answer("vector"), "advice", id="silence is advice"),
+        pytest.param(200, answer("scalar"), "error", id="one number for all is an error"),
+        pytest.param(200, answer("vector", {"job": "x"}), "error", id="lost labels are an error"),
+        pytest.param(
+            400, '{"status": "error", "error": "parse error"}', "error", id="a refusal is an error"
+        ),
+        pytest.param(200, "<html>", "error", id="something else is an error"),
+    ],
+)
+def test_a_tried_query_is_judged_by_its_answer(status, body, gravity):
+    found = asking.complaint(status, body)
+    assert (found and found[0]) == gravity
+
+
+def test_a_prometheus_that_is_away_is_told_in_one_line():
+    with pytest.raises(cluster.Problem, match="does not answer"):
+        asking.by_url("http://127.0.0.1:9")("up")
+
+
+def test_the_report_is_the_same_for_programs():
+    done = CliRunner().invoke(app, ["lint", str(SAMPLES / "policy.yaml"), "-o", "yaml"])
+    found = yaml.safe_load(done.output)["sources"][0]
+    assert (found["objects"], found["queries"], found["tried"]) == (2, 2, 0)
+    assert text(findings.render(findings.Report(sources=()))) == ""
