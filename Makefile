@@ -28,6 +28,14 @@ lock: $(UV) ## Resolve the dependencies anew into requirements.lock
 generate: $(INSTALLED) ## Write every generated file anew (CRDs, chart copies, API docs)
 	$(PY) -m rlhf_operator.generate
 
+plugin: $(INSTALLED) ## Make the kubectl plugin as one file, dist/kubectl-rlhf
+	@rm -rf build/plugin && mkdir -p dist
+	@$(UV) pip install --quiet --python .venv --target build/plugin --constraint requirements.lock --group plugin
+	@$(UV) pip install --quiet --python .venv --target build/plugin --no-deps .
+	@.venv/bin/shiv --site-packages build/plugin --console-script kubectl-rlhf --compressed --reproducible \
+	  --python '/usr/bin/env python3' --output-file dist/kubectl-rlhf
+	@ls -l dist/kubectl-rlhf
+
 lint: $(INSTALLED) ## Style, types and the arrows between the rooms
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 
@@ -69,5 +77,5 @@ bench: cluster-up ## Measure rollbacks and idle cost at scale, with fake nodes, 
 bench-decisions: $(INSTALLED) ## Simulate how often decisions are wrong, into .state/decisions.json
 	$(PY) -m e2e.bench.decisions $(DECISIONS_ARGS)
 
-.PHONY: help install lock generate lint unit checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions
+.PHONY: help install lock generate plugin lint unit checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions
 .DEFAULT_GOAL := help
