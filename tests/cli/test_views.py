@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -73,3 +75,10 @@ def test_the_json_names_its_fields_as_the_api_does():
 def test_no_colour_leaves_a_file():
     shown = text(tree.render(tree.tree(fixed("people"), model(fixed("people")))))
     assert "\x1b" not in shown
+
+
+def test_only_what_is_new_is_told_into_a_log():
+    found = live.frame(fixed("midway"), model(fixed("midway")))
+    later = replace(found, at=found.at + timedelta(seconds=2))
+    assert not live.tells_more(found, later)
+    assert live.tells_more(found, replace(later, weight=80))

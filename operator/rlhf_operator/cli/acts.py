@@ -95,7 +95,7 @@ def specify(
         case "identity":
             fields["identity"] = _identity(argument or "", lookup)
         case "nothing":
-            pass
+            assert argument is None, "its command takes the model alone"
     try:
         return DecisionSpec.model_validate(fields)
     except ValidationError as error:

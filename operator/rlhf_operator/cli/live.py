@@ -5,7 +5,7 @@ A record keeps evidence at decisions and about once a minute, so a frame says ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rich.console import Group, RenderableType
@@ -147,6 +147,11 @@ def _used(slo: SLO, result: SLOResult) -> float | None:
     if value is not None and slo.min is not None and value > 0:
         shares.append(float(slo.min) / value)
     return max(shares, default=None)
+
+
+def tells_more(before: Frame, after: Frame) -> bool:
+    """Return whether more than the time has changed between two frames."""
+    return replace(before, at=after.at) != after
 
 
 def render(found: Frame) -> RenderableType:

@@ -27,7 +27,8 @@ NOT_MODELLED = (
     "Prometheus never falls silent",
     "a rollout ends with its outcome: what is judged after a promotion is not played",
     f"a step is looked at {simulation.LOOKS} times while it is held, or each interval if that is "
-    "rarer, and less and less often after",
+    "rarer, and less and less often after; the operator looks more often and may decide a little "
+    "sooner",
 )
 
 

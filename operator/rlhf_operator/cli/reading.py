@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import cast
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.rollout import RLHFRollout
@@ -123,30 +125,49 @@ def watch(
         state = asked.state(clock.now())
         return live.frame(state, chosen_model(state, model, asked.namespace))
 
+    found = look()
     if once or form != "text":
-        found = look()
         terminal.show(shown, found, live.render(found), cast(terminal.Form, form))
-    elif shown.is_terminal:
-        with Live(live.render(look()), console=shown, auto_refresh=False) as moving:
-            while True:
-                time.sleep(interval)
-                moving.update(live.render(look()), refresh=True)
-    else:
-        _follow(shown, look, interval)
+        return
+    try:
+        if shown.is_terminal:
+            _renew(shown, found, look, interval)
+        else:
+            _tell(shown, found, look, interval)
+    except KeyboardInterrupt:
+        return  # the user has seen enough
 
 
-def _follow(shown: Console, look: object, interval: float) -> None:
-    """Print a frame whenever something changed: what a log can hold."""
-    assert callable(look)
-    before = None
+Look = Callable[[], live.Frame]
+
+
+def _renew(shown: Console, found: live.Frame, look: Look, interval: float) -> None:
+    """Show frames for ever in one place; while the API server is away, the last one."""
+    with Live(live.render(found), console=shown, auto_refresh=False) as moving:
+        while True:
+            time.sleep(interval)
+            try:
+                found = look()
+                moving.update(live.render(found), refresh=True)
+            except cluster.Problem as problem:
+                trouble = Text(f"{problem}; trying again", "wait")
+                moving.update(Group(live.render(found), trouble), refresh=True)
+
+
+def _tell(shown: Console, found: live.Frame, look: Look, interval: float) -> None:
+    """Write for ever each frame that tells something new, as a log wants it."""
+    shown.print(live.render(found))
     while True:
-        found = look()
-        mark = (found.rollout, found.outcome, found.weight, found.message, found.gauges)
-        if mark != before:
-            shown.print(live.render(found))
-            shown.print()
-        before = mark
+        shown.file.flush()
         time.sleep(interval)
+        before = found
+        try:
+            found = look()
+        except cluster.Problem as problem:
+            shown.print(f"{problem}; trying again", markup=False)
+            continue
+        if live.tells_more(before, found):
+            shown.print(live.render(found))
 
 
 @click.command()

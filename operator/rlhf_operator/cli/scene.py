@@ -22,7 +22,7 @@ from rlhf_operator.api.rollout import (
 from rlhf_operator.cli.state import State
 from rlhf_operator.core import freeze, plans
 from rlhf_operator.core.indicators import Form
-from rlhf_operator.core.objective import Objective, objective
+from rlhf_operator.core.objective import Objective, objectives
 from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.core.routes import ratio
 
@@ -119,7 +119,7 @@ def scene(
         canary=refs[names[1]],
         fallback=refs[names[2]],
         policies=policies,
-        objectives=tuple(_played(each, slo, assumed) for each in policies for slo in each.slos),
+        objectives=_objectives(policies, assumed),
         assumed=assumed,
         before=_before(key, spec, refs[names[0]], policies, assumed.start - _LONG_AGO),
         invalid=_invalid(spec, policies),
@@ -155,8 +155,18 @@ def _policies(state: State, spec: ModelSpec) -> Iterable[PinnedPolicy]:
         yield plans.pin(wanted.name, known[wanted.name], mandatory=False)
 
 
-def _played(policy: PinnedPolicy, slo: SLO, assumed: Assumptions) -> Played:
-    goal = objective(policy, slo)
+def _objectives(policies: tuple[PinnedPolicy, ...], assumed: Assumptions) -> tuple[Played, ...]:
+    found = tuple(_played(policy, goal, assumed) for policy, goal in objectives(policies))
+    rated = {each.slo.name for each in found if each.rates is not None}
+    for name in assumed.rates:
+        if name not in rated:
+            known = ", ".join(sorted({each.slo.name for each in found}))
+            raise Unplayable(f"--rate {name}: no objective that can be played; there: {known}")
+    return found
+
+
+def _played(policy: PinnedPolicy, goal: Objective, assumed: Assumptions) -> Played:
+    slo = goal.slo
     rates, why = assumed.rates.get(slo.name), ""
     is_of_flags = (
         rates is None

@@ -6,26 +6,25 @@ made up: answers arrive by chance, pods get ready on time, the router obeys at o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
 from types import MappingProxyType
 
-from rlhf_operator.api.evidence import GoldenResult, SLOResult, Verdict
+from rlhf_operator.api.evidence import GoldenResult
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import dice
+from rlhf_operator.cli.bench import Bench
 from rlhf_operator.cli.scene import Played, Scene
-from rlhf_operator.core import analysis, capacity, freeze, objective, plans, record, rollout
+from rlhf_operator.core import capacity, freeze, plans, record, rollout
 from rlhf_operator.core.decision import Action, Decision
-from rlhf_operator.core.indicators import Form
-from rlhf_operator.core.objective import Judgement, Reading
 from rlhf_operator.core.observed import Assessment, Observed, Route, Run, Workload
 
-LOOKS = 200
+LOOKS = 60
 """Looks that a step gets at most while it is held; the operator takes one each interval."""
-RARER = 0.02
+RARER = 0.05
 """After the hold each look comes after this share more of the time that the step has lasted."""
 _DRAIN = timedelta(seconds=5)
 _AT_REST = 20
@@ -48,14 +47,6 @@ class Ending:
     """Flagged ones among them."""
 
 
-@dataclass(slots=True)
-class _Arm:
-    """What one version has answered since the last weight change."""
-
-    answers: int = 0
-    events: dict[str, int] = field(default_factory=dict)
-
-
 class _World:
     """One run's mutable state."""
 
@@ -64,23 +55,25 @@ class _World:
         self.now: datetime = scene.assumed.start
         self.run: Run = scene.before
         self.previous: Run | None = None
-        self.arms = {scene.canary.name: _Arm(), scene.stable.name: _Arm()}
-        self.results: tuple[SLOResult, ...] = ()
-        self.stable_results: tuple[SLOResult, ...] = ()
-        self.judged: dict[tuple[str, str], Judgement] = {}
-        self.assumed = {each.name: _holds(each, scene.canary.name) for each in scene.objectives}
+        self.bench = Bench(scene)
         self.answers = self.bad = self.highest = 0
 
     # -- what the rules see ---------------------------------------------------------------------
 
-    def seen(self) -> Observed:
+    def seen(self, *, in_full: bool = False) -> Observed:
+        """Return the picture; in full, results are as a record keeps them."""
         scene, run = self.scene, self.run
         replicas = scene.spec.serving.replicas
         opened = run.status.started_at or self.now
         is_up = run is not scene.before and self.now >= opened + scene.assumed.ready_after
         serving = Workload(wanted=replicas, ready=replicas)
         starting = Workload(wanted=replicas, ready=replicas if is_up else 0)
-        judged = run.status.weight > 0 and bool(self.results)
+        judged = run.status.weight > 0 and self.bench.is_open
+
+        def assessment(version: str) -> Assessment | None:
+            results = self.bench.results(version, in_full=in_full) if judged else ()
+            return Assessment(results=results) if judged else None
+
         return Observed(
             now=self.now,
             key=scene.key,
@@ -94,8 +87,8 @@ class _World:
             last_revision=run.spec.revision,
             workloads=MappingProxyType({scene.stable.name: serving, scene.canary.name: starting}),
             route=Route(weights=capacity.declared(run), accepted=True),
-            canary=Assessment(results=self.results) if judged else None,
-            stable=Assessment(results=self.stable_results) if judged else None,
+            canary=assessment(scene.canary.name),
+            stable=assessment(scene.stable.name),
             golden=GoldenResult(at=self.now, passed=True) if is_up else None,
             frozen=freeze.open_window(scene.spec.rollout.freeze_windows, self.now),
         )
@@ -132,82 +125,52 @@ class _World:
             and before.in_force_at
         ):
             return False
-        status = record.next_status(seen, decision, epoch=1, drain=_DRAIN)
+        if decision.action not in (Action.HOLD, Action.KEEP):
+            seen = self.seen(in_full=True)
+        since = before.in_force_at or self.now
+        checkpoint = self.bench.checkpoint(since, self.now) if self.bench.is_open else None
+        status = record.next_status(seen, decision, epoch=1, drain=_DRAIN, checkpoint=checkpoint)
         if status is None:
             return False
         self.run = replace(self.run, status=status)
         if status.weight != before.weight:
             self.highest = max(self.highest, status.weight)
-            self.arms = {name: _Arm() for name in self.arms}
-            self.stable_results = ()
+            self.bench.restart()
         return self.run.is_active
 
     def pass_time(self, span: timedelta) -> None:
         """Let users ask for a while, and judge what was answered."""
         self._answer(span)
         self.now += span
-        if self.run.status.weight > 0:
-            self._judge()
+        status = self.run.status
+        if status.weight > 0:
+            self.bench.judge(self.now, status.in_force_at or self.now, status.strata)
 
     def _answer(self, span: timedelta) -> None:
         scene, weight = self.scene, self.run.status.weight
         expected = scene.assumed.traffic * span.total_seconds()
         shares = ((scene.canary.name, weight), (scene.stable.name, 100 - weight))
-        for name, share in shares:
-            arm, is_canary = self.arms[name], name == scene.canary.name
-            rate = scene.assumed.flags.canary if is_canary else scene.assumed.flags.stable
+        for version, share in shares:
+            is_canary = version == scene.canary.name
+            flags = scene.assumed.flags
+            rate = flags.canary if is_canary else flags.stable
             mean = expected * share / 100
             bad = dice.poisson(mean * rate, self.chance)
-            fine = dice.poisson(mean * (1 - rate), self.chance)
-            arm.answers += bad + fine
-            for each in scene.objectives:
-                arm.events[each.name] = arm.events.get(each.name, 0) + self._events(
-                    each, mean, bad, bad + fine, is_canary=is_canary
-                )
+            answers = bad + dice.poisson(mean * (1 - rate), self.chance)
+            events = {
+                each.name: bad if each.is_of_flags else self._thrown(each, mean, answers, is_canary)
+                for each in scene.objectives
+                if each.rates is not None
+            }
+            self.bench.count(version, answers, events)
             if is_canary:
-                self.answers += bad + fine
+                self.answers += answers
                 self.bad += bad
 
-    def _events(
-        self, played: Played, mean: float, bad: int, answers: int, *, is_canary: bool
-    ) -> int:
-        if played.is_of_flags or played.rates is None:
-            return bad if played.is_of_flags else 0
+    def _thrown(self, played: Played, mean: float, answers: int, is_canary: bool) -> int:
+        assert played.rates is not None, "only objectives with rates are thrown"
         rate = played.rates.canary if is_canary else played.rates.stable
         return min(answers, dice.poisson(mean * rate, self.chance))
-
-    def _judge(self) -> None:
-        scene = self.scene
-        self.results = tuple(self._result(each, scene.canary.name) for each in scene.objectives)
-        self.stable_results = tuple(
-            self._result(each, scene.stable.name)
-            for each in scene.objectives
-            if each.slo.class_ == "Safety" and each.rates is not None
-        )
-
-    def _result(self, played: Played, version: str) -> SLOResult:
-        if played.rates is None:
-            return self.assumed[played.name]
-        is_canary = version == self.scene.canary.name
-        found = analysis.weigh(
-            played.goal,
-            self._reading(played, version),
-            self._reading(played, self.scene.stable.name) if is_canary else None,
-            self.judged.get((played.name, version)),
-            now=self.now,
-            since=self.run.status.in_force_at or self.now,
-            stale=analysis.STALE_AFTER,
-        )
-        self.judged[played.name, version] = found
-        return objective.result(played.goal, version, found)
-
-    def _reading(self, played: Played, version: str) -> Reading:
-        arm = self.arms[version]
-        events = arm.events.get(played.name, 0)
-        value = float(events)
-        if played.goal.measure.form is Form.RATE:
-            value = events / arm.answers if arm.answers else float("nan")
-        return Reading(events=events, samples=arm.answers, value=value, at=self.now)
 
     def next_look(self) -> timedelta:
         """Return how long until the rules look again."""
@@ -222,19 +185,6 @@ class _World:
         if lasted < hold:
             return min(max(interval, hold / LOOKS), max(hold - lasted, interval))
         return max(interval, lasted * RARER)
-
-
-def _holds(played: Played, version: str) -> SLOResult:
-    """Return the result of an objective that is assumed to hold."""
-    return SLOResult(
-        policy=played.policy.name,
-        name=played.slo.name,
-        class_=played.slo.class_,
-        version=version,
-        verdict=Verdict.SUCCESSFUL,
-        samples=0,
-        message=f"{played.slo.name} is assumed to hold",
-    )
 
 
 def play(scene: Scene, chance: Random) -> Ending:
