@@ -29,6 +29,8 @@ class Gauge:
     used: float | None
     """Share of the bound that is used up: 1 is at the bound, more is beyond; None: no number."""
     samples_wanted: int
+    decided_in: timedelta | None
+    """About how long the evidence still takes, if rates and traffic stay; None: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +135,17 @@ def _gauge(record: RLHFRollout, result: SLOResult) -> Gauge:
         result=result,
         used=_used(slo, result) if slo else None,
         samples_wanted=slo.min_samples if slo else 1,
+        decided_in=_decided_in(status_of(record), result),
     )
+
+
+def _decided_in(status: RolloutStatus, result: SLOResult) -> timedelta | None:
+    """Return how long the missing answers take at the pace of this weight so far."""
+    at, since = _evidence_at(status), status.in_force_at
+    if result.needs is None or at is None or since is None or at <= since:
+        return None
+    answers = (result.samples or 0) + (result.stable_samples or 0)
+    return (at - since) * result.needs / answers if answers else None
 
 
 def _used(slo: SLO, result: SLOResult) -> float | None:
@@ -196,7 +208,7 @@ def _weights(found: Frame) -> Table:
 
 def _gauges(gauges: tuple[Gauge, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("OBJECTIVE", "OF ITS BOUND", "VALUE", "BOUND", "SAMPLES", "VERDICT"):
+    for title in ("OBJECTIVE", "OF ITS BOUND", "VALUE", "BOUND", "SAMPLES", "EVIDENCE", "VERDICT"):
         table.add_column(title, no_wrap=True)
     for gauge in gauges:
         result, used = gauge.result, gauge.used
@@ -211,9 +223,20 @@ def _gauges(gauges: tuple[Gauge, ...]) -> Table:
             result.value or "-",
             result.bound or "",
             samples,
+            _evidence(gauge),
             marks.verdict(result.verdict),
         )
     return table
+
+
+def _evidence(gauge: Gauge) -> str:
+    """Return how near a rate is to being cleared, as the share of what is needed, and when."""
+    result = gauge.result
+    if result.good is None or result.good_proven is None:
+        return "-"
+    share = max(0.0, float(result.good)) / float(result.good_proven)
+    when = f", {sentences.length(gauge.decided_in)} more" if gauge.decided_in else ""
+    return f"{min(1.0, share):.0%}{when}"
 
 
 def _freshness(found: Frame) -> str:
