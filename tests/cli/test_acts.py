@@ -60,6 +60,13 @@ def test_every_action_of_the_api_has_its_command():
             id="lift finds the identity of a version",
         ),
         pytest.param(
+            "veto",
+            "support-v2",
+            {"action": "Veto", "identity": V2},
+            id="veto finds the identity of a version",
+        ),
+        pytest.param("promote", None, {"action": "Promote"}, id="promote takes the model alone"),
+        pytest.param(
             "lift", V2, {"action": "LiftQuarantine", "identity": V2}, id="lift takes an identity"
         ),
     ],
@@ -81,6 +88,35 @@ def test_what_makes_no_sense_is_told_in_one_line(command, argument, state, compl
     with pytest.raises(acts.Unfit, match=complaint) as raised:
         specify(command, argument, state=state)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["approve", "veto"])
+def test_what_is_under_test_is_meant_where_no_version_is_named(command):
+    read = fixed("midway")
+    canary = read.newest("support").status.canary
+    assert specify(command, state="midway").identity == canary.identity
+    with pytest.raises(acts.Unfit, match="no version under test"):
+        specify(command, state="people")
+
+
+def test_an_approval_may_be_of_one_step_and_on_behalf():
+    made = acts.specify(
+        kind("approve"),
+        "support",
+        V2,
+        author="ann",
+        reason="because",
+        expires_at=None,
+        lookup=lambda: fixed("midway"),
+        via="bot",
+        step=2,
+    )
+    assert (made.step, made.author, made.via) == (2, "ann", "bot")
+
+
+def test_an_override_names_its_objective_and_its_end():
+    with pytest.raises(acts.Unfit, match="needs expiresAt"):
+        specify("override", "errors")
 
 
 def test_what_is_sent_is_a_decision_of_the_api():

@@ -16,7 +16,9 @@ from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import State, status_of
 
-Needs = Literal["nothing", "version", "identity"]
+Needs = Literal["nothing", "version", "identity", "canary", "slo"]
+"""What stands beside the model: a version; an identity; one that is the canary's when left out;
+an objective."""
 
 
 class Unfit(Exception):  # noqa: N818 - it is told to the user as it stands
@@ -32,9 +34,54 @@ class ActKind:
     help: str
     needs: Needs = "nothing"
     argument_help: str = ""
+    takes_step: bool = False
 
+    @property
+    def is_optional(self) -> bool:
+        """Return whether the argument can be found out where it is left out."""
+        return self.needs in ("version", "canary")
+
+
+_CANARY_HELP = "The version by name or its identity; what is under test when left out"
 
 ACTS: tuple[ActKind, ...] = (
+    ActKind(
+        command="approve",
+        action="Approve",
+        help="Agree to a version, at a step that waits for people or ahead of it.",
+        needs="canary",
+        argument_help=_CANARY_HELP,
+        takes_step=True,
+    ),
+    ActKind(
+        command="veto",
+        action="Veto",
+        help="Take a version out at once and keep its artefact out, under every name.",
+        needs="canary",
+        argument_help=_CANARY_HELP,
+    ),
+    ActKind(
+        command="promote",
+        action="Promote",
+        help="End the steps now: the version under test becomes stable.",
+    ),
+    ActKind(
+        command="retry",
+        action="Retry",
+        help="Start again what failed without blame, such as pods that were not ready.",
+    ),
+    ActKind(
+        command="override",
+        action="Override",
+        help="Take one objective out of this run's judgement until --expires-in is over.",
+        needs="slo",
+        argument_help="The objective by name; never one of class Safety",
+    ),
+    ActKind(
+        command="repin",
+        action="Repin",
+        help="Judge this run by today's plan and policies instead of those at its start.",
+    ),
     ActKind(
         command="abort",
         action="Abort",
@@ -51,14 +98,14 @@ ACTS: tuple[ActKind, ...] = (
         action="RollBackTo",
         help="Go back to a version at once.",
         needs="version",
-        argument_help="the version; the stable one before the newest promotion when left out",
+        argument_help="The version; what served before the present one when left out",
     ),
     ActKind(
         command="lift",
         action="LiftQuarantine",
         help="Let a quarantined artefact run again, under every name that it has.",
         needs="identity",
-        argument_help="the quarantined version by name, or its identity sha256:…",
+        argument_help="The quarantined version by name, or its identity sha256:…",
     ),
     ActKind(
         command="restart",
@@ -77,6 +124,8 @@ def specify(
     reason: str,
     expires_at: datetime | None,
     lookup: Callable[[], State],
+    via: str | None = None,
+    step: int | None = None,
 ) -> DecisionSpec:
     """Return the decision to write; raises Unfit where it makes no sense.
 
@@ -86,14 +135,22 @@ def specify(
         "action": kind.action,
         "model": model,
         "author": author,
+        "via": via,
         "reason": reason,
         "expiresAt": expires_at,
+        "step": step,
     }
     match kind.needs:
         case "version":
             fields["version"] = argument or previous_stable(lookup(), model)
         case "identity":
             fields["identity"] = _identity(argument or "", lookup)
+        case "canary":
+            fields["identity"] = (
+                _identity(argument, lookup) if argument else _under_test(lookup(), model)
+            )
+        case "slo":
+            fields["slo"] = argument
         case "nothing":
             assert argument is None, "its command takes the model alone"
     try:
@@ -114,6 +171,14 @@ def previous_stable(state: State, model: str) -> str:
             assert before is not None, "excluded by the line above"
             return before.name
     raise Unfit(f"nothing served before {serving.name}; name the version")
+
+
+def _under_test(state: State, model: str) -> str:
+    newest = state.newest(model)
+    canary = status_of(newest).canary if newest else None
+    if canary is None:
+        raise Unfit(f"{model} has no version under test; name the version")
+    return canary.identity
 
 
 def _identity(argument: str, lookup: Callable[[], State]) -> str:

@@ -49,17 +49,26 @@ def command_of(kind: ActKind) -> click.Command:
         "--dry-run", is_flag=True, help="Let the API server check it, keep nothing."
     )(made)
     made = options.access(options.form(made))
-    if kind.needs != "nothing":
-        optional = kind.needs == "version"
-        made = click.argument(
-            "argument",
-            metavar="[VERSION]" if optional else "VERSION|IDENTITY",
-            required=not optional,
-            shell_complete=options.complete_version,
+    if kind.takes_step:
+        made = click.option(
+            "--step", type=click.IntRange(min=1), help="Only this step, from 1; all when left out."
         )(made)
+    if kind.needs != "nothing":
+        made = _argument(kind)(made)
     made = options.model(made)
     text = kind.help + (f"\n\n{kind.argument_help}." if kind.argument_help else "")
     return click.command(kind.command, help=text, short_help=kind.help)(made)
+
+
+def _argument(kind: ActKind) -> Callable[..., Any]:
+    """Return what stands beside the model."""
+    shown = {"version": "[VERSION]", "canary": "[VERSION|IDENTITY]", "slo": "OBJECTIVE"}
+    return click.argument(
+        "argument",
+        metavar=shown.get(kind.needs, "VERSION|IDENTITY"),
+        required=not kind.is_optional,
+        shell_complete=None if kind.needs == "slo" else options.complete_version,
+    )
 
 
 def _decide(
@@ -76,13 +85,17 @@ def _decide(
     context_name: str | None,
     namespace: str | None,
     argument: str | None = None,
+    step: int | None = None,
 ) -> None:
     asked = options.connect(kubeconfig, context_name, namespace)
+    sender = asked.whoami()
     spec = acts.specify(
         kind,
         model,
         argument,
-        author=author or asked.whoami(),
+        author=author or sender,
+        via=sender if author not in (None, sender) else None,
+        step=step,
         reason=reason,
         expires_at=clock.now() + expires_in if expires_in else None,
         lookup=lambda: asked.state(clock.now()),
@@ -102,8 +115,9 @@ def _decide(
 
 
 def _told(spec: DecisionSpec) -> str:
-    about = spec.version or spec.identity
-    return f"{spec.author}: {spec.action} {spec.model}{f' {about}' if about else ''}"
+    about = spec.version or spec.identity or spec.slo
+    who = f"{spec.author} via {spec.via}" if spec.via else spec.author
+    return f"{who}: {spec.action} {spec.model}{f' {about}' if about else ''}"
 
 
 def _became(asked: cluster.Cluster, name: str, limit: timedelta) -> tuple[str | None, str]:
