@@ -213,3 +213,28 @@ def test_the_text_names_what_is_broken():
     files.compare("cli/verify/fine.txt", text(verification.render(Stored("people").verified())))
     many = (stored.verified(), Stored("people").verified())
     files.compare("cli/verify/all.txt", text(verification.render_all(many, everywhere=True)))
+
+
+def test_what_a_person_overrode_need_not_succeed():
+    stored = Stored("midway")
+    for result in stored.record(2)["status"]["steps"][1]["slos"]:
+        if result["name"] == "errors":
+            result["verdict"] = "Inconclusive"
+    assert broken(stored.verified()) == {"weight_rose_on_evidence"}
+    stored.record(2)["status"]["decisions"] = [
+        {
+            "name": "d", "action": "Override", "slo": "errors", "author": "ann", "reason": "known",
+            "at": "2026-11-24T21:51:25.000000Z", "until": "2026-11-24T22:51:25.000000Z",
+        }
+    ]  # fmt: skip
+    assert broken(stored.verified()) == set()
+
+
+def test_a_veto_binds_as_a_failure_does():
+    stored = Stored("midway")
+    identity = stored.record(2)["spec"]["to"]["identity"]
+    stored.record(1)["status"]["vetoes"] = [
+        {"identity": identity, "message": "ann: rude", "author": "ann",
+         "at": "2026-11-24T21:51:00.000000Z"}
+    ]  # fmt: skip
+    assert broken(stored.verified()) == {"quarantined_has_no_weight"}

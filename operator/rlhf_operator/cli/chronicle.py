@@ -9,9 +9,9 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
-from rlhf_operator.api.rollout import Outcome, RLHFRollout, RunType
+from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout, RunType
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import State, status_of
+from rlhf_operator.cli.state import State, plan_of, status_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ def _entry(record: RLHFRollout, left: datetime | None) -> Entry:
     spec, status = record.spec, status_of(record)
     people = [
         Person(
-            author=each.author,
+            author=_sender(each.author, each.via),
             action=each.action,
             reason=each.reason,
             decision=each.name,
@@ -110,14 +110,22 @@ def _entry(record: RLHFRollout, left: datetime | None) -> Entry:
     )
 
 
+def _sender(author: str, via: str | None) -> str:
+    return f"{author} via {via}" if via else author
+
+
 def _quarantined(record: RLHFRollout) -> str | None:
-    found = status_of(record).quarantine
-    if found is None:
-        return None
-    said = f"{found.version} (identity {marks.short_digest(found.identity)}): {found.message}"
+    found = status_of(record).quarantines
+    return "; ".join(_told(each) for each in found) or None
+
+
+def _told(found: QuarantineRecord) -> str:
+    name = found.version or "an artefact"
+    said = f"{name} (identity {marks.short_digest(found.identity)}): {found.message}"
     if found.lifted is None:
         return f"{said}; in force"
-    return f"{said}; lifted by {found.lifted.author}, {sentences.clock(found.lifted.at)}"
+    who = _sender(found.lifted.author, found.lifted.via)
+    return f"{said}; lifted by {who}, {sentences.clock(found.lifted.at)}"
 
 
 def _story(record: RLHFRollout, left: datetime | None) -> str:
@@ -145,7 +153,7 @@ def _attempt(record: RLHFRollout) -> str:
 
 
 def _end(record: RLHFRollout, left: datetime | None) -> str:
-    spec, status = record.spec, status_of(record)
+    status = status_of(record)
     stable = status.stable.name if status.stable else "nothing"
     match status.outcome:
         case Outcome.PROMOTED if left is not None:
@@ -161,7 +169,7 @@ def _end(record: RLHFRollout, left: datetime | None) -> str:
         case None if status.started_at is None:
             return "it has not begun yet"
         case None:
-            place = f"step {status.step + 1} of {len(spec.plan.steps)}, {status.weight} %"
+            place = f"step {status.step + 1} of {len(plan_of(record).steps)}, {status.weight} %"
             return f"it is going on: {place}"
 
 

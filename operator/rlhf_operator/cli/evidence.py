@@ -154,7 +154,8 @@ def _golden(golden: GoldenResult) -> Text:
 
 def _said(decision: DecisionRecord) -> str:
     at = sentences.clock(decision.at)
-    return f"{decision.author}: {decision.action}, {at}: {decision.reason} ({decision.name})"
+    who = f"{decision.author} via {decision.via}" if decision.via else decision.author
+    return f"{who}: {decision.action}, {at}: {decision.reason} ({decision.name})"
 
 
 def slo_table(results: tuple[SLOResult, ...]) -> RenderableType:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout
-from rlhf_operator.cli.state import State, status_of
+from rlhf_operator.cli.state import State, plan_of, status_of
 from rlhf_operator.core import history, verdicts
 
 
@@ -84,7 +85,8 @@ def quarantined_has_no_weight(state: State, model: RLHFModel) -> Iterator[str]:
         found = banned.get(identities.get(name, ""))
         if found is not None and not status.force_block:
             weight = routed.get(name, status.weight)
-            yield f"{name} gets {weight} % though quarantined as {found.version}: {found.message}"
+            as_ = f" as {found.version}" if found.version else ""
+            yield f"{name} gets {weight} % though quarantined{as_}: {found.message}"
 
 
 def blame_is_kept(state: State, model: RLHFModel) -> Iterator[str]:
@@ -103,12 +105,13 @@ def blame_is_kept(state: State, model: RLHFModel) -> Iterator[str]:
 
 
 def weight_rose_on_evidence(state: State, model: RLHFModel) -> Iterator[str]:
-    """A weight rose only on an explicit success of every objective at the weight before."""
+    """A weight rose only on an explicit success of all that no person had overridden."""
     for record in state.records(model.metadata.name):
         for before, after in itertools.pairwise(status_of(record).steps):
             if after.weight <= before.weight or before.weight == 0:
                 continue
-            judged = verdicts.gating(before.slos)
+            out = _overridden(record, after.declared_at)
+            judged = [each for each in verdicts.gating(before.slos) if each.name not in out]
             unsure = [each.name for each in judged if each.verdict is not Verdict.SUCCESSFUL]
             if unsure or not judged:
                 what = ", ".join(unsure) or "nothing was judged"
@@ -118,7 +121,8 @@ def weight_rose_on_evidence(state: State, model: RLHFModel) -> Iterator[str]:
 def weights_are_planned(state: State, model: RLHFModel) -> Iterator[str]:
     """A run gives no weight that its plan does not have."""
     for record in state.records(model.metadata.name):
-        planned = {0, *(step.weight for step in record.spec.plan.steps)}
+        plans = (record.spec.plan, plan_of(record))  # a person may have had it pinned anew
+        planned = {0, *(step.weight for plan in plans for step in plan.steps)}
         for step in status_of(record).steps:
             if step.weight not in planned:
                 yield f"{record.metadata.name}: {step.weight} % is not in its plan"
@@ -244,8 +248,17 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _quarantines(state: State) -> list[QuarantineRecord]:
-    found = (status_of(each).quarantine for each in state.rollouts)
-    return [each for each in found if each is not None and each.lifted is None]
+    found = (each for record in state.rollouts for each in status_of(record).quarantines)
+    return [each for each in found if each.lifted is None]
+
+
+def _overridden(record: RLHFRollout, at: datetime) -> set[str]:
+    """Return the objectives that people had taken out of a run's judgement at a time."""
+    return {
+        each.slo
+        for each in status_of(record).decisions
+        if each.slo is not None and each.until is not None and each.at <= at <= each.until
+    }
 
 
 def _pods(state: State, model: RLHFModel, version: str) -> list[Any]:

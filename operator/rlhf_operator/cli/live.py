@@ -18,7 +18,7 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import RouteSeen, State, status_of
+from rlhf_operator.cli.state import RouteSeen, State, plan_of, policies_of, status_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +74,7 @@ def frame(state: State, model: RLHFModel) -> Frame:
         canary=status.canary.name if status.canary else None,
         weight=status.weight,
         step=status.step,
-        steps=tuple(step.weight for step in record.spec.plan.steps) if record else (),
+        steps=tuple(step.weight for step in plan_of(record).steps) if record else (),
         route=state.route(name),
         gauges=tuple(_gauge(record, each) for each in status.slos) if record else (),
         evidence_at=_evidence_at(status),
@@ -95,7 +95,7 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
     """Return what the record waits for, and until when at the latest."""
     if record is None:
         return "the operator has not looked at this model yet", None
-    plan, status = record.spec.plan, status_of(record)
+    plan, status = plan_of(record), status_of(record)
     if status.started_at is None:
         return "the record was made a moment ago", None
     if status.outcome is not None:
@@ -103,6 +103,9 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
         return ("nothing: the last run is over" if done else "the old pods to drain"), None
     if status.paused:
         return "a person: this run is paused (kubectl rlhf resume)", None
+    if status.awaiting is not None:
+        where = f"{status.awaiting.gate.lower()} step {status.awaiting.step + 1}"
+        return f"people who agree to {where} (kubectl rlhf approve)", None
     if status.phase == "Parked":
         return "Safety data: without it the weight stays 0", None
     if status.step < 0:
@@ -125,7 +128,7 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
 def _gauge(record: RLHFRollout, result: SLOResult) -> Gauge:
     found = (
         slo
-        for policy in record.spec.policies
+        for policy in policies_of(record)
         if policy.name == result.policy
         for slo in policy.slos
         if slo.name == result.name

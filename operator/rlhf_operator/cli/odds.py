@@ -25,6 +25,7 @@ NOT_MODELLED = (
     "the guard is taken at its word: what it does not flag is not bad here",
     "pods get ready on time and stay so, golden prompts pass, the router obeys at once, and "
     "Prometheus never falls silent",
+    "nobody decides anything: a step that waits for approval is waited at until the limit",
     "a rollout ends with its outcome: what is judged after a promotion is not played",
     f"a step is looked at {simulation.LOOKS} times while it is held, or each interval if that is "
     "rarer, and less and less often after; the operator looks more often and may decide a little "

@@ -17,7 +17,7 @@ from rlhf_operator.api.common import Object
 from rlhf_operator.api.decision import RLHFDecision
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.policy import AlignmentPolicy
-from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
+from rlhf_operator.api.rollout import PinnedPolicy, Plan, RLHFRollout, RolloutStatus
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import sentences
 from rlhf_operator.core import names, routes
@@ -111,6 +111,18 @@ class State:
 def status_of(record: RLHFRollout) -> RolloutStatus:
     """Return a record's status; one that was never written is an empty one."""
     return record.status or RolloutStatus()
+
+
+def plan_of(record: RLHFRollout) -> Plan:
+    """Return the plan by which a run goes on: pinned at its start, or anew by a person."""
+    repin = status_of(record).repin
+    return repin.plan if repin is not None else record.spec.plan
+
+
+def policies_of(record: RLHFRollout) -> tuple[PinnedPolicy, ...]:
+    """Return the policies by which a run is judged, pinned with its plan."""
+    repin = status_of(record).repin
+    return repin.policies if repin is not None else record.spec.policies
 
 
 def read(raws: Iterable[Raw], at: datetime) -> State:

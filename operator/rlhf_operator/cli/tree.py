@@ -12,7 +12,7 @@ from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.rollout import RLHFRollout
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import listing, marks, sentences
-from rlhf_operator.cli.state import RouteSeen, ServingPod, State, status_of
+from rlhf_operator.cli.state import RouteSeen, ServingPod, State, plan_of, status_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +124,7 @@ def _rollout(record: RLHFRollout) -> RolloutNode:
         outcome=status.outcome,
         weight=status.weight,
         step=status.step,
-        steps=len(spec.plan.steps),
+        steps=len(plan_of(record).steps),
         reason=status.reason,
         message=status.message,
     )
