@@ -125,7 +125,8 @@ def _told(found: QuarantineRecord) -> str:
     if found.lifted is None:
         return f"{said}; in force"
     who = _sender(found.lifted.author, found.lifted.via)
-    return f"{said}; lifted by {who}, {sentences.clock(found.lifted.at)}"
+    why = f": {found.lifted.reason}" if found.lifted.reason else ""
+    return f"{said}; lifted by {who}, {sentences.clock(found.lifted.at)}{why}"
 
 
 def _story(record: RLHFRollout, left: datetime | None) -> str:
