@@ -58,7 +58,7 @@ VERSUS = UNSAFE | {"versusStable": {"ratio": "2"}}
 @pytest.mark.parametrize(
     ("slo", "reading", "stable", "verdict", "said"),
     [
-        pytest.param(MAX, rate(0, 20), None, UNSURE, "more answers", id="few answers are no proof"),
+        pytest.param(MAX, rate(0, 20), None, UNSURE, "is needed", id="few answers are no proof"),
         pytest.param(MAX, rate(0, 200), None, GOOD, "within max 0.05", id="many good ones pass"),
         pytest.param(MAX, rate(10, 200), None, UNSURE, "is needed", id="at the bound nothing is"),
         pytest.param(MAX, rate(8, 20), None, BAD, "> 0.05", id="harm fails long before minSamples"),

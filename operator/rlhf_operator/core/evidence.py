@@ -84,7 +84,11 @@ def _concluded(
         return Verdict.SUCCESSFUL, (
             f"{shown} within {goal.bound} (evidence {sequential.odds(weakest.good)})"
         )
-    return Verdict.INCONCLUSIVE, f"{shown}: {_missing(goal, rate, weakest, found)}"
+    bound = goal.bound if weakest.bound != "versusStable" else "versusStable"
+    return Verdict.INCONCLUSIVE, (
+        f"{shown}: evidence for {bound} is {sequential.odds(weakest.good)}, "
+        f"{exp(rate.levels.good):.0f} to 1 is needed"
+    )
 
 
 def _comparison_missing(goal: Objective, rate: Rate, stable: Reading | None) -> str | None:
@@ -112,28 +116,3 @@ def _broken(goal: Objective, rate: Rate, proof: Proof, found: Evidence) -> str:
     return (
         f"{sign} {times}stable's {short(part)} ({counts.stable_events} of {counts.stable_samples})"
     )
-
-
-def _missing(goal: Objective, rate: Rate, proof: Proof, found: Evidence) -> str:
-    """Return what is still needed before the weakest bound is passed."""
-    bound = goal.bound if proof.bound != "versusStable" else "versusStable"
-    said = (
-        f"evidence for {bound} is {sequential.odds(proof.good)}, "
-        f"{exp(rate.levels.good):.0f} to 1 is needed"
-    )
-    newest = found.stretches[-1]
-    both = newest.samples + newest.stable_samples
-    pace = both / found.seconds if found.seconds > 0 else 0.0
-    need = sequential.needed(rate, found.stretches, proof, pace)
-    if need is None:
-        return said
-    answers, lasts = need
-    when = f", in about {_plain(lasts)}" if lasts is not None else ""
-    return f"{said}; about {answers} more answers{when}"
-
-
-def _plain(length: timedelta) -> str:
-    seconds = length.total_seconds()
-    if seconds < 120:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -173,6 +173,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
     reading, stable, slo = found.reading, found.stable, goal.slo
     usable = found.measured
     compared = stable if stable is not None and stable.problem is None else None
+    needs = _needed(goal, found)
     return SLOResult.model_construct(
         policy=goal.policy,
         name=slo.name,
@@ -189,7 +190,8 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         bound=goal.bound[:128],
         query=slo.query.prom_ql if slo.query else str(goal.measure),
         failures=found.failures,
-        message=found.message[:4096],
+        needs=needs[0] if needs else None,
+        message=(found.message + (needs[1] if needs else ""))[:4096],
     )
 
 
@@ -216,11 +218,38 @@ def _shown(goal: Objective, evidence: Evidence | None) -> dict[str, Any]:
             "ratio_low": decimal_text(interval.low),
             "ratio_high": decimal_text(interval.high),
         }
-    need = sequential.needed(goal.rate, evidence.stretches, evidence.weakest, 0)
-    return shown | ({"needs": need[0]} if need else {})
+    return shown
 
 
 _REPORTED = 0.05
+
+
+def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
+    """Return how many answers an undecided rate still needs, as a number and in words.
+
+    Reckoned for reports alone: it costs more than the judging.
+    """
+    evidence = found.evidence
+    if goal.rate is None or evidence is None or found.verdict is not Verdict.INCONCLUSIVE:
+        return None
+    if not evidence.proofs:
+        return None
+    newest = evidence.stretches[-1]
+    both = newest.samples + newest.stable_samples
+    pace = both / evidence.seconds if evidence.seconds > 0 else 0.0
+    need = sequential.needed(goal.rate, evidence.stretches, evidence.weakest, pace)
+    if need is None:
+        return None
+    answers, lasts = need
+    when = f", in about {_plain(lasts)}" if lasts is not None else ""
+    return answers, f"; about {answers} more answers{when}"
+
+
+def _plain(length: timedelta) -> str:
+    seconds = length.total_seconds()
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def remembered(recorded: SLOResult) -> Judgement:
