@@ -74,7 +74,19 @@ def test_what_is_dropped_is_in_no_index(store: MemoryStore) -> None:
     assert store.drop("RLHFRollout", "team", "a") is None
     assert not store.of_model("RLHFRollout", KEY)
     assert not store.in_namespace("RLHFRollout", "team")
-    assert not store.quarantining("team") and store.active_runs() == 0
+    assert not store.quarantining("team", ("x",)) and store.active_runs() == 0
+
+
+def test_records_are_found_by_what_they_quarantine(store: MemoryStore) -> None:
+    store.put(rollout("a", quarantine={"identity": "x"}))
+    store.put(rollout("b", vetoes=[{"identity": "y"}, {"identity": "x"}]))
+    store.put(rollout("c"))
+
+    def found(*identities: str) -> list[str]:
+        return [each["metadata"]["name"] for each in store.quarantining("team", identities)]
+
+    assert (found("x"), found("y"), found("x", "y")) == (["a", "b"], ["b"], ["a", "b"])
+    assert (found(), found("z")) == ([], [])
 
 
 def test_only_canary_runs_without_an_outcome_count(store: MemoryStore) -> None:

@@ -227,7 +227,7 @@ def i7_quarantine_holds(change: Change) -> Iterator[str]:
         return
     banned = {
         one["identity"]
-        for raw in change.store.quarantining(change.key.namespace)
+        for raw in change.store.in_namespace("RLHFRollout", change.key.namespace)
         for one in in_force(raw)
     }
     identities = {

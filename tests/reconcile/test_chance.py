@@ -76,7 +76,7 @@ class Life:
                 self.stage.say(action, name=name)
 
     def lift(self, name: str) -> None:
-        for raw in self.stage.world.store.quarantining(KEY.namespace):
+        for raw in self.stage.world.store.in_namespace("RLHFRollout", KEY.namespace):
             for record in invariants.in_force(raw):
                 self.stage.say("LiftQuarantine", name=name, identity=record["identity"])
                 return

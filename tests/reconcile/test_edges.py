@@ -199,7 +199,9 @@ def test_a_lift_ends_every_quarantine_that_was_there_before() -> None:
     stage.script = lambda *_: Verdict.SUCCESSFUL
     stage.say("LiftQuarantine", identity=first.status.quarantine.identity)
     stage.run()
-    for record in stage.world.store.quarantining(KEY.namespace):
+    for record in stage.world.store.quarantining(
+        KEY.namespace, (first.status.quarantine.identity,)
+    ):
         assert record["status"]["quarantine"]["lifted"]["author"] == "ann"
     stage.edit(suspend=False)
     stage.run()

@@ -147,7 +147,7 @@ def test_quarantines_are_read_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) ->
     read: list[str] = []
     true = stage.world.store.quarantining
     monkeypatch.setattr(
-        stage.world.store, "quarantining", lambda name: read.append(name) or true(name)
+        stage.world.store, "quarantining", lambda *asked: read.append(asked[0]) or true(*asked)
     )
     stage._pass()
     assert read == [KEY.namespace]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rlhf_operator.api.schema import GROUP
@@ -56,7 +56,7 @@ class MemoryStore:
         self._unpacked = unpacked
         self._by_model: dict[tuple[str, Key], set[Address]] = defaultdict(set)
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
-        self._quarantining: dict[str, set[Address]] = defaultdict(set)
+        self._quarantining: dict[Address, set[Address]] = defaultdict(set)
         self._by_host: dict[str, set[Address]] = defaultdict(set)
         self._by_identity: dict[Address, set[tuple[str, str, Key]]] = defaultdict(set)
         self._active: set[Address] = set()
@@ -88,9 +88,10 @@ class MemoryStore:
         """Return the objects of a kind in a namespace; of all namespaces for None."""
         return [self._one(kind, address) for address in sorted(self.addresses(kind, namespace))]
 
-    def quarantining(self, namespace: str) -> Sequence[Raw]:
-        """Return the records of a namespace that quarantine an identity."""
-        return [self._one("RLHFRollout", at) for at in sorted(self._quarantining[namespace])]
+    def quarantining(self, namespace: str, identities: Collection[str]) -> Sequence[Raw]:
+        """Return the records of a namespace that quarantine one of these identities, or did."""
+        found = {at for each in identities for at in self._quarantining.get((namespace, each), ())}
+        return [self._one("RLHFRollout", at) for at in sorted(found)]
 
     def sharing_hosts(self, hostnames: Sequence[str]) -> Sequence[Raw]:
         """Return the models that claim one of these host names."""
@@ -146,8 +147,8 @@ class MemoryStore:
         self._by_namespace[(kind, address[0])].add(address)
         if kind == "RLHFRollout":
             status = raw.get("status") or {}
-            if status.get("quarantine") or status.get("vetoes"):
-                self._quarantining[address[0]].add(address)
+            for identity in quarantined(raw):
+                self._quarantining[address[0], identity].add(address)
             if raw["spec"].get("type") == "Rollout" and not status.get("outcome"):
                 self._active.add(address)
         if kind == "RLHFModel":
@@ -162,7 +163,8 @@ class MemoryStore:
                 self._by_identity[(address[0], identity)].discard((kind, address[1], key))
         self._by_namespace[(kind, address[0])].discard(address)
         if kind == "RLHFRollout":
-            self._quarantining[address[0]].discard(address)
+            for identity in quarantined(raw):
+                self._quarantining[address[0], identity].discard(address)
             self._active.discard(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
@@ -180,6 +182,13 @@ def model_of(kind: str, raw: Raw) -> Key | None:
         return Key(namespace=namespace, name=name) if name else None
     label = (metadata.get("labels") or {}).get(names.MODEL_LABEL)
     return Key(namespace=namespace, name=label) if label else None
+
+
+def quarantined(record: Raw) -> Iterator[str]:
+    """Yield the identities that a record quarantines, or did."""
+    status = record.get("status") or {}
+    found = (status.get("quarantine"), *(status.get("vetoes") or ()))
+    yield from (each["identity"] for each in found if each)
 
 
 def _identities(kind: str, raw: Raw) -> Iterator[str]:

@@ -7,7 +7,7 @@ sweep compares the store with a fresh list from time to time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,12 @@ from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import UNWATCHED, mark
 from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
 from rlhf_operator.controller.config import OperatorConfig
-from rlhf_operator.controller.store import MemoryStore, model_of, without_template
+from rlhf_operator.controller.store import (
+    MemoryStore,
+    model_of,
+    quarantined,
+    without_template,
+)
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
@@ -157,20 +162,13 @@ class Receiver:
         if key is not None:
             self._enqueue(key)
         if kind == "RLHFRollout":
-            for identity in _quarantined(raw):
+            for identity in quarantined(raw):
                 for each in self._store.having(namespace, identity):
                     self._enqueue(each)
 
     def _everyone(self, namespace: str | None) -> None:
         for place, name in self._store.addresses("RLHFModel", namespace):
             self._enqueue(Key(namespace=place, name=name))
-
-
-def _quarantined(record: Raw) -> Iterator[str]:
-    """Yield the identities that a record quarantines, or did."""
-    status = record.get("status") or {}
-    found = (status.get("quarantine"), *(status.get("vetoes") or ()))
-    yield from (each["identity"] for each in found if each)
 
 
 async def sweep(

@@ -5,7 +5,7 @@ A missing version, a bad spec and a silent Prometheus become values in the pictu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.decision import DecisionSpec, RLHFDecision
 from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import freeze, history, vetoes
 from rlhf_operator.core.observed import Act, Key, Observed, Run
 from rlhf_operator.reconcile import objects, pods, problems, salvage, traffic
@@ -38,7 +39,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     run = mine[-1] if mine else None
     versions = Versions(key=key, world=world)
     policies, policy_problem = policies_of(key, world, spec)
-    quarantining = _quarantining(key, world)
+    quarantining = _quarantining(key, world, runs)
     in_force = history.quarantines(quarantining)
     recorded = {identity: record for identity, (_, record) in in_force.items()}
     acts = _acts(key, world, (*runs, *quarantining), versions)
@@ -95,9 +96,33 @@ def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:
     return tuple(ref.name for ref in serving if ref and versions.find(ref.name) is None)
 
 
-def _quarantining(key: Key, world: World) -> tuple[Run, ...]:
-    found = (objects.run_of(raw) for raw in world.store.quarantining(key.namespace))
+def _quarantining(key: Key, world: World, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """Return the records, of any model, that quarantine what this one has, serves or decides on.
+
+    All of a namespace would be a thousand where a thousand versions have failed.
+    """
+    concerned = {*_identities_of_versions(key, world), *_identities_of_acts(key, world)}
+    for run in runs:
+        standby = run.status.standby.version if run.status.standby else None
+        refs = (run.spec.from_, run.spec.to, run.status.stable, run.status.canary, standby)
+        concerned |= {ref.identity for ref in refs if ref is not None}
+    found = (objects.run_of(raw) for raw in world.store.quarantining(key.namespace, concerned))
     return tuple(run for run in found if run is not None)
+
+
+def _identities_of_versions(key: Key, world: World) -> Iterator[str]:
+    for raw in world.store.of_model("RLHFModelVersion", key):
+        try:
+            yield objects.parse(RLHFModelVersion, raw).spec.identity()
+        except ValidationError:
+            continue  # what cannot be read cannot be shipped
+
+
+def _identities_of_acts(key: Key, world: World) -> Iterator[str]:
+    for raw in world.store.of_model("RLHFDecision", key):
+        identity = (raw.get("spec") or {}).get("identity")
+        if identity:
+            yield identity
 
 
 def _acts(key: Key, world: World, records: tuple[Run, ...], versions: Versions) -> tuple[Act, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -35,8 +35,8 @@ class Store(Protocol):
         """Return the objects of a kind in a namespace; of all namespaces for None."""
         ...
 
-    def quarantining(self, namespace: str) -> Sequence[Raw]:
-        """Return the records of a namespace that quarantine an identity."""
+    def quarantining(self, namespace: str, identities: Collection[str]) -> Sequence[Raw]:
+        """Return the records of a namespace that quarantine one of these identities, or did."""
         ...
 
     def sharing_hosts(self, hostnames: Sequence[str]) -> Sequence[Raw]:

@@ -81,7 +81,7 @@ async def _lift(seen: Observed, decision: Decision, world: World) -> None:
     act = decision.act
     assert act is not None and act.identity is not None
     lift = Lift(decision=act.name, author=act.author, via=act.via, reason=act.reason, at=seen.now)
-    for raw in world.store.quarantining(seen.key.namespace):
+    for raw in world.store.quarantining(seen.key.namespace, (act.identity,)):
         run = objects.run_of(raw)
         status = history.lift(run.status, act.identity, lift) if run else None
         if run is not None and status is not None and status != run.status:
