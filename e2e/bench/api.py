@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ class Api(KubernetesCluster):
                 yield json.loads(line)
 
 
-class Watch:
+class Watch(ABC):
     """Follows one kind and keeps what each object last said."""
 
     kind = ""
@@ -63,8 +64,9 @@ class Watch:
                 print(f"the bench's watch is opened anew: {error!r}")
                 await asyncio.sleep(0.2)
 
+    @abstractmethod
     def _take(self, stored: dict[str, Any], deleted: bool, now: float) -> None:
-        raise NotImplementedError
+        """Note what an object says now."""
 
 
 class Routes(Watch):
