@@ -140,11 +140,17 @@ class World:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.told: list[Key] = []
+        self.urgent: list[Key] = []
         self.engine = self.restarted()
+
+    def tell(self, key: Key, failed: bool) -> None:
+        self.told.append(key)
+        if failed:
+            self.urgent.append(key)
 
     def restarted(self) -> Engine:
         self.engine = Engine(
-            sources={"default": self.metrics}, now=self.metrics.clock, notify=self.told.append
+            sources={"default": self.metrics}, now=self.metrics.clock, notify=self.tell
         )
         return self.engine
 
@@ -190,6 +196,7 @@ async def test_it_tells_when_a_verdict_changes_and_not_on_every_tick() -> None:
     await world.tick(31)
     await world.tick(32)
     assert world.told == [KEY, KEY]
+    assert world.urgent == [KEY], "a failure waits for nothing else"
     found = world.engine.results(KEY)
     assert found is not None
     assert found.results[0].verdict is Verdict.FAILED
@@ -406,7 +413,7 @@ async def test_the_loop_runs_by_the_clock_and_stops() -> None:
     engine = Engine(
         sources={"default": world.metrics},
         now=lambda: at(loop.time() - began),
-        notify=world.told.append,
+        notify=world.tell,
     )
     world.grow(20, *((each, 10) for each in world.guard()))
     world.metrics.now = at(20)

@@ -47,6 +47,19 @@ async def test_the_earliest_deadline_comes_first(queue: DeadlineQueue[str], cloc
     assert [(await queue.get())[0] for _ in range(3)] == ["early", "middle", "late"]
 
 
+async def test_an_urgent_key_comes_before_all_that_are_due(
+    queue: DeadlineQueue[str], clock: Clock
+) -> None:
+    queue.add("overdue")
+    queue.add("waiting", 9)
+    queue.add("known", 9)
+    clock.now = 5
+    queue.add("bad", urgent=True)
+    queue.add("known", urgent=True)
+    assert [await queue.get() for _ in range(3)] == [("bad", 0), ("known", 0), ("overdue", 5)]
+    assert await waits(queue)
+
+
 async def test_a_key_is_handed_out_once(queue: DeadlineQueue[str]) -> None:
     queue.add("a")
     queue.add("a")

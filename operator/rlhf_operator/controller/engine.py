@@ -45,7 +45,7 @@ class Engine:
         *,
         sources: Mapping[str, MetricSource],
         now: Callable[[], datetime],
-        notify: Callable[[Key], None],
+        notify: Callable[[Key, bool], None],
         observer: Observer | None = None,
     ) -> None:
         self._now = now
@@ -221,7 +221,7 @@ class Engine:
             if self._followed.get(followed.subject.key) is followed:
                 followed.judge(beat, reader, values, self._now())
                 if followed.has_news():
-                    self._notify(followed.subject.key)
+                    self._notify(followed.subject.key, followed.has_failed())
         took = (self._now() - began).total_seconds()
         self._observer.judged(len(members), took, (began - due).total_seconds())
 

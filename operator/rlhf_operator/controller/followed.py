@@ -210,6 +210,10 @@ class Followed:
         self._told = verdicts
         return True
 
+    def has_failed(self) -> bool:
+        """Return whether an objective has failed, on either version."""
+        return self._told is not None and Verdict.FAILED in self._told
+
     @property
     def _is_telling(self) -> bool:
         """Return whether all goals were judged; a failure does not wait for the others."""

@@ -72,7 +72,7 @@ class Process:
         self.telemetry = Telemetry(self.registry)
         sources = {each.name: _source(each, config) for each in config.metric_sources}
         self.engine = Engine(
-            sources=sources, now=utc_now, notify=self.queue.add, observer=self.telemetry
+            sources=sources, now=utc_now, notify=self._judged, observer=self.telemetry
         )
         self.prober = GoldenProber(now=utc_now, notify=self.queue.add)
         self.elector = _elector(self.cluster, config, identity)
@@ -88,6 +88,9 @@ class Process:
         self._synced = asyncio.Event()
         self._alive = time.monotonic()
         self._last_sweep = time.monotonic()
+
+    def _judged(self, key: Key, failed: bool) -> None:
+        self.queue.add(key, urgent=failed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop or the leadership is lost."""

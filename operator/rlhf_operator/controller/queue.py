@@ -1,4 +1,4 @@
-"""One queue of keys: each key once, the earliest deadline first, one worker per key."""
+"""One queue of keys: each key once, urgent ones first, then by deadline, one worker per key."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Rank = tuple[bool, float]
+"""Whether it can wait, and the moment when it is due; the lower one comes first."""
 
 
 class DeadlineQueue(Generic[Item]):
     """Keys with the moment (seconds on `clock`) at which each should be handled.
 
-    A key that is asked for again moves to the earlier of both moments. A key that is being
-    handled is not handed out a second time; what is asked meanwhile waits until it is done.
+    A key that is asked for again moves to the earlier of both moments. An urgent one comes before
+    all that are due, for under load those may be many. A key that is being handled is not handed
+    out a second time; what is asked meanwhile waits until it is done.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Item]] = []
-        self._due: dict[Item, float] = {}
+        self._heap: list[tuple[Rank, int, Item]] = []
+        self._due: dict[Item, Rank] = {}
         self._busy: set[Item] = set()
         self._count = itertools.count()
         self._changed = asyncio.Event()
@@ -29,15 +32,15 @@ class DeadlineQueue(Generic[Item]):
     def __len__(self) -> int:
         return len(self._due)
 
-    def add(self, item: Item, delay: float = 0.0) -> None:
-        """Ask for a key to be handled after `delay` seconds."""
-        due = self._clock() + max(0.0, delay)
+    def add(self, item: Item, delay: float = 0.0, *, urgent: bool = False) -> None:
+        """Ask for a key to be handled after `delay` seconds, or at once and before others."""
+        rank = (not urgent, self._clock() + (0.0 if urgent else max(0.0, delay)))
         known = self._due.get(item)
-        if known is not None and known <= due:
+        if known is not None and known <= rank:
             return
-        self._due[item] = due
+        self._due[item] = rank
         if item not in self._busy:
-            self._push(item, due)
+            self._push(item, rank)
 
     def discard(self, item: Item) -> None:
         """Forget a key that waits."""
@@ -49,17 +52,18 @@ class DeadlineQueue(Generic[Item]):
             self._changed.clear()
             now = self._clock()
             while self._heap:
-                due, _, item = self._heap[0]
-                if self._due.get(item) != due or item in self._busy:
+                rank, _, item = self._heap[0]
+                if self._due.get(item) != rank or item in self._busy:
                     heapq.heappop(self._heap)
                     continue
+                due = rank[1]
                 if due > now:
                     break
                 heapq.heappop(self._heap)
                 del self._due[item]
                 self._busy.add(item)
                 return item, now - due
-            timeout = self._heap[0][0] - now if self._heap else None
+            timeout = self._heap[0][0][1] - now if self._heap else None
             try:
                 await asyncio.wait_for(self._changed.wait(), timeout)
             except TimeoutError:
@@ -68,12 +72,12 @@ class DeadlineQueue(Generic[Item]):
     def done(self, item: Item) -> None:
         """Say that a key was handled; what was asked meanwhile is due now."""
         self._busy.discard(item)
-        due = self._due.get(item)
-        if due is not None:
-            self._push(item, due)
+        rank = self._due.get(item)
+        if rank is not None:
+            self._push(item, rank)
 
-    def _push(self, item: Item, due: float) -> None:
-        heapq.heappush(self._heap, (due, next(self._count), item))
+    def _push(self, item: Item, rank: Rank) -> None:
+        heapq.heappush(self._heap, (rank, next(self._count), item))
         if len(self._heap) > 64 + 4 * len(self._due):
             # Later wishes that an earlier one took the place of would pile up until their time.
             self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]

@@ -15,7 +15,7 @@ from rlhf_operator.reconcile.observe import observe
 from rlhf_operator.reconcile.ports import World
 
 _SOON = timedelta(seconds=2)
-_STEADY = timedelta(seconds=20)
+_STEADY = timedelta(seconds=30)
 _RESYNC = timedelta(minutes=5)
 _AT_ONCE = frozenset({Action.START, Action.OPEN, Action.LIFT})
 
