@@ -153,12 +153,15 @@ def _kinds_are_there(kubectl: Kubectl) -> None:
 
 def _clean(kubectl: Kubectl) -> None:
     """Delete all that the bench makes."""
-    namespace = kubectl.within(NAMESPACE)
-    if kubectl.get("namespace", NAMESPACE) is not None:
-        namespace.run("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false")
-        kubectl.delete("namespace", NAMESPACE, wait=False)
-        # The node is fake: nobody confirms that its pods ended.
-        kubectl.run("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=300s")
+    kubectl.delete("namespace", NAMESPACE, wait=False)
+    deadline = time.monotonic() + 300
+    while kubectl.get("namespace", NAMESPACE) is not None:
+        # The node is fake: nobody confirms that its pods ended, nor those that come meanwhile.
+        forced = ("--all", "--grace-period=0", "--force", "--wait=false")
+        kubectl.within(NAMESPACE).run("delete", "pods", *forced)
+        if time.monotonic() > deadline:
+            raise HarnessError(f"namespace {NAMESPACE} is still there after 300 s")
+        time.sleep(3)
     kubectl.delete("node", models.node()["metadata"]["name"])
 
 
