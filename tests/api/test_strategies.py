@@ -44,6 +44,13 @@ def has_unknown(node: dict[str, Any], value: Any) -> bool:
     return False
 
 
+def without_nulls(value: Any) -> Any:
+    """The API server drops a null from a field that may hold none before it validates."""
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.kind)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -53,5 +60,6 @@ def test_what_pydantic_accepts_the_schema_accepts(kind: Kind, data: st.DataObjec
     spec = data.draw(strategies.objects(whole) | strategies.broken(whole))
     node = SCHEMAS[kind.kind]["spec"]
     if accepts(kind, spec):
-        jsonschema.validate(spec, node)
-        assert not has_unknown(node, spec)
+        stored = without_nulls(spec)
+        jsonschema.validate(stored, node)
+        assert not has_unknown(node, stored)
