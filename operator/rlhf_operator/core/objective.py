@@ -210,7 +210,7 @@ def _shown(goal: Objective, evidence: Evidence | None) -> dict[str, Any]:
         seen = min(counted.events, counted.samples)
         interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
         shown |= {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
-    strata = [s for stretch in evidence.stretches if (s := stretch.stratum()) is not None]
+    strata = sequential.strata_of(evidence.stretches)
     if goal.rate.margin is not None and strata:
         interval = statistics.ratio_interval(strata, _REPORTED)
         shown |= {

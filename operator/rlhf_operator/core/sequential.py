@@ -174,6 +174,11 @@ def total(parts: Iterable[Stretch]) -> Stretch:
     return sum(parts, NOTHING)
 
 
+def strata_of(parts: Iterable[Stretch]) -> tuple[statistics.Stratum, ...]:
+    """Return the stretches in which both versions answered, for the comparison."""
+    return tuple(found for part in parts if (found := part.stratum()) is not None)
+
+
 def is_sequential(slo: SLO, measure: Measure) -> bool:
     """Return whether an SLO is judged by evidence: rates are, unless plain numbers are asked for.
 
@@ -238,7 +243,7 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
         )
         found.append(Proof(bound="max" if asked.lower_is_better else "min", harm=harm, good=good))
     if asked.margin is not None and compares:
-        strata = tuple(s for part in parts if (s := part.stratum()) is not None)
+        strata = strata_of(parts)
         worse = asked.lower_is_better
         found.append(
             Proof(
@@ -293,7 +298,7 @@ def needed(
             1, counted.samples + counted.stable_samples
         )
         need = statistics.ratio_need(
-            [s for part in parts if (s := part.stratum()) is not None],
+            strata_of(parts),
             ratio=asked.margin,
             harm=False,
             threshold=asked.levels.good,
