@@ -25,7 +25,9 @@ from rlhf_operator.core.statistics.numerics import (
 GRID = tuple(1.1 * (10 / 1.1) ** (step / 23) for step in range(24))
 """How many times worse than the bound the canary may turn out: 1.1 to 10, evenly in logarithms."""
 
-_LOG_GRID = tuple(log(factor) for factor in GRID)
+_HIGHER = tuple((factor - 1, log(factor)) for factor in GRID)
+"""What each factor adds to a success's odds, and what it wins for one in ln E."""
+_LOWER = tuple((1 / factor - 1, -log(factor)) for factor in GRID)
 # Ratios beyond a million to one are reported as 0 or as infinite.
 _LOG_FAR = log(1e6)
 
@@ -86,13 +88,17 @@ def log_e_shares(terms: Iterable[tuple[float, float]], successes: float, *, abov
     m the likelihood ratio is multiplied by m / (1 + θ(m - 1)) for a success, and by
     1 / (1 + θ(m - 1)) for a failure; E is the mean of these ratios.
     """
-    terms = tuple(terms)
-    logs = []
-    for factor, log_factor in zip(GRID, _LOG_GRID, strict=True):
-        gain = factor - 1 if above else 1 / factor - 1
-        won = log_factor if above else -log_factor
-        paid = fsum(trials * log1p(share * gain) for share, trials in terms)
-        logs.append(successes * won - paid)
+    # A group without trials says nothing; leaving it out is the speed of a quiet service.
+    terms = [term for term in terms if term[1]]
+    bets = _HIGHER if above else _LOWER
+    if len(terms) == 1:
+        ((share, trials),) = terms
+        logs = [successes * won - trials * log1p(share * gain) for gain, won in bets]
+    else:
+        logs = [
+            successes * won - fsum([trials * log1p(share * gain) for share, trials in terms])
+            for gain, won in bets
+        ]
     return log_mean_exp(logs)
 
 
