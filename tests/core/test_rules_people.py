@@ -35,6 +35,8 @@ ROWS = [
         acts=(act("Abort"),), spec=make.model_spec(suspend=True)),
     row("Abort wins over an unsafe canary: both end at weight 0",
         "person_stopped", Action.ROLL_BACK, Reason.ABORTED, acts=(act("Abort"),), canary=BAD),
+    row("Abort ends a restart", "person_stopped", Action.ROLL_BACK, Reason.ABORTED,
+        acts=(act("Abort"),), run=make.make_run(type=RunType.RESTART, canary=None, weight=0)),
     row("Abort without a run is refused", "person_refused", Action.KEEP, Reason.NOT_APPLICABLE,
         acts=(act("Abort"),), run=make.ended()),
     row("Pause holds the run", "person_decided", Action.HOLD, Reason.PAUSED,

@@ -36,6 +36,10 @@ DARK = make.judged(Verdict.ERROR, blind=("unsafe",))
 RESTART = make.make_run(
     type=RunType.RESTART, from_=SFT, to=SFT, canary=None, weight=0, step=-1, in_force_at=None
 )
+RENEWED_FOR_LONG = make.make_run(
+    type=RunType.RESTART, from_=SFT, to=SFT, canary=None, weight=0, step=-1, in_force_at=None,
+    ready_since=ago(31),
+)  # fmt: skip
 
 FIRST = [
     row("the first version is waited for", "first_not_serving", Action.HOLD, Reason.PREPARING,
@@ -52,6 +56,9 @@ FIRST = [
         workloads={"sft": Workload(wanted=2, failure=make.failure(Reason.IMAGE_NOT_PULLED))}),
     row("renewed pods are waited for", "first_not_serving", Action.HOLD, Reason.PREPARING,
         run=RESTART, workloads=make.pods(sft=Workload(wanted=2, ready=2, is_current=False))),
+    row("pods that are renewed for too long are given up", "first_not_serving", Action.ROLL_BACK,
+        Reason.NOT_READY, run=RENEWED_FOR_LONG,
+        workloads=make.pods(sft=Workload(wanted=2, ready=2, is_current=False))),
     row("renewed pods serve", "first_not_serving", Action.PROMOTE, Reason.SERVING, run=RESTART),
 ]  # fmt: skip
 

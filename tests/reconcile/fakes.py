@@ -37,6 +37,9 @@ class FakeCluster:
     clock: Callable[[], datetime]
     crash: Callable[[int], str | None] = lambda _: None
     never_ready: set[str] = field(default_factory=set)
+    never_renewed: set[str] = field(default_factory=set)
+    """Versions whose pods of a new template never get ready; the old ones go on serving."""
+    _ran: dict[str, str] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     refuse_routes: bool = False
     gateway_is_away: bool = False
@@ -174,10 +177,15 @@ class FakeCluster:
         version = raw["metadata"]["labels"]["rlhf.dev/version"]
         wanted = raw["spec"]["replicas"]
         ready = 0 if version in self.never_ready else wanted
+        pin = raw["metadata"]["annotations"]["rlhf.dev/pinned-as"]
+        old = self._ran.get(version, pin)
+        renewed = version not in self.never_renewed or pin == old
+        if renewed:
+            self._ran[version] = pin
         status = {
             "observedGeneration": raw["metadata"]["generation"],
             "replicas": wanted,
-            "updatedReplicas": wanted,
+            "updatedReplicas": wanted if renewed else 0,
             "readyReplicas": ready,
         }
         if raw.get("status") == status:

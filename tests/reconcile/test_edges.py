@@ -264,6 +264,39 @@ def test_a_restart_renews_the_pods_though_nothing_in_the_spec_changed() -> None:
     assert stage.weights == {"v1": 100}
 
 
+@pytest.mark.parametrize(
+    ("word", "outcome", "reason"),
+    [
+        pytest.param(None, Outcome.ROLLED_BACK, "NotReady", id="it takes too long"),
+        pytest.param("Abort", Outcome.ABORTED, "Aborted", id="a person ends it"),
+    ],
+)
+def test_a_restart_whose_pods_never_get_ready_leaves_the_old_ones(
+    word: str | None, outcome: Outcome, reason: str
+) -> None:
+    stage = Stage()
+    stage.run()
+    before = stage.world.store.get("Deployment", KEY.namespace, "v1-serving")
+    stage.cluster.never_renewed = {"v1"}
+    stage.say("Restart")
+    stage.run(MINUTE)
+    assert stage.runs[-1].status.outcome is None and stage.weights == {"v1": 100}
+    if word is not None:
+        stage.say(word, name="stop")
+    stage.run(45 * MINUTE)
+    last = stage.runs[-1]
+    assert (last.spec.type, last.status.outcome, last.status.reason) == (
+        RunType.RESTART, outcome, reason,
+    )  # fmt: skip
+    after = stage.world.store.get("Deployment", KEY.namespace, "v1-serving")
+    assert before is not None and after is not None
+    assert after["spec"]["template"] == before["spec"]["template"]
+    assert last.is_settled and stage.condition("Ready") == ("True", "Serving")
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.weights == {"v2": 100}
+
+
 def test_a_gateway_that_does_not_answer_is_named_and_waited_for() -> None:
     stage = Stage()
     stage.run()

@@ -202,6 +202,8 @@ def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
 
 def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
     changes = _ended(seen, run, decision)
+    if run.spec.type is RunType.RESTART:
+        changes["pins"] = _pins_before(seen, run)
     if seen.deleted:  # the pods go with the model; nothing is left to drain
         changes |= {"settled_at": seen.now, "phase": "Completed"}
     if decision.quarantine:
@@ -209,6 +211,16 @@ def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
     if decision.quarantine and decision.act is not None:
         changes["quarantine"] = vetoes.quarantine(decision.act, run.spec.to.name, seen.now)
     return changes
+
+
+def _pins_before(seen: Observed, run: Run) -> tuple[Pin, ...]:
+    """Return the pins with those that a restart made anew as they were before it."""
+    name = run.spec.to.name
+    before = seen.previous.status.pins if seen.previous else ()
+    old = tuple(pin for pin in before if pin.version == name)
+    if not old:
+        return run.status.pins
+    return (*(pin for pin in run.status.pins if pin.version != name), *old)
 
 
 def _forbidden(seen: Observed, run: Run, decision: Decision) -> Changes:

@@ -103,7 +103,9 @@ def _lifted_before(seen: Observed, act: Act) -> Decision | None:
 
 
 def _abort(seen: Observed, act: Act) -> Decision:
-    if canary_run(seen) is None:
+    run = seen.run
+    renewing = run is not None and run.is_active and run.spec.type is RunType.RESTART
+    if canary_run(seen) is None and not renewing:
         return refuse(act, "no run is going that could be aborted")
     ended = roll_back(Reason.ABORTED, said(act), Outcome.ABORTED)
     return accept(ended, act)

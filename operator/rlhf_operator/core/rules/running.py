@@ -43,14 +43,31 @@ def first_not_serving(seen: Observed) -> Decision | None:
             weight=0,
         )
     failure = work.failure or (seen.route.failure if work.ready > 0 else None)
+    until = _renewal_end(run)
+    if until is not None and seen.now >= until:
+        why = f": {failure.message}" if failure else ""
+        return roll_back(
+            Reason.NOT_READY,
+            f"the renewed pods of {stable.name} were not ready after {run.plan.ready_timeout}{why}",
+        )
     if failure is not None:
         return Decision(
             action=Action.HOLD,
             reason=Reason(failure.reason),
             message=f"{stable.name}: {failure.message}",
             stalled=True,
+            wake=until,
         )
-    return hold(Reason.PREPARING, f"{stable.name}: {work.ready} of {work.wanted} pods ready")
+    return hold(
+        Reason.PREPARING, f"{stable.name}: {work.ready} of {work.wanted} pods ready", wake=until
+    )
+
+
+def _renewal_end(run: Run) -> datetime | None:
+    """Return until when a restart may take; its old pods serve meanwhile, and after it failed."""
+    if run.spec.type is not RunType.RESTART or run.status.ready_since is None:
+        return None
+    return run.status.ready_since + parse_duration(run.plan.ready_timeout)
 
 
 def spec_unreadable(seen: Observed) -> Decision | None:
