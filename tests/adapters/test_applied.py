@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.adapters.applied import Applied
+from rlhf_operator.adapters.applied import Applied, Refusals
 
 Store = dict[tuple[str, str, str], dict[str, Any]]
 
@@ -92,3 +92,13 @@ def test_a_sweep_finds_changes_that_no_watch_brings(
     applied.compare("NetworkPolicy", marks)
     assert applied.stands(policy) is stands
     assert applied.stands(manifest()), "other kinds are left alone"
+
+
+def test_a_refusal_is_told_to_its_model_until_the_object_is_applied() -> None:
+    refusals, refused = Refusals(), manifest()
+    refused["metadata"]["ownerReferences"] = [{"kind": "RLHFModel", "name": "support"}]
+    refusals.note(refused, "403: exceeded quota")
+    assert refusals.of("team", "support") == "Deployment v1: 403: exceeded quota"
+    assert refusals.of("team", "other") is None and refusals.of("other", "support") is None
+    refusals.end(refused)
+    assert refusals.of("team", "support") is None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from rlhf_operator.adapters.applied import Refusals
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.schema import format_time
@@ -42,6 +43,9 @@ class FakeCluster:
     _ran: dict[str, str] = field(default_factory=dict)
     failures: dict[str, dict[str, Any]] = field(default_factory=dict)
     refuse_routes: bool = False
+    refuses: set[str] = field(default_factory=set)
+    """Kinds that the API server refuses, as an admission policy or a quota may."""
+    refusals: Refusals = field(default_factory=Refusals)
     gateway_is_away: bool = False
     on_nodes: Sequence[Raw] | None = ()
     """Pods on nodes that ask for devices; None: they may not be read."""
@@ -112,8 +116,15 @@ class FakeCluster:
 
         self._write("status", stored, change)
 
+    def refusal(self, namespace: str, model: str) -> str | None:
+        return self.refusals.of(namespace, model)
+
     async def apply(self, manifest: Raw) -> None:
         metadata = manifest["metadata"]
+        if manifest["kind"] in self.refuses:
+            self.refusals.note(manifest, "403: not here")
+            raise Transient(f"{manifest['kind']} was not applied", 5.0)
+        self.refusals.end(manifest)
         now = self.store.get(manifest["kind"], metadata["namespace"], metadata["name"])
         if now is not None and _content(now) == _content(manifest):
             return

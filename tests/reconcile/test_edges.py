@@ -297,6 +297,22 @@ def test_a_restart_whose_pods_never_get_ready_leaves_the_old_ones(
     assert stage.weights == {"v2": 100}
 
 
+@pytest.mark.parametrize("kind", ["HTTPRoute", "Deployment"])
+def test_what_the_api_server_refuses_is_told_and_tried_again(kind: str) -> None:
+    stage = Stage()
+    stage.run()
+    stage.cluster.refuses = {kind}
+    stage.edit(version="v2")
+    stage.run(MINUTE)
+    assert stage.condition("ApplyRefused") == ("True", "Refused")
+    told = {each["type"]: each["message"] for each in stage.status["conditions"]}
+    assert f"refuses {kind}" in told["ApplyRefused"] and "403: not here" in told["ApplyRefused"]
+    assert stage.weights == {"v1": 100}
+    stage.cluster.refuses = set()
+    stage.run()
+    assert stage.condition("ApplyRefused") is None and stage.weights == {"v2": 100}
+
+
 def test_a_gateway_that_does_not_answer_is_named_and_waited_for() -> None:
     stage = Stage()
     stage.run()

@@ -15,6 +15,36 @@ UNWATCHED = ("ConfigMap", "NetworkPolicy")
 """What is applied and brought by no watch; a sweep compares it with `mark`."""
 
 
+class Refusals:
+    """What the API server refuses now, by the model that it was for. Mutable; one loop's own."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], dict[Address, str]] = {}
+
+    def note(self, manifest: Raw, why: str) -> None:
+        """Remember why an object was refused."""
+        self._said.setdefault(_model_of(manifest), {})[_address(manifest)] = why
+
+    def end(self, manifest: Raw) -> None:
+        """Forget a refusal: the object was applied."""
+        said = self._said.get(_model_of(manifest))
+        if said is not None:
+            said.pop(_address(manifest), None)
+            if not said:
+                del self._said[_model_of(manifest)]
+
+    def of(self, namespace: str, model: str) -> str | None:
+        """Return all that is refused of a model's objects, as one sentence."""
+        said = self._said.get((namespace, model), {})
+        return "; ".join(f"{kind} {name}: {why}" for (kind, _, name), why in said.items()) or None
+
+
+def _model_of(manifest: Raw) -> tuple[str, str]:
+    metadata = manifest["metadata"]
+    owners = [each["name"] for each in metadata.get("ownerReferences") or ()]
+    return metadata["namespace"], owners[0] if owners else ""
+
+
 def mark(metadata: Raw) -> object:
     """Return what changes when someone changes an object's content."""
     return metadata.get("generation") or metadata.get("resourceVersion")

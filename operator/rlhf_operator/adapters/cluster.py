@@ -21,7 +21,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from rlhf_operator.adapters.api_error import ApiError
-from rlhf_operator.adapters.applied import Applied
+from rlhf_operator.adapters.applied import Applied, Refusals
 from rlhf_operator.adapters.devices import Devices
 from rlhf_operator.api.errors import Transient
 
@@ -88,6 +88,7 @@ class KubernetesCluster:
         self._seen = seen
         self._gone = gone
         self.applied = Applied(known)
+        self._refusals = Refusals()
         self._revisions: OrderedDict[tuple[str, str], Raw] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
         self._posts = asyncio.Semaphore(_EVENTS_AT_ONCE)
@@ -213,9 +214,16 @@ class KubernetesCluster:
                 "PATCH", path, dict(manifest), "application/apply-patch+yaml", query
             )
         except ApiError as error:
+            if error.code != 409:
+                self._refusals.note(manifest, str(error))
             raise Transient(f"{kind} {metadata['name']} was not applied: {error}", 5.0) from error
+        self._refusals.end(manifest)
         self.applied.note(manifest, stored)
         self._seen(stored)
+
+    def refusal(self, namespace: str, model: str) -> str | None:
+        """Return what the API server refuses of a model's objects since it was last tried."""
+        return self._refusals.of(namespace, model)
 
     async def ensure(
         self, owner: tuple[str, str], token: str, make: Callable[[], Awaitable[Sequence[Raw]]]

@@ -25,6 +25,8 @@ class ConditionType(StrEnum):
     """The rollout plan or a policy was edited; it applies to the next run."""
     ROUTE_DEGRADED = "RouteDegraded"
     """The router did not accept the route or does not answer."""
+    APPLY_REFUSED = "ApplyRefused"
+    """The API server refuses an object that this model needs; it is tried again."""
     VERSION_DELETED = "VersionDeleted"
     """A version that serves was deleted; it goes on serving from its pinned template."""
     VERIFIED = "Verified"

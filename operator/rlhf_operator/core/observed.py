@@ -197,6 +197,8 @@ class Observed:
     """The rollout that is the record of each quarantine, by identity."""
     quarantining: tuple[Run, ...] = ()
     """The records of the namespace that quarantine an identity, or did; also other models'."""
+    refused: str | None = None
+    """What the API server refuses of what was applied for this model."""
     unscraped: bool = False
     """Whether Prometheus answers but knows none of this model's pods."""
     deleted_versions: tuple[str, ...] = ()

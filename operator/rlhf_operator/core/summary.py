@@ -177,6 +177,13 @@ def _warnings(seen: Observed, run: Run | None) -> Iterable[Fact]:
             reason=seen.route.failure.reason,
             message=seen.route.failure.message,
         )
+    if seen.refused is not None:
+        yield Fact(
+            type=ConditionType.APPLY_REFUSED,
+            status="True",
+            reason="Refused",
+            message=f"the API server refuses {seen.refused}"[:1024],
+        )
     if seen.unscraped:
         yield Fact(
             type=ConditionType.NO_SCRAPE_TARGET,

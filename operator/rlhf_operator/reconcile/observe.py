@@ -62,6 +62,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         quarantines=vetoes.in_force(recorded, acts, now),
         quarantine_records={identity: name for identity, (name, _) in in_force.items()},
         quarantining=quarantining,
+        refused=world.cluster.refusal(key.namespace, key.name),
         deleted_versions=_deleted(run, versions),
         acts=acts,
         place_free=_place_free(world),

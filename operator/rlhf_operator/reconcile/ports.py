@@ -66,6 +66,10 @@ class Cluster(Protocol):
         """Server-side apply of our fields; nothing is sent when nothing changed."""
         ...
 
+    def refusal(self, namespace: str, model: str) -> str | None:
+        """Return what the API server refuses of a model's objects since it was last tried."""
+        ...
+
     async def ensure(
         self, owner: tuple[str, str], token: str, make: Callable[[], Awaitable[Sequence[Raw]]]
     ) -> None:
