@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.evidence import Checkpoint, StratumRecord
+from rlhf_operator.api.evidence import Checkpoint, StratumRecord, Verdict
 from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType, StandbyRecord
 from rlhf_operator.core import record, rollout
 from rlhf_operator.core.observed import Act, Assessment
@@ -135,6 +135,25 @@ def test_what_was_counted_is_counted_once(acts: tuple[Act, ...], times: int) -> 
     counted = result.model_copy(update={"harm": "0.1", "events": 3, "samples": 1000})
     status = after(acts=acts, canary=Assessment(results=(counted,)))
     assert [(each.slo, each.samples) for each in status.strata] == [("safe/unsafe", 1000)] * times
+
+
+def test_what_was_counted_before_nothing_could_be_seen_is_kept_when_the_weight_is_parked() -> None:
+    (result,) = make.GOOD.results
+    unseen = result.model_copy(update={"harm": "0.1", "samples": None, "verdict": Verdict.ERROR})
+    counts = [
+        {"slo": "safe/unsafe", "version": name, "events": 3, "samples": samples}
+        for name, samples in (("v1", 100), ("sft", 900))
+    ]
+    run = make.make_run(
+        blind_since=ago(31),
+        checkpoint={"since": ago(40), "at": ago(32), "counts": counts},
+    )
+    canary = Assessment(results=(unseen,), blind=("unsafe",))
+    status = after(run=run, canary=canary)
+    assert (status.phase, status.weight) == ("Parked", 0)
+    assert [(each.slo, each.samples, each.stable_samples) for each in status.strata] == [
+        ("safe/unsafe", 100, 900)
+    ]
 
 
 def test_what_was_counted_for_an_objective_that_was_edited_is_forgotten() -> None:

@@ -32,7 +32,12 @@ def judge(
         verdict = Verdict.ERROR if reading.problem.is_error else Verdict.INCONCLUSIVE
         message = f"{goal.slo.name}: {reading.message}"
         return Judgement(
-            verdict=verdict, failures=0, message=message, reading=reading, stable=stable
+            verdict=verdict,
+            failures=0,
+            message=message,
+            reading=reading,
+            stable=stable,
+            evidence=previous.evidence if previous is not None else None,
         )
     stretches = past.until(counted(reading, stable))
     compares = stable is not None or bool(past.before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import Checkpoint, StepRecord, StratumRecord
+from rlhf_operator.api.evidence import Checkpoint, SLOResult, StepRecord, StratumRecord
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
@@ -110,6 +110,32 @@ def evidence(
     return kept
 
 
+def _counted(each: SLOResult) -> Stretch:
+    """Return what a result has counted at this weight."""
+    return Stretch(
+        events=each.events or 0,
+        samples=each.samples or 0,
+        stable_events=each.stable_events or 0,
+        stable_samples=each.stable_samples or 0,
+    )
+
+
+def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
+    """Return what was counted of a rate before nothing could be seen any more."""
+    status = run.status
+    found = (
+        {each.version: each for each in checkpoint.counts if each.slo == name} if checkpoint else {}
+    )
+    mine = found.get(status.canary.name) if status.canary else None
+    other = found.get(status.stable.name) if status.stable else None
+    return Stretch(
+        events=mine.events if mine else 0,
+        samples=mine.samples if mine else 0,
+        stable_events=other.events if other else 0,
+        stable_samples=other.samples if other else 0,
+    )
+
+
 def _strata(
     judged: Assessment, run: Run, checkpoint: Checkpoint | None
 ) -> tuple[StratumRecord, ...]:
@@ -120,12 +146,7 @@ def _strata(
         if each.harm is None:
             continue
         name = f"{each.policy}/{each.name}"
+        counted = _counted(each) if each.samples is not None else _recorded(name, run, checkpoint)
         past = Past(closed=sequential.stretches(closed, name))
-        counted = Stretch(
-            events=each.events or 0,
-            samples=each.samples or 0,
-            stable_events=each.stable_events or 0,
-            stable_samples=each.stable_samples or 0,
-        )
         found.append(sequential.record_of(name, past.open(counted)))
     return sequential.condensed(tuple(found), MOST_STRATA)

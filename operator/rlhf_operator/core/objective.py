@@ -232,7 +232,7 @@ def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
     evidence = found.evidence
     if goal.rate is None or evidence is None or found.verdict is not Verdict.INCONCLUSIVE:
         return None
-    if not evidence.proofs:
+    if not evidence.proofs or not found.measured:
         return None
     newest = evidence.stretches[-1]
     both = newest.samples + newest.stable_samples
