@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from rlhf_operator.controller import watches
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.watches import Receiver, Watched
 from rlhf_operator.core.observed import Key
@@ -81,3 +83,10 @@ def test_a_policy_wakes_every_model_of_its_namespace() -> None:
     queue.clear()
     receiver.receive("AlignmentPolicy", "ADDED", raw("safe", spec={}))
     assert {key.name for key in queue} == {"one", "two"}
+
+
+def test_kopf_remembers_no_object() -> None:
+    memories = watches.NoMemories()
+    body: Any = {"metadata": {"uid": "1", "name": "v1", "namespace": "team"}}
+    asyncio.run(memories.recall(body, noticed_by_listing=True))
+    assert list(memories.iter_all_memories()) == []

@@ -147,6 +147,7 @@ class Process:
         tasks = await kopf.spawn_tasks(
             registry=watches.registry(self.kinds, self.receiver.receive),
             settings=watches.settings(),
+            memories=watches.NoMemories(),
             namespaces=namespaces,
             clusterwide=not namespaces,
             stop_flag=stop,

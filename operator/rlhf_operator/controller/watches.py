@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client import Configuration
 
 from rlhf_operator.adapters.api_error import ApiError
@@ -72,6 +73,18 @@ def settings() -> kopf.OperatorSettings:
     wanted.watching.reconnect_backoff = 0.2
     wanted.persistence.finalizer = "rlhf.dev/kopf"
     return wanted
+
+
+class NoMemories(ResourceMemories):
+    """Memories that keep nothing: ours is the store.
+
+    kopf would keep a record of nearly a kilobyte for each object that it ever saw, for daemons,
+    memos and retries, none of which a handler that only enqueues has.
+    """
+
+    async def recall(self, *given: Any, **named: Any) -> ResourceMemory:
+        """Return a record that is forgotten after this event."""
+        return await super().recall(*given, **{**named, "ephemeral": True})
 
 
 def registry(kinds: tuple[Watched, ...], receive: Callable[..., None]) -> kopf.OperatorRegistry:
