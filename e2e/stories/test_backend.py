@@ -8,7 +8,9 @@ import subprocess
 import urllib.request
 from typing import Any
 
+import numpy
 import pytest
+from tritonclient.http import InferenceServerClient, InferInput
 
 from e2e.checkpoints import maker
 from e2e.cluster import images, settings
@@ -34,10 +36,30 @@ def test_a_real_checkpoint_answers_with_text_and_log_probabilities(story: Story)
     assert answer["text_output"] == said["choices"][0]["text"]
     assert len(answer["token_logprobs"]) == len(answer["token_ids"]) > 0
     assert all(each <= 0 for each in answer["token_logprobs"])
+    assert _tritons_own_client(story, "User: Hello\nAssistant:") == said["choices"][0]["text"]
     version = story.kubectl.get("rlhfmodelversion", "sft")
     assert version is not None
     assert version["status"]["digestVerified"]
     story.nobody_was_turned_away()
+
+
+def _tritons_own_client(story: Story, prompt: str) -> str:
+    """Return what NVIDIA's client gets from the guard, in the protocol's binary form."""
+    client = InferenceServerClient(story.endpoints.gateway_url.removeprefix("http://"))
+    headers = {"Host": story.host}
+    try:
+        assert client.is_model_ready("model", headers=headers)
+        asked = InferInput("text_input", [1, 1], "BYTES")
+        asked.set_data_from_numpy(numpy.array([[prompt.encode()]], dtype=object))
+        most = InferInput("max_tokens", [1, 1], "INT32")
+        most.set_data_from_numpy(numpy.array([[12]], dtype=numpy.int32))
+        warmth = InferInput("temperature", [1, 1], "FP32")
+        warmth.set_data_from_numpy(numpy.array([[0.0]], dtype=numpy.float32))
+        answer = client.infer("model", [asked, most, warmth], headers=headers)
+        text: bytes = answer.as_numpy("text_output").reshape(-1)[0]
+        return text.decode()
+    finally:
+        client.close()
 
 
 def _post(story: Story, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Golden prompts: the guard asks them itself, before the first weight; here is who asks it to.
 
 The operator learns names and results, never a prompt's answer. Triton's readiness is asked
-with tritonclient, through the guard as users reach it.
+through the guard, as users reach it; one GET needs no client with a numerical library.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from datetime import datetime
 from typing import Any
 
 import aiohttp
-from tritonclient.http.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
 from rlhf_operator.api.evidence import GoldenResult
 
 log = logging.getLogger(__name__)
 
-TRITON_MODEL = "model"
+READY = "/v2/models/model/ready"
+"""KServe's v2 protocol: 200 where the model is ready."""
 OPERATIONS_PORT = 9090
 _TIMEOUT = aiohttp.ClientTimeout(total=600, connect=5)
+_SHORT = aiohttp.ClientTimeout(total=30, connect=5)
 _AGAIN = 3.0
 _REMEMBERED = 1000
 _SILENT = "no answer"
@@ -94,12 +94,12 @@ async def ask(host: str) -> list[str]:
 
 async def _triton_problem(host: str) -> str | None:
     """Return why Triton does not have the model ready, behind the guard."""
-    client = InferenceServerClient(host, conn_timeout=5)
     try:
-        if await client.is_model_ready(TRITON_MODEL):
-            return None
-        return f"{_SILENT}: Triton does not have the model ready"
-    except (InferenceServerException, aiohttp.ClientError, OSError, TimeoutError) as error:
+        async with (
+            aiohttp.ClientSession(timeout=_SHORT) as session,
+            session.get(f"http://{host}{READY}") as answer,
+        ):
+            ready = answer.status == 200
+            return None if ready else f"{_SILENT}: Triton does not have the model ready"
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
         return f"{_SILENT}: {error!r}"[:500]
-    finally:
-        await client.close()
