@@ -42,6 +42,15 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
     await pruning.prune(seen, world)
 
 
+async def steer(seen: Observed, run: Run | None, world: World) -> None:
+    """Bring the router alone one stage closer to the record; the pods can wait."""
+    model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
+    if seen.deleted or run is None or model is None:
+        return
+    seen = replace(seen, run=run)
+    await _route(seen, model, capacity.layout(seen, world.settings.drain), world)
+
+
 async def _route(seen: Observed, model: Raw, layout: capacity.Layout, world: World) -> None:
     if not layout.weights or seen.traffic is None:
         return

@@ -10,7 +10,7 @@ from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.subject import subject
 from rlhf_operator.reconcile import report
-from rlhf_operator.reconcile.act import act
+from rlhf_operator.reconcile.act import act, steer
 from rlhf_operator.reconcile.observe import observe
 from rlhf_operator.reconcile.ports import World
 
@@ -29,9 +29,9 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     if decision.action is Action.START:
         return now  # the next pass opens the record, and then there is something to mirror
     if not seen.deleted and _takes_weight_away(decision, run):
-        # Where many versions fail at once no mirror is written before the last has lost its
-        # weight: the next pass, which comes after all that are due, makes up for it.
-        await act(seen, run, world)
+        # Where many versions fail at once no mirror is written and no pod is touched before the
+        # last has lost its weight: the next pass, which comes after all that are urgent, does it.
+        await steer(seen, run, world)
         _follow(seen, run, world)
         return now
     failed = await _attempt(report.mirror_model(seen, decision, run, world))
