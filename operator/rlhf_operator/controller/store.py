@@ -19,30 +19,36 @@ from rlhf_operator.reconcile.ports import Raw
 
 Address = tuple[str, str]
 # A model in a run is looked at each few seconds, one that rests each few minutes: only so many
-# objects are kept as they are, the others packed to a tenth.
+# objects are kept as they are, the others packed to a twentieth.
 UNPACKED = 256
 
 
 class _Kept:
     """One object: as it is while it is in use, else as compressed JSON."""
 
-    __slots__ = ("_packed", "raw", "uid", "version")
+    __slots__ = ("_like", "_packed", "raw", "uid", "version")
 
     def __init__(self, raw: Raw) -> None:
         self.raw: Raw | None = raw
-        self._packed = b""
+        self._packed = self._like = b""
         self.uid = raw["metadata"].get("uid")
         self.version = raw["metadata"].get("resourceVersion")
 
-    def pack(self) -> None:
-        """Keep it small."""
-        text = json.dumps(self.raw, separators=(",", ":"), ensure_ascii=False)
-        self._packed, self.raw = zlib.compress(text.encode(), 1), None
+    def text(self) -> bytes:
+        """Return it as JSON."""
+        return json.dumps(self.raw, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def pack(self, like: bytes) -> None:
+        """Keep it small: as what differs from the text of another object of its kind."""
+        packing = zlib.compressobj(1, zdict=like)
+        self._packed, self._like = packing.compress(self.text()) + packing.flush(), like
+        self.raw = None
 
     def unpacked(self) -> Raw:
         """Return it, and keep it as it is."""
         if self.raw is None:
-            self.raw, self._packed = json.loads(zlib.decompress(self._packed)), b""
+            self.raw = json.loads(zlib.decompressobj(zdict=self._like).decompress(self._packed))
+            self._packed = self._like = b""
         assert self.raw is not None
         return self.raw
 
@@ -54,6 +60,7 @@ class MemoryStore:
         self._objects: dict[str, dict[Address, _Kept]] = defaultdict(dict)
         self._in_use: OrderedDict[tuple[str, Address], _Kept] = OrderedDict()
         self._unpacked = unpacked
+        self._like: dict[str, bytes] = {}
         self._by_model: dict[tuple[str, Key], set[Address]] = defaultdict(set)
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
         self._quarantining: dict[Address, set[Address]] = defaultdict(set)
@@ -76,8 +83,11 @@ class MemoryStore:
         self._in_use[(kind, address)] = kept
         self._in_use.move_to_end((kind, address))
         while len(self._in_use) > self._unpacked:
-            _, oldest = self._in_use.popitem(last=False)
-            oldest.pack()
+            (old, _), oldest = self._in_use.popitem(last=False)
+            # The first text of a kind says most of what all others say: names and numbers differ.
+            if old not in self._like:
+                self._like[old] = oldest.text()
+            oldest.pack(self._like[old])
 
     def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
         """Return the objects of a kind that belong to a model."""
