@@ -7,7 +7,6 @@ warnings by which a source says that its answer is incomplete.
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, overload
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
+from pydantic_core import from_json
 from urllib3.util.retry import Retry
 
 from rlhf_operator.adapters.breaker import Breaker
@@ -88,7 +88,7 @@ class _Response:
 
     def json(self) -> Any:
         if self.parsed is None:
-            self.parsed = json.loads(self.content)
+            self.parsed = from_json(self.content)
         return self.parsed
 
 
@@ -194,7 +194,8 @@ class Prometheus:
         except (ValueError, LookupError, TypeError):
             return Silence(Problem.SOURCE_DOWN, "metric source: the answer is not Prometheus JSON")
         assert session.answer is not None
-        return _understood(session.answer.parsed, kind, limit)
+        body, session.answer = session.answer.parsed, None  # a large one must not stay with us
+        return _understood(body, kind, limit)
 
     def _client(self) -> tuple[PrometheusConnect, _Session]:
         """Return this thread's client: a requests session is not made for several threads."""

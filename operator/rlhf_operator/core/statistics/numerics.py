@@ -14,7 +14,7 @@ def log_mean_exp(values: Sequence[float]) -> float:
     top = max(values)
     if not isfinite(top):
         return top
-    return top + log(fsum(exp(value - top) for value in values) / len(values))
+    return top + log(fsum([exp(value - top) for value in values]) / len(values))
 
 
 def log_beta(a: float, b: float) -> float:
