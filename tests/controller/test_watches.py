@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from rlhf_operator.adapters.applied import Applied
 from rlhf_operator.controller import watches
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.watches import Receiver, Watched
@@ -90,3 +92,54 @@ def test_kopf_remembers_no_object() -> None:
     body: Any = {"metadata": {"uid": "1", "name": "v1", "namespace": "team"}}
     asyncio.run(memories.recall(body, noticed_by_listing=True))
     assert list(memories.iter_all_memories()) == []
+
+
+@dataclass
+class Server:
+    """An API server with some objects of one kind; it notes what is asked."""
+
+    objects: dict[str, dict[str, Any]]
+    asked: list[str] = field(default_factory=list)
+
+    async def request(
+        self, method: str, path: str, *, query: dict[str, str], accept: str
+    ) -> dict[str, Any]:
+        whole = accept == "application/json"
+        self.asked.append("everything" if whole else "metadata")
+        items = self.objects.values() if "rlhfmodels" in path.split("/") else ()
+        return {
+            "items": [each if whole else {"metadata": each["metadata"]} for each in items],
+            "metadata": {},
+        }
+
+    async def read(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        self.asked.append(name)
+        return self.objects.get(name)
+
+    @property
+    def applied(self) -> Applied:
+        return Applied(lambda *_: None)
+
+
+def test_a_sweep_reads_what_has_changed_and_drops_what_is_gone() -> None:
+    store, keys = MemoryStore(), list[Key]()
+    kinds = (Watched(kind="RLHFModel"),)
+    receiver = Receiver(store, keys.append, lambda _: None, "rlhf-system", list(kinds))
+    server = Server({name: raw(name, spec={}) for name in ("a", "b", "c")})
+
+    def sweep() -> list[str]:
+        server.asked.clear()
+        keys.clear()
+        cluster: Any = server
+        asyncio.run(watches.sweep(store, cluster, receiver, kinds, ("team",)))
+        return [each for each in server.asked if each != "metadata"]
+
+    assert sweep() == ["everything"] and {key.name for key in keys} == {"a", "b", "c"}
+    assert sweep() == [] and keys == []
+    server.objects["b"] = raw("b", spec={"suspend": True})
+    server.objects["b"]["metadata"]["resourceVersion"] = "2"
+    del server.objects["c"]
+    assert sweep() == ["b"] and {key.name for key in keys} == {"b", "c"}
+    changed = store.get("RLHFModel", "team", "b")
+    assert changed is not None and changed["spec"] == {"suspend": True}
+    assert store.get("RLHFModel", "team", "c") is None

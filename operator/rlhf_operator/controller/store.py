@@ -113,6 +113,11 @@ class MemoryStore:
         found = self._by_identity.get((namespace, identity), ())
         return frozenset(key for _, _, key in found)
 
+    def version(self, kind: str, address: Address) -> str | None:
+        """Return the resourceVersion of what is kept of an object."""
+        kept = self._objects[kind].get(address)
+        return kept.version if kept is not None else None
+
     def active_runs(self) -> int:
         """Return how many canary runs are going."""
         return len(self._active)

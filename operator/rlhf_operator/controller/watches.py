@@ -34,6 +34,7 @@ _OURS = ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFRollout", "RLH
 _MANAGED = {"app.kubernetes.io/managed-by": "rlhf-operator"}
 _OF_OURS = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_WHOLE = "application/json"
 Enqueue = Callable[[Key], None]
 
 
@@ -191,18 +192,25 @@ async def sweep(
     kinds: tuple[Watched, ...],
     namespaces: tuple[str, ...],
 ) -> None:
-    """Drop what no longer exists, and take in what a watch has missed."""
+    """Drop what no longer exists, and take in what a watch has missed.
+
+    Where much is known, only metadata are listed, and what has changed is read one by one.
+    """
     for each in kinds:
-        resource = RESOURCES[each.kind]
-        query = _OF_OURS if each.ours else {}
         present: set[tuple[str, str]] = set()
         before = store.addresses(each.kind)
+        accept = _METADATA if before else _WHOLE
         for namespace in namespaces if namespaces and each.kind != "Node" else (None,):
+            path = RESOURCES[each.kind].path(namespace)
             try:
-                async for raw in pages(cluster, resource.path(namespace), query):
-                    receiver.receive(each.kind, None, raw)
+                async for raw in pages(cluster, path, _OF_OURS if each.ours else {}, accept):
                     metadata = raw["metadata"]
-                    present.add((metadata.get("namespace", ""), metadata["name"]))
+                    place = metadata.get("namespace", ""), metadata["name"]
+                    present.add(place)
+                    if accept == _WHOLE:
+                        receiver.receive(each.kind, None, raw)
+                    elif store.version(each.kind, place) != metadata["resourceVersion"]:
+                        await _read(each.kind, place, cluster, receiver)
             except ApiError as error:
                 log.warning("%s cannot be listed: %s", each.kind, error)
                 break
@@ -211,6 +219,15 @@ async def sweep(
                 receiver.gone(each.kind, namespace_name, name)
     for kind in UNWATCHED:
         await _compare(kind, cluster, namespaces)
+
+
+async def _read(
+    kind: str, place: tuple[str, str], cluster: KubernetesCluster, receiver: Receiver
+) -> None:
+    """Take in one object as it is now; one that has gone meanwhile is found by the next sweep."""
+    raw = await cluster.read(kind, *place)
+    if raw is not None:
+        receiver.receive(kind, None, raw)
 
 
 async def _compare(kind: str, cluster: KubernetesCluster, namespaces: tuple[str, ...]) -> None:
@@ -232,12 +249,12 @@ async def pages(
     cluster: KubernetesCluster,
     path: str,
     query: Mapping[str, str],
-    accept: str = "application/json",
+    accept: str = _WHOLE,
 ) -> Any:
     """Yield the objects of a collection, some hundred at a time."""
-    token = ""
+    token, limit = "", "100" if accept == _WHOLE else "500"
     while True:
-        asked = {**query, "limit": "500", **({"continue": token} if token else {})}
+        asked = {**query, "limit": limit, **({"continue": token} if token else {})}
         page = await cluster.request("GET", path, query=asked, accept=accept)
         for raw in page["items"] or ():  # metadata alone comes as null when there is none
             yield raw
