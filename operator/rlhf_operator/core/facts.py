@@ -8,7 +8,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import Checkpoint, SLOResult, StepRecord, StratumRecord
+from rlhf_operator.api.evidence import (
+    ArmCount,
+    Checkpoint,
+    SLOResult,
+    StepRecord,
+    StratumRecord,
+)
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
@@ -47,7 +53,7 @@ def seen_now(
     facts: Changes = {}
     if not run.is_open:
         return facts
-    if not moved and status.in_force_at is None and seen.route.does(capacity.declared(run)):
+    if not moved and status.in_force_at is None and capacity.is_in_force(seen, run):
         facts["in_force_at"] = seen.now
         facts["steps"] = in_force_steps(seen, status)
     if status.golden is None and seen.golden is not None:
@@ -108,6 +114,25 @@ def evidence(
     elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept
+
+
+def before_switch(seen: Observed, run: Run, weight: int) -> tuple[ArmCount, ...]:
+    """Return what stable has shown, where the canary is about to get all its traffic.
+
+    From then on stable shows nothing, and this is all that there is to compare with.
+    """
+    if run.plan.strategy != "BlueGreen" or weight < 100 or seen.stable is None:
+        return ()
+    return tuple(
+        ArmCount(
+            slo=f"{each.policy}/{each.name}",
+            version=each.version,
+            events=min(each.events, each.samples),
+            samples=each.samples,
+        )
+        for each in seen.stable.results
+        if each.events is not None and each.samples
+    )
 
 
 def _counted(each: SLOResult) -> Stretch:

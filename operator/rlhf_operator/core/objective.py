@@ -132,10 +132,13 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
 
 
 def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Objective], ...]:
-    """Return every SLO of a run, each beside its policy; all share the false rollbacks."""
+    """Return every SLO of a run, each beside its policy; those that decide share its errors."""
     every = [(policy, slo) for policy in policies for slo in policy.slos]
     count = sum(sequential.tests(slo, measure(slo)) for _, slo in every)
-    return tuple((policy, objective(policy, slo, count)) for policy, slo in every)
+    return tuple(
+        (policy, objective(policy, slo, 1 if slo.class_ == "Informational" else count))
+        for policy, slo in every
+    )
 
 
 def amount(goal: Objective, reading: Reading) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from rlhf_operator.api.common import Failure, VersionRef
+from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import freeze, rendering
+from rlhf_operator.core import capacity, freeze, plans, rendering
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.routes import claims, ratio
 from rlhf_operator.reconcile import objects
@@ -47,12 +48,30 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
         unreachable = ratio.problems(spec.rollout, spec.serving.replicas)
         if unreachable:
             return unreachable[0]
+    unfit = _unfit_strategy(seen, spec)
+    if unfit is not None:
+        return unfit
     if not seen.policies and spec.version != spec.fallback.version:
         return Failure(
             reason=Reason.POLICY_NOT_FOUND,
             message="a rollout needs at least one AlignmentPolicy: nothing else can say success",
         )
     return _host_conflict(seen.key, world, raw)
+
+
+def _unfit_strategy(seen: Observed, spec: ModelSpec) -> Failure | None:
+    """Return why the strategy cannot be carried out as it is meant."""
+    rollout = spec.rollout
+    crowded = capacity.too_small(rollout, spec.serving.replicas)
+    if crowded is not None:
+        return crowded
+    if rollout.strategy == "ABTest" and any(each.name == plans.TEST for each in seen.policies):
+        return Failure(
+            reason=Reason.SPEC_INVALID,
+            message=f"with strategy ABTest no policy may be called {plans.TEST}: the test is "
+            "recorded under this name",
+        )
+    return None
 
 
 def _is_another(run: Run | None, version: VersionRef | None) -> bool:

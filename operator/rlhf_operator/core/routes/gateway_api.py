@@ -10,10 +10,12 @@ passes its sentence on; only models that ask for stickiness meet that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rlhf_operator.api.model import ParentRef
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import sticky
 from rlhf_operator.core.routes.port import (
     ARM_HEADER,
@@ -25,6 +27,7 @@ from rlhf_operator.core.routes.port import (
     Stored,
     absent,
     kept_elsewhere,
+    mixed,
     percentages,
 )
 
@@ -69,11 +72,15 @@ class GatewayAPI:
         stray = _arm_services(rules) - {arm.service for arm in split.live}
         if stray:
             return kept_elsewhere(weights, stray)
+        copies = {_copies(rule, split) for rule in rules}
+        if len(copies) > 1:
+            return mixed(weights, copies)
+        found = RouteState(weights=weights, mirror=next(iter(copies), None), accepted=True)
         for parent in split.traffic.parent_refs:
             if refusal := _refusal(route, parent, split.namespace):
                 reason, message = refusal
-                return RouteState(weights=weights, reason=reason, message=message)
-        return RouteState(weights=weights, accepted=True)
+                return replace(found, accepted=False, reason=reason, message=message)
+        return found
 
 
 def _parent(parent: ParentRef) -> Manifest:
@@ -99,8 +106,10 @@ def _arm_rule(arm: Arm, split: Split) -> Manifest:
 
 def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifest:
     arms = tuple(arms)
+    filters = {"filters": [_copying(split, split.mirror)]} if split.mirror else {}
     return {
         "matches": matches,
+        **filters,
         "backendRefs": [
             {
                 "group": "",
@@ -115,6 +124,26 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
         # The guard in the pod is the one that limits how long an answer may take.
         "timeouts": {"request": "0s"},
     }
+
+
+def _copying(split: Split, mirror: Mirror) -> Manifest:
+    """Return the filter that copies requests: Gateway API has shares of them from v1.3 on."""
+    backend = {"group": "", "kind": "Service", "name": split.mirrored.service, "port": split.port}
+    return {
+        "type": "RequestMirror",
+        "requestMirror": {"backendRef": backend, "percent": mirror.percent},
+    }
+
+
+def _copies(rule: Mapping[str, Any], split: Split) -> Mirror | None:
+    """Return the copies that a rule makes; without a share it is of every request."""
+    versions = {arm.service: arm.version for arm in split.arms}
+    for each in rule.get("filters") or []:
+        if each.get("type") == "RequestMirror":
+            made = each["requestMirror"]
+            name = made["backendRef"]["name"]
+            return Mirror(version=versions.get(name, name), percent=made.get("percent", 100))
+    return None
 
 
 def _is_weighted(rule: Mapping[str, Any]) -> bool:
