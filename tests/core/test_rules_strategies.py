@@ -104,8 +104,10 @@ def primary(verdict: Verdict | None, guard: Assessment = GOOD) -> Assessment:
     return replace(guard, results=(*guard.results, thumbs))
 
 
-def trial_of(minutes: float, **changes: Any) -> Any:
-    return make.make_run(**{"plan": AB_TEST, "weight": 50, "in_force_at": ago(minutes)} | changes)
+def trial_of(minutes: float, gate: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """A test that has gone on for so long."""
+    plan = AB_TEST | {"steps": [{"weight": 50, "hold": "1h", "approval": gate}]}
+    return make.make_run(**{"plan": plan, "weight": 50, "in_force_at": ago(minutes)} | changes)
 
 
 WON, LOST, OPEN = Verdict.SUCCESSFUL, Verdict.FAILED, Verdict.INCONCLUSIVE
@@ -136,7 +138,10 @@ TESTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rule", "action", "reason", "changes"), [*SHADOWS, *SWITCHES, *TESTS])
+ROWS = [*SHADOWS, *SWITCHES, *TESTS]
+
+
+@pytest.mark.parametrize(("rule", "action", "reason", "changes"), ROWS)
 def test_what_is_decided(
     rule: str, action: Action, reason: Reason, changes: dict[str, Any]
 ) -> None:
