@@ -122,7 +122,7 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
         return f"the router to {'copy' if copies else 'give'} {status.weight} %", None
     end = status.in_force_at + parse_duration(plan.steps[status.step].hold)
     last = status.step == len(plan.steps) - 1
-    after = "promotion" if last else f"{plan.steps[status.step + 1].weight} %"
+    after = "promotion" if last else plan.told(plan.steps[status.step + 1].weight, " %")
     if now < end:
         return f"the hold to end, then {after} if every objective says Successful", end
     limit = end + parse_duration(plan.max_hold) + parse_duration(status.held_for)

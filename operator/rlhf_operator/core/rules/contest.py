@@ -22,14 +22,21 @@ def test_lost(seen: Observed) -> Decision | None:
 
 
 def no_winner(seen: Observed) -> Decision | None:
-    """End a test in which neither version was shown to be better by the end of `duration`."""
+    """End a test in which neither version was shown to be better by the end of `duration`.
+
+    While nobody can tell, after a restart or without an answer of the metric source, it goes on
+    for `maxHold`.
+    """
     run, test = _test(seen)
     if run is None or test is None or run.status.in_force_at is None:
         return None
     found = _primary(seen)
     if found is not None and found.verdict is Verdict.SUCCESSFUL:
         return None
-    if seen.now < run.status.in_force_at + parse_duration(test.duration):
+    end = run.status.in_force_at + parse_duration(test.duration)
+    if found is None or found.verdict is Verdict.ERROR:
+        end += parse_duration(run.plan.max_hold)
+    if seen.now < end:
         return None
     return roll_back(
         Reason.NO_DIFFERENCE,
@@ -45,8 +52,9 @@ def test_undecided(seen: Observed) -> Decision | None:
     found = _primary(seen)
     if found is not None and found.verdict is Verdict.SUCCESSFUL:
         return None
-    end = run.status.in_force_at + parse_duration(test.duration)
-    return hold(Reason.INCONCLUSIVE, told(test, found), wake=end)
+    unanswered = found is not None and found.verdict is Verdict.ERROR
+    reason = Reason.METRICS_UNAVAILABLE if unanswered else Reason.INCONCLUSIVE
+    return hold(reason, told(test, found))
 
 
 def won(seen: Observed, run: Run) -> str:
