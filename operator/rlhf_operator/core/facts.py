@@ -121,6 +121,8 @@ def before_switch(seen: Observed, run: Run, weight: int) -> tuple[ArmCount, ...]
 
     From then on stable shows nothing, and this is all that there is to compare with.
     """
+    if weight == run.weight == 100:  # another plan of the same switch
+        return run.status.before_switch
     if run.plan.strategy != "BlueGreen" or weight < 100 or seen.stable is None:
         return ()
     return tuple(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rlhf_operator.api.evidence import StratumRecord
+from typing import TypeVar
+
+from rlhf_operator.api.evidence import ArmCount, StratumRecord
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy, Plan, Repin
 from rlhf_operator.api.strategies import Step
@@ -10,6 +12,7 @@ from rlhf_operator.core import approvals, plans
 from rlhf_operator.core.approvals import Gate
 from rlhf_operator.core.observed import Observed, Run
 
+Counted = TypeVar("Counted", StratumRecord, ArmCount)
 _PROMOTION = 101
 """Promotion comes after every weight, also after all traffic at once."""
 
@@ -62,9 +65,7 @@ def lost_approval(run: Run, plan: Plan, step: int) -> Gate | None:
     return None
 
 
-def still_asked(
-    run: Run, repin: Repin | None, strata: tuple[StratumRecord, ...]
-) -> tuple[StratumRecord, ...]:
+def still_asked(run: Run, repin: Repin | None, strata: tuple[Counted, ...]) -> tuple[Counted, ...]:
     """Return the evidence of a run that is about objectives as another plan has them too.
 
     What was counted for one that was edited is no answer to what is asked now.
