@@ -81,8 +81,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             if run.status.weight > 0:
                 changes |= _new_weight(seen, run, decision)
             changes["strata"] = repins.still_asked(run, decision.repin, run.status.strata)
-            kept = repins.still_asked(run, decision.repin, run.status.before_switch)
-            changes["before_switch"] = kept
+            shown = repins.still_asked(run, decision.repin, run.status.before_switch)
+            changes["before_switch"] = shown
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
