@@ -10,9 +10,10 @@ import pytest
 from rlhf_operator.api.approval import Approval
 from rlhf_operator.api.evidence import ArmCount, SLOResult, Verdict
 from rlhf_operator.api.model import Rollout
+from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, Plan, RunType
-from rlhf_operator.core import capacity, facts, plans, repins, summary
+from rlhf_operator.core import capacity, facts, plans, repins, summary, unjudged
 from rlhf_operator.core.decision import hold
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Assessment, Observed, Route, Run, Workload
@@ -260,3 +261,35 @@ def test_a_flight_is_a_flight_whatever_the_strategy() -> None:
                          plan=plan)  # fmt: skip
         found = capacity.layout(picture(run, ready=4, route=ALL_ON_CANARY), DRAIN)
         assert (dict(found.weights), found.mirror) == ({"sft": 100}, None)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "slo", "said"),
+    [
+        pytest.param("Shadow", {"indicator": {"type": "ThumbsDownRate"}, "max": "0.1"},
+                     "nobody votes", id="nobody votes on a shadow"),
+        pytest.param("Canary", {"indicator": {"type": "ThumbsDownRate"}, "max": "0.1"}, None,
+                     id="but on a canary"),
+        pytest.param("Shadow", {"indicator": {"type": "ThumbsDownRate"}, "max": "0.1",
+                                "class": "Informational"}, None,
+                     id="what decides nothing may stay unknown"),
+        pytest.param("Shadow", {"indicator": {"type": "RefusalRate"}, "max": "0.1",
+                                "versusStable": {"ratio": "1.5"}}, None,
+                     id="a shadow's own answers are counted"),
+        pytest.param("BlueGreen", {"indicator": {"type": "RefusalRate"},
+                                   "versusStable": {"ratio": "1.5"}}, None,
+                     id="a ratio is compared with what was before"),
+        pytest.param("BlueGreen", {"indicator": {"type": "RefusalRate"},
+                                   "versusStable": {"ratio": "1.5", "method": "Threshold"}},
+                     "use max or min", id="two numbers at one time are not"),
+        pytest.param("BlueGreen", {"indicator": {"type": "ResponseLength"},
+                                   "versusStable": {"difference": "5", "method": "Threshold"}},
+                     "use max or min", id="nor two means"),
+        pytest.param("BlueGreen", {"indicator": {"type": "ResponseLength"}, "max": "500"}, None,
+                     id="a bound of its own is judged as ever"),
+    ],
+)  # fmt: skip
+def test_what_a_strategy_could_never_judge(strategy: Any, slo: Any, said: str | None) -> None:
+    found = unjudged.why(strategy, SLO.model_validate({"name": "x", "class": "Quality"} | slo))
+    assert (found is None) == (said is None)
+    assert said is None or said in str(found)

@@ -152,6 +152,8 @@ def test_a_switch_with_approval_waits_before_it_moves_anything() -> None:
                      id="a shadow with too few pods"),
         pytest.param(TEST, {"policies": [{"name": plans.TEST}]}, "SpecInvalid",
                      id="a test beside a policy of its name"),
+        pytest.param(SHADOW, {"policies": [{"name": "votes"}]}, "SpecInvalid",
+                     id="a shadow that votes would judge"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_carried_out_is_refused(
@@ -159,6 +161,11 @@ def test_what_cannot_be_carried_out_is_refused(
 ) -> None:
     stage = Stage()
     stage.put(POLICY | {"metadata": POLICY["metadata"] | {"name": plans.TEST}})  # type: ignore[operator]
+    votes = {"name": "votes", "class": "Quality", "indicator": {"type": "ThumbsDownRate"}}
+    stage.put(POLICY | {
+        "metadata": POLICY["metadata"] | {"name": "votes"},  # type: ignore[operator]
+        "spec": {"slos": [votes | {"max": "0.1"}]},
+    })  # fmt: skip
     stage.edit(version="sft")
     stage.run()
     stage.edit(version="v1", rollout=rollout, **changes)

@@ -23,7 +23,7 @@ from rlhf_operator.api.schema import API_VERSION, GROUP, parse_duration
 from rlhf_operator.api.version import RLHFModelVersion, VersionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import Raw, State
-from rlhf_operator.core import capacity, freeze, plans, queries, rendering
+from rlhf_operator.core import capacity, freeze, plans, queries, rendering, unjudged
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.routes import ratio
 
@@ -201,6 +201,17 @@ def _of_set(model: RLHFModel, state: State) -> Iterator[tuple[Gravity, str]]:
             yield "advice", f"policies: AlignmentPolicy {wanted.name} is not among these objects"
         else:
             yield from _timing(spec, policies[wanted.name])
+            yield from _judging(spec, policies[wanted.name])
+
+
+def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
+    strategy = spec.rollout.strategy
+    for slo in policy.spec.slos:
+        never = unjudged.why(strategy, slo)
+        if never is not None:
+            yield "error", f"{strategy} cannot judge {policy.metadata.name}/{slo.name}: {never}"
+    if strategy == "ABTest" and policy.metadata.name == plans.TEST:
+        yield "error", f"policies: with ABTest none may be called {plans.TEST}"
 
 
 def _timing(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import capacity, freeze, plans, rendering
+from rlhf_operator.core import capacity, freeze, plans, rendering, unjudged
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.routes import claims, ratio
 from rlhf_operator.reconcile import objects
@@ -71,6 +71,15 @@ def _unfit_strategy(seen: Observed, spec: ModelSpec) -> Failure | None:
             message=f"with strategy ABTest no policy may be called {plans.TEST}: the test is "
             "recorded under this name",
         )
+    for policy in seen.policies:
+        for slo in policy.slos:
+            never = unjudged.why(rollout.strategy, slo)
+            if never is not None:
+                return Failure(
+                    reason=Reason.SPEC_INVALID,
+                    message=f"strategy {rollout.strategy} cannot judge {policy.name}/{slo.name}: "
+                    f"{never}",
+                )
     return None
 
 
