@@ -8,6 +8,7 @@ import pytest
 
 from rlhf_operator.api.evidence import ArmCount, SLOResult, Verdict
 from rlhf_operator.api.metrics import GUARD_ERRORS, GUARD_REQUESTS
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import plans
 from tests import builders as make
 from tests.controller.test_engine import KEY, UNSAFE, World, policy, subject
@@ -52,7 +53,7 @@ async def test_the_primary_is_judged_beside_the_guardrails(
 ) -> None:
     guardrail, primary = await judged_test(mine, stable)
     assert (guardrail.policy, guardrail.verdict) == ("p", Verdict.SUCCESSFUL)
-    assert (primary.policy, primary.name, primary.verdict) == (plans.TEST, "errors", verdict)
+    assert (primary.policy, primary.name, primary.verdict) == (TEST_POLICY, "errors", verdict)
     assert (primary.samples, primary.stable_samples) == (10_000, 10_000)
     assert primary.harm_proven is not None and float(primary.harm_proven) == pytest.approx(
         3.69, 0.01

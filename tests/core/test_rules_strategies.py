@@ -10,7 +10,8 @@ import pytest
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import plans, rollout
+from rlhf_operator.api.strategies import TEST_POLICY
+from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Assessment, Route, Workload
@@ -96,7 +97,7 @@ def primary(verdict: Verdict | None, guard: Assessment = GOOD) -> Assessment:
     if verdict is None:
         return guard
     thumbs = SLOResult(
-        policy=plans.TEST, name="thumbs", class_="Informational", version="v1", verdict=verdict,
+        policy=TEST_POLICY, name="thumbs", class_="Informational", version="v1", verdict=verdict,
         value="0.1", stable_value="0.2", events=10, samples=100, stable_events=20,
         stable_samples=100, ratio="0.5", ratio_low="0.3", ratio_high="0.9", harm="-1.5",
         good="4.5",

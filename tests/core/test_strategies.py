@@ -13,6 +13,7 @@ from rlhf_operator.api.model import Rollout
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, Plan, RunType
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import capacity, facts, plans, repins, summary, unjudged
 from rlhf_operator.core.decision import hold
 from rlhf_operator.core.mirrors import Mirror
@@ -237,7 +238,7 @@ def test_what_is_judged_by_strategy() -> None:
     asked = subject(make.make_observed(), switched(before_switch=KEPT))
     assert asked is not None and asked.before_switch == KEPT
     asked = subject(make.make_observed(), make.make_run(plan=AB_TEST, weight=50))
-    assert asked is not None and asked.policies[-1].name == plans.TEST
+    assert asked is not None and asked.policies[-1].name == TEST_POLICY
     waiting = switched(**PREPARING | {"in_force_at": ago(17)})
     asked = subject(make.make_observed(), waiting)
     assert asked is not None

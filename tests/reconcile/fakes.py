@@ -17,8 +17,8 @@ from rlhf_operator.adapters.applied import Refusals
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.schema import format_time
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.controller.store import MemoryStore
-from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.subject import Subject
@@ -297,10 +297,10 @@ class FakeSLOs:
         )
 
     def _primary(self, subject: Subject) -> tuple[SLOResult, ...]:
-        slos = [slo for each in subject.policies if each.name == plans.TEST for slo in each.slos]
+        slos = [slo for each in subject.policies if each.name == TEST_POLICY for slo in each.slos]
         return tuple(
             SLOResult(
-                policy=plans.TEST,
+                policy=TEST_POLICY,
                 name=slo.name,
                 class_="Informational",
                 version=subject.version,

@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.core import plans
+from rlhf_operator.api.strategies import TEST_POLICY
 from tests.reconcile import invariants
 from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage
 
@@ -150,7 +150,7 @@ def test_a_switch_with_approval_waits_before_it_moves_anything() -> None:
                      id="a shadow where nothing can copy"),
         pytest.param(SHADOW | {"shadow": {"percent": 60, "hold": "1m"}}, {}, "SurgeTooSmall",
                      id="a shadow with too few pods"),
-        pytest.param(TEST, {"policies": [{"name": plans.TEST}]}, "SpecInvalid",
+        pytest.param(TEST, {"policies": [{"name": TEST_POLICY}]}, "SpecInvalid",
                      id="a test beside a policy of its name"),
         pytest.param(SHADOW, {"policies": [{"name": "votes"}]}, "SpecInvalid",
                      id="a shadow that votes would judge"),
@@ -160,7 +160,7 @@ def test_what_cannot_be_carried_out_is_refused(
     rollout: dict[str, Any], changes: dict[str, Any], reason: str
 ) -> None:
     stage = Stage()
-    stage.put(POLICY | {"metadata": POLICY["metadata"] | {"name": plans.TEST}})  # type: ignore[operator]
+    stage.put(POLICY | {"metadata": POLICY["metadata"] | {"name": TEST_POLICY}})  # type: ignore[operator]
     votes = {"name": "votes", "class": "Quality", "indicator": {"type": "ThumbsDownRate"}}
     stage.put(POLICY | {
         "metadata": POLICY["metadata"] | {"name": "votes"},  # type: ignore[operator]

@@ -20,6 +20,8 @@ from rlhf_operator.api.schema import (
 )
 
 StrategyName = Literal["Canary", "ABTest", "Shadow", "BlueGreen"]
+TEST_POLICY = "ab-test"
+"""The policy under which a test's primary is judged and recorded; no other may be called so."""
 
 
 class Step(ApiType):

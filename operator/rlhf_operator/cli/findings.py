@@ -20,6 +20,7 @@ from rlhf_operator.api.kinds import KINDS
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.policy import AlignmentPolicy, PolicySpec
 from rlhf_operator.api.schema import API_VERSION, GROUP, parse_duration
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.api.version import RLHFModelVersion, VersionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import Raw, State
@@ -210,8 +211,8 @@ def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity
         never = unjudged.why(strategy, slo)
         if never is not None:
             yield "error", f"{strategy} cannot judge {policy.metadata.name}/{slo.name}: {never}"
-    if strategy == "ABTest" and policy.metadata.name == plans.TEST:
-        yield "error", f"policies: with ABTest none may be called {plans.TEST}"
+    if strategy == "ABTest" and policy.metadata.name == TEST_POLICY:
+        yield "error", f"policies: with ABTest none may be called {TEST_POLICY}"
 
 
 def _timing(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:

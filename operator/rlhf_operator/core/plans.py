@@ -11,11 +11,8 @@ from rlhf_operator.api.policy import SLO, PolicySpec, VersusStable
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
 from rlhf_operator.api.schema import decimal
-from rlhf_operator.api.strategies import Step
+from rlhf_operator.api.strategies import TEST_POLICY, Step
 from rlhf_operator.core.observed import Observed
-
-TEST = "ab-test"
-"""The policy under which a test's primary is judged and recorded; no other may be called so."""
 
 
 def plan(spec: ModelSpec) -> Plan:
@@ -65,7 +62,7 @@ def asked(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> tuple[PinnedPolic
         versus_stable=VersusStable(ratio="1"),
     )
     made = PinnedPolicy(
-        name=TEST,
+        name=TEST_POLICY,
         metric_source=first.metric_source,
         interval=first.interval,
         false_rollback=half,

@@ -7,7 +7,8 @@ from datetime import datetime
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import capacity, freeze, plans, rendering, unjudged
+from rlhf_operator.api.strategies import TEST_POLICY
+from rlhf_operator.core import capacity, freeze, rendering, unjudged
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.routes import claims, ratio
 from rlhf_operator.reconcile import objects
@@ -65,10 +66,10 @@ def _unfit_strategy(seen: Observed, spec: ModelSpec) -> Failure | None:
     crowded = capacity.too_small(rollout, spec.serving.replicas)
     if crowded is not None:
         return crowded
-    if rollout.strategy == "ABTest" and any(each.name == plans.TEST for each in seen.policies):
+    if rollout.strategy == "ABTest" and any(each.name == TEST_POLICY for each in seen.policies):
         return Failure(
             reason=Reason.SPEC_INVALID,
-            message=f"with strategy ABTest no policy may be called {plans.TEST}: the test is "
+            message=f"with strategy ABTest no policy may be called {TEST_POLICY}: the test is "
             "recorded under this name",
         )
     for policy in seen.policies:

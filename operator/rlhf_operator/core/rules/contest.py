@@ -5,8 +5,8 @@ from __future__ import annotations
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import decimal, parse_duration
-from rlhf_operator.api.strategies import ABTest
-from rlhf_operator.core import plans, sequential
+from rlhf_operator.api.strategies import TEST_POLICY, ABTest
+from rlhf_operator.core import sequential
 from rlhf_operator.core.decision import Decision, hold, roll_back
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rules.acts import canary_run
@@ -93,7 +93,7 @@ def _test(seen: Observed) -> tuple[Run | None, ABTest | None]:
 
 def _primary(seen: Observed) -> SLOResult | None:
     results = seen.canary.results if seen.canary is not None else ()
-    return next((each for each in results if each.policy == plans.TEST), None)
+    return next((each for each in results if each.policy == TEST_POLICY), None)
 
 
 def _name(run: Run) -> str:
