@@ -88,6 +88,20 @@ def test_a_shadow_is_shown_as_copies(command):
     assert "0 % copied" in shown
 
 
+def test_a_test_waits_for_a_winner():
+    raws = objects("midway")
+    stored = {(raw["kind"], raw["metadata"]["name"]): raw for raw in raws}
+    primary = {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}
+    stored["RLHFRollout", "support-2"]["spec"]["plan"] |= {
+        "strategy": "ABTest", "abTest": {"duration": "3h", "primary": primary},
+    }  # fmt: skip
+    read = state.read(raws, NOW["midway"] + timedelta(hours=1))
+    found = live.frame(read, model(read))
+    assert "thumbs to show which version is better" in found.waits_for
+    began = newest(read).status.in_force_at
+    assert found.due == began + timedelta(hours=3)
+
+
 def test_a_shadow_keeps_every_invariant():
     read = shadowed()
     assert verification.verify(read, model(read)).is_fine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import capacity, facts, plans, repins, summary, unjudged
 from rlhf_operator.core.decision import hold
 from rlhf_operator.core.mirrors import Mirror
+from rlhf_operator.core.objective import objectives
 from rlhf_operator.core.observed import Assessment, Observed, Route, Run, Workload
+from rlhf_operator.core.sequential import Stretch, proofs
 from rlhf_operator.core.subject import subject
 from tests import builders as make
 from tests.builders import NOW, SFT, V1, ago
@@ -294,3 +297,23 @@ def test_what_a_strategy_could_never_judge(strategy: Any, slo: Any, said: str | 
     found = unjudged.why(strategy, SLO.model_validate({"name": "x", "class": "Quality"} | slo))
     assert (found is None) == (said is None)
     assert said is None or said in str(found)
+
+
+def test_equal_versions_seldom_have_a_winner() -> None:
+    """The error is shared over both directions and holds however often one looks."""
+    plan = Plan.model_validate(make.make_run().plan.dump() | {"abTest": TEST | {"error": "0.2"}})
+    *_, (_, goal) = objectives(plans.asked(plan, (make.POLICY,)))
+    assert goal.rate is not None
+    chance, rounds, won = Random(3), 300, 0
+    for _ in range(rounds):
+        mine = other = 0
+        for answers in range(50, 1501, 50):
+            mine += sum(chance.random() < 0.1 for _ in range(50))
+            other += sum(chance.random() < 0.1 for _ in range(50))
+            seen = Stretch(events=mine, samples=answers, stable_events=other,
+                           stable_samples=answers)  # fmt: skip
+            (proof,) = proofs(goal.rate, (seen,), compares=True)
+            if proof.good >= goal.rate.levels.good or proof.harm >= goal.rate.levels.harm:
+                won += 1
+                break
+    assert won <= 0.2 * rounds

@@ -125,6 +125,10 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
     after = "promotion" if last else plan.told(plan.steps[status.step + 1].weight, " %")
     if now < end:
         return f"the hold to end, then {after} if every objective says Successful", end
+    if plan.ab_test is not None:
+        over = status.in_force_at + parse_duration(plan.ab_test.duration)
+        which = f"{plan.ab_test.primary.name} to show which version is better"
+        return f"{which}, and every objective to say Successful; at the latest it ends", over
     limit = end + parse_duration(plan.max_hold) + parse_duration(status.held_for)
     then = "it is rolled back" if plan.on_inconclusive == "RollBack" else "it is held on"
     return f"every objective to say Successful, then {after}; at the latest {then}", limit
