@@ -68,6 +68,7 @@ def compared(samples: int | None, *, least: int = 200) -> dict[str, Any]:
 
 ONE = make.pods(v1=Workload(wanted=2, ready=1))
 GATED = SWITCH | {"steps": [{"weight": 100, "hold": "1m", "approval": GATE}]}
+WAITING = {"step": 0, "gate": "Enter", "since": ago(200)}
 SWITCHES = [
     row("a switch waits for every pod", "preparing", Action.HOLD, Reason.PREPARING,
         run=switch(), workloads=ONE, route=ALL_ON_STABLE),
@@ -75,6 +76,9 @@ SWITCHES = [
         run=switch(ready_since=ago(31)), workloads=ONE, route=ALL_ON_STABLE),
     row("with every pod it comes", "preparing", Action.ADVANCE, Reason.ADVANCED,
         run=switch(), route=ALL_ON_STABLE),
+    row("while people think it over a pod may go and come back", "preparing", Action.HOLD,
+        Reason.PREPARING, run=switch(ready_since=ago(300), awaiting=WAITING), workloads=ONE,
+        route=ALL_ON_STABLE),
     row("unless people must agree first", "preparing", Action.HOLD, Reason.AWAITING_APPROVAL,
         run=switch(plan=GATED), route=ALL_ON_STABLE),
     row("or stable has shown too little to compare with", "preparing", Action.HOLD,

@@ -286,6 +286,8 @@ def _waiting_for_pods(seen: Observed, run: Run) -> Decision:
     assert canary is not None
     since = run.status.ready_since
     wake = since + parse_duration(run.plan.ready_timeout) if since else None
+    if run.status.awaiting is not None and work.is_current:
+        wake = None  # they were ready, and a pod that goes while people think it over comes back
     if wake is not None and seen.now >= wake:
         needed = switching.needed_pods(seen, run)
         few = f"{work.ready} of {needed} pods ready" if work.ready < needed else "old pods still"
