@@ -151,3 +151,24 @@ def test_quarantines_are_read_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) ->
     )
     stage._pass()
     assert read == [KEY.namespace]
+
+
+def test_a_plan_that_leaves_no_time_is_told_once_and_holds_nothing_back() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    rollout = dict(stage.model["spec"]["rollout"])
+    stage.edit(rollout=rollout | {"maxHold": "5m", "onInconclusive": "Hold"})
+    stage.slos.counted = {
+        "events": 0, "samples": 40, "stable_events": 1, "stable_samples": 360
+    }  # fmt: skip
+    stage.run(30 * MINUTE)
+    assert stage.condition("DecisionUnlikely") == ("True", "TooSlow")
+    assert stage.weights == {"sft": 90, "v1": 10}
+    told = [kind for kind in stage.cluster.events if kind[1] == "DecisionUnlikely"]
+    assert told == [("Warning", "DecisionUnlikely")]
+    written = stage.cluster.history.count(("status", "RLHFModel", KEY.name))
+    stage.run(30 * MINUTE)
+    assert stage.cluster.history.count(("status", "RLHFModel", KEY.name)) == written
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    assert stage.weights == {"v1": 100}
+    assert stage.condition("DecisionUnlikely") is None

@@ -241,15 +241,18 @@ def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
     if need is None:
         return None
     answers, lasts = need
-    when = f", in about {_plain(lasts)}" if lasts is not None else ""
+    when = f", in about {roughly(lasts)}" if lasts is not None else ""
     return answers, f"; about {answers} more answers{when}"
 
 
-def _plain(length: timedelta) -> str:
+def roughly(length: timedelta) -> str:
+    """Return an estimated length as people say it."""
     seconds = length.total_seconds()
     if seconds < 120:
         return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
 def remembered(recorded: SLOResult) -> Judgement:
