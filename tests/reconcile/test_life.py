@@ -172,3 +172,28 @@ def test_a_plan_that_leaves_no_time_is_told_once_and_holds_nothing_back() -> Non
     stage.run()
     assert stage.weights == {"v1": 100}
     assert stage.condition("DecisionUnlikely") is None
+
+
+def test_the_router_names_the_run_while_users_are_compared() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.edit(traffic=stage.model["spec"]["traffic"] | {"stickiness": {"mode": "Arm"}})
+    named = []
+
+    def note() -> None:
+        route = stage.world.store.get("HTTPRoute", KEY.namespace, KEY.name)
+        rules = route["spec"]["rules"] if route else []
+        headers = [
+            each["requestHeaderModifier"]["set"]
+            for rule in rules
+            for each in rule.get("filters", [])
+        ]
+        named.append((len(rules), headers))
+
+    stage.run()
+    note()
+    assert stage.runs[-1].plan.stickiness == "Arm"
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    note()
+    header = [{"name": "x-rlhf-run", "value": "support-2"}]
+    assert named == [(3, [header] * 3), (1, [])]

@@ -8,8 +8,16 @@ from math import exp
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core import sequential
-from rlhf_operator.core.objective import Evidence, Judgement, Objective, Reading, amount, short
-from rlhf_operator.core.sequential import Past, Proof, Rate, Stretch
+from rlhf_operator.core.objective import (
+    Evidence,
+    Judgement,
+    Objective,
+    Reading,
+    amount,
+    counted,
+    short,
+)
+from rlhf_operator.core.sequential import Past, Proof, Rate
 
 
 def judge(
@@ -47,6 +55,8 @@ def judge(
         seconds=lasted.total_seconds(),
     )
     verdict, message = _concluded(goal, rate, reading, stable, found)
+    if reading.users_unknown or (stable is not None and stable.users_unknown):
+        message += "; answers are compared, for users are not told apart here"
     return Judgement(
         verdict=verdict,
         failures=1 if verdict is Verdict.FAILED else 0,
@@ -54,17 +64,6 @@ def judge(
         reading=reading,
         stable=stable,
         evidence=found,
-    )
-
-
-def counted(reading: Reading, stable: Reading | None) -> Stretch:
-    """Return the counts of both arms since the last weight change."""
-    other = stable if stable is not None and stable.problem is None else None
-    return Stretch(
-        events=reading.events or 0,
-        samples=reading.samples or 0,
-        stable_events=(other.events or 0) if other else 0,
-        stable_samples=(other.samples or 0) if other else 0,
     )
 
 
@@ -113,11 +112,13 @@ def _broken(goal: Objective, rate: Rate, proof: Proof, found: Evidence) -> str:
         return f"> {goal.slo.max}"
     if proof.bound == "min":
         return f"< {goal.slo.min}"
-    counts = sequential.total(found.stretches)
+    shown = sequential.compared(found.stretches)
+    counts, is_by_user = sequential.total(shown), shown is not found.stretches
     part = counts.stable_events / counts.stable_samples if counts.stable_samples else 0.0
     sign, times = (">", "") if rate.lower_is_better else ("<", "")
     if rate.harm_ratio != 1:
         times = f"{short(rate.harm_ratio)} times "
     return (
-        f"{sign} {times}stable's {short(part)} ({counts.stable_events} of {counts.stable_samples})"
+        f"{sign} {times}stable's {short(part)} ({counts.stable_events} of {counts.stable_samples}"
+        f"{', each user once' if is_by_user else ''})"
     )

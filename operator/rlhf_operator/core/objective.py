@@ -28,6 +28,11 @@ class Reading:
     at: datetime | None = None
     problem: Problem | None = None
     message: str = ""
+    first_events: int | None = None
+    """Events with each user's first alone, where users are compared and the guard tells them."""
+    first_samples: int | None = None
+    users_unknown: bool = False
+    """Whether users should be compared and cannot be told apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +165,26 @@ def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
+def counted(reading: Reading, stable: Reading | None) -> Stretch:
+    """Return the counts of both arms since the last weight change."""
+    other = stable if stable is not None and stable.problem is None else None
+    firsts = None
+    if other is not None and None not in (reading.first_samples, other.first_samples):
+        firsts = Stretch(
+            events=reading.first_events or 0,
+            samples=reading.first_samples or 0,
+            stable_events=other.first_events or 0,
+            stable_samples=other.first_samples or 0,
+        )
+    return Stretch(
+        events=reading.events or 0,
+        samples=reading.samples or 0,
+        stable_events=(other.events or 0) if other else 0,
+        stable_samples=(other.samples or 0) if other else 0,
+        firsts=firsts,
+    )
+
+
 def decimal_text(value: float | None) -> str | None:
     """Return a number as the API's decimal string, to nine places."""
     if value is None or not isfinite(value):
@@ -186,6 +211,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         samples=(reading.samples or 0) if usable else None,
         stable_events=compared.events if compared else None,
         stable_samples=(compared.samples or 0) if compared else None,
+        firsts=sequential.firsts_of(counted(reading, compared)) if compared else None,
         **_shown(goal, found.evidence),
         bound=goal.bound[:128],
         query=slo.query.prom_ql if slo.query else str(goal.measure),
@@ -210,7 +236,7 @@ def _shown(goal: Objective, evidence: Evidence | None) -> dict[str, Any]:
         seen = min(counted.events, counted.samples)
         interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
         shown |= {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
-    strata = sequential.strata_of(evidence.stretches)
+    strata = sequential.strata_of(sequential.compared(evidence.stretches))
     if goal.rate.margin is not None and strata:
         interval = statistics.ratio_interval(strata, _REPORTED)
         shown |= {

@@ -123,6 +123,11 @@ def _pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) -> Pa
         events = (result.stable_events or 0) + past.stable_events
         samples = result.stable_samples + past.stable_samples
         both += result.stable_samples
+        here, before = result.firsts, past.firsts or sequential.NOTHING
+        if here is not None:
+            events = here.stable_events + before.stable_events
+            samples = here.stable_samples + before.stable_samples
+            both = float(here.samples + here.stable_samples)
     elif run.status.weight > 0:
         both /= run.status.weight / 100
     if samples < _FEWEST:

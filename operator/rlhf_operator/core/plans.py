@@ -24,6 +24,8 @@ def plan(spec: ModelSpec) -> Plan:
         max_hold=rollout.max_hold,
         max_blind=rollout.max_blind,
         on_inconclusive=rollout.on_inconclusive,
+        # Never "None": a plan without it has the digest that it had before there was stickiness.
+        stickiness="Arm" if spec.traffic.stickiness.mode == "Arm" else None,
     )
 
 

@@ -30,6 +30,8 @@ class Subject:
     """Counts from which to count on."""
     strata: tuple[StratumRecord, ...] = ()
     """What was shown at earlier weights of the run."""
+    sticky: bool = False
+    """Whether users stay with their version, so that each counts once in comparisons."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
 
@@ -53,6 +55,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             since=since,
             checkpoint=status.checkpoint,
             strata=status.strata,
+            sticky=run.plan.stickiness == "Arm",
             previous=status.slos,
         )
     assert status.stable is not None, "checked above"

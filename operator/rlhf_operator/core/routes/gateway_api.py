@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.model import ParentRef
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core.routes import sticky
@@ -101,6 +102,7 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
     arms = tuple(arms)
     return {
         "matches": matches,
+        **_naming(split.run),
         "backendRefs": [
             {
                 "group": "",
@@ -115,6 +117,14 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
         # The guard in the pod is the one that limits how long an answer may take.
         "timeouts": {"request": "0s"},
     }
+
+
+def _naming(run: str | None) -> Manifest:
+    """Return the filter that tells the guards which run is going, in place of what clients say."""
+    if run is None:
+        return {}
+    header = {"set": [{"name": RUN_HEADER, "value": run}]}
+    return {"filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": header}]}
 
 
 def _is_weighted(rule: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core.routes import sticky
 from rlhf_operator.core.routes.port import (
@@ -40,7 +41,7 @@ class Istio:
             "hosts": list(split.traffic.hostnames),
             "http": [
                 *(_arm_route(arm, split) for arm in split.sticky),
-                {"route": _destinations(split.live, split)},
+                {"route": _destinations(split.live, split), **_naming(split.run)},
             ],
         }
         # Without gateways the routes hold for the mesh, which is Istio's own default.
@@ -82,7 +83,13 @@ def _arm_route(arm: Arm, split: Split) -> Manifest:
             {"headers": {"cookie": {"regex": sticky.cookie_pattern(token)}}},
         ],
         "route": _destinations((arm,), split),
+        **_naming(split.run),
     }
+
+
+def _naming(run: str | None) -> Manifest:
+    """Return what tells the guards which run is going, in place of what clients say."""
+    return {} if run is None else {"headers": {"request": {"set": {RUN_HEADER: run}}}}
 
 
 def _destinations(arms: tuple[Arm, ...], split: Split) -> list[Manifest]:
