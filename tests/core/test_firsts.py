@@ -87,9 +87,17 @@ def test_one_stretch_without_users_makes_answers_count() -> None:
     """Two units in one comparison would compare nothing."""
     before = Stretch(events=20, samples=1000, stable_events=20, stable_samples=1000)
     attacked = seen(700, 2000, (21, 1000))
-    assert weigh(VERSUS, attacked, QUIET, Past(before=(before,)))[0].verdict is BAD
+    mixed, _ = weigh(VERSUS, attacked, QUIET, Past(before=(before,)))
+    assert (mixed.verdict, "answers are compared" in mixed.message) == (BAD, True)
     told = replace(before, firsts=before)
-    assert weigh(VERSUS, attacked, QUIET, Past(before=(told,)))[0].verdict is UNSURE
+    whole, _ = weigh(VERSUS, attacked, QUIET, Past(before=(told,)))
+    assert (whole.verdict, "answers are compared" in whole.message) == (UNSURE, False)
+
+
+def test_before_both_have_answered_nothing_is_said_of_users() -> None:
+    first, _ = weigh(VERSUS, Reading(events=0, samples=0, at=NOW, first_events=0, first_samples=0),
+                     QUIET)  # fmt: skip
+    assert "answers are compared" not in first.message
 
 
 def test_the_record_has_both_counts_and_the_ratio_of_what_was_compared() -> None:

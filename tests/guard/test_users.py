@@ -102,6 +102,14 @@ async def test_a_name_that_is_no_text_is_refused(world: World) -> None:
     assert (await world.complete(user=7)).status == 400
 
 
+@pytest.mark.parametrize("name", [rb"\ud800", rb"ann\u0000bob", b"a" * 5000, "ann\u00e9".encode()])
+async def test_an_odd_name_breaks_nothing(world: World, name: bytes) -> None:
+    body = b'{"prompt": "Hello", "user": "' + name + b'"}'
+    reply = await world.users.post("/v1/completions", data=body)
+    assert reply.status in (200, 400)
+    assert (await world.metrics())["errors_total"] == 0
+
+
 async def test_no_name_is_kept_or_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     world.triton.text = BAD

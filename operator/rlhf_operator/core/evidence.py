@@ -55,7 +55,8 @@ def judge(
         seconds=lasted.total_seconds(),
     )
     verdict, message = _concluded(goal, rate, reading, stable, found)
-    if reading.users_unknown or (stable is not None and stable.users_unknown):
+    unknown = reading.users_unknown or (stable is not None and stable.users_unknown)
+    if unknown or sequential.mixes_units(stretches):
         message += "; answers are compared, for users are not told apart here"
     return Judgement(
         verdict=verdict,

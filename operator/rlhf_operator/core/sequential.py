@@ -217,6 +217,15 @@ def compared(parts: Sequence[Stretch]) -> Sequence[Stretch]:
     return firsts if firsts and len(firsts) == len(both) else parts
 
 
+def mixes_units(parts: Sequence[Stretch]) -> bool:
+    """Return whether users are known of some stretches, and not of all: answers are compared."""
+    return (
+        any(part.firsts is not None for part in parts)
+        and compared(parts) is parts
+        and any(part.firsts is None for part in parts if part.samples and part.stable_samples)
+    )
+
+
 def strata_of(parts: Iterable[Stretch]) -> tuple[statistics.Stratum, ...]:
     """Return the stretches in which both versions answered, for the comparison."""
     return tuple(found for part in parts if (found := part.stratum()) is not None)

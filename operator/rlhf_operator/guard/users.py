@@ -18,7 +18,7 @@ _BYTES = 16
 
 def pseudonym(key: bytes, *, model: str, run: str, user: str) -> bytes:
     """Return what stands for a user during one run; `run` is empty where none is going."""
-    said = "\0".join(("user", model, run, user)).encode("utf-8", "surrogateescape")
+    said = "\0".join(("user", model, run, user)).encode("utf-8", "surrogatepass")
     return hmac.digest(key, said, hashlib.sha256)[:_BYTES]
 
 
