@@ -30,7 +30,8 @@ def totals(
     for _ in range(minutes):
         traffic.tick()
         minute = traffic.minute(np.full(400, weight))
-        for name in ("canary", "stable", "canary_flags", "stable_flags", "canary_events"):
+        for name in ("canary", "stable", "canary_flags", "stable_flags", "canary_events",
+                     "canary_samples", "bounded", "bounded_events"):  # fmt: skip
             found[name] = found.get(name, 0) + float(getattr(minute, name).sum())
         found["unread"] = found.get("unread", 0) + float((~minute.canary_read).mean())
     return found
@@ -80,6 +81,16 @@ def test_a_users_flags_count_once_a_run() -> None:
     # Of 100 heavy users five are the canary's; the light ones make 0.6 flags a minute there.
     assert once["canary_events"] / 400 == pytest.approx(60 * 0.6 + 5, rel=0.05)
     assert answers["canary_events"] / 400 == pytest.approx(60 * 1.2, rel=0.08)
+
+
+def test_as_built_an_attacker_moves_no_share_and_every_answer_is_bounded() -> None:
+    attacked = Scenario(trait=Trait.ATTACK_CANARY)
+    alone, found = totals(Scenario()), totals(attacked, unit=Unit.FIRST_FLAG)
+    # One event, and two answers on average until there is one.
+    assert found["canary_samples"] == pytest.approx(alone["canary"] + 400 * 2, rel=0.01)
+    assert found["canary_events"] == pytest.approx(alone["canary_flags"] + 400, rel=0.03)
+    assert found["bounded"] == pytest.approx(alone["canary"] + 400 * 56 * 60, rel=0.01)
+    assert found["bounded_events"] == pytest.approx(found["canary_flags"])
 
 
 def test_the_bad_share_of_an_equal_version_is_the_base_rate() -> None:

@@ -139,6 +139,13 @@ def test_the_same_seed_gives_the_same_odds():
     assert odds.simulate(made, 5, 7).chances != odds.simulate(made, 5, 8).chances
 
 
+@pytest.mark.parametrize(("traffic", "noted"), [(0.01, True), (50.0, False)])
+def test_a_plan_that_leaves_no_time_is_noted(traffic, noted):
+    found = odds.simulate(make_scene(traffic=traffic, limit=timedelta(minutes=2)), 1, 1)
+    said = [note for note in found.notes if "step 1 (10 %) has 1h5m" in note]
+    assert (len(said) == 1) is noted
+
+
 def test_chances_add_up():
     found = odds.simulate(make_scene(flags=0.04), 12, 3)
     assert sum(each.runs for each in found.chances) == found.runs == 12

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_operator.api.evidence import Checkpoint, Verdict
+from rlhf_operator.api.evidence import Checkpoint, FirstCounts, Verdict
 from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
 from rlhf_operator.api.metrics import (
     GUARD_ERRORS,
+    GUARD_FIRST_EVENTS,
+    GUARD_FIRST_SAMPLES,
     GUARD_REQUESTS,
     GUARD_RESPONSES,
     GUARD_UNSAFE_SERVED,
@@ -527,3 +529,101 @@ async def test_a_stretch_of_a_judged_rate_ends_every_five_minutes() -> None:
     assert second_one.samples == 6500 - 3010
     found = world.engine.results(KEY)
     assert found is not None and found.results[0].harm is not None
+
+
+STICKY = {
+    "name": "unsafe", "class": "Safety", "indicator": {"type": "UnsafeServedRate"},
+    "versusStable": {"ratio": "1.5"},
+}  # fmt: skip
+
+
+def sticky_world() -> World:
+    """A minute of two versions: two flags a second on the canary, all of one user."""
+    world = World()
+    for version, flags in (("v1", 0.2), ("v2", 2)):
+        world.grow(60, *zip(world.guard(version), (flags, 10), strict=True))
+    return world
+
+
+def firsts(world: World, version: str, events: float, samples: float) -> None:
+    for name, per_second in ((GUARD_FIRST_EVENTS, events), (GUARD_FIRST_SAMPLES, samples)):
+        for kind, rate in (("unsafe_served", per_second), ("error", 5.0)):
+            world.grow(60, (world.metrics.add(name.name, version, kind=kind), rate))
+
+
+async def test_users_are_compared_where_they_stay_with_their_version() -> None:
+    world = sticky_world()
+    firsts(world, "v1", 0.2, 10)
+    firsts(world, "v2", 0.2, 9)
+    world.engine.follow(replace(subject(STICKY, stable="v1", since=0), sticky=True))
+    await world.tick(60)
+    found = world.engine.results(KEY)
+    assert found is not None
+    [result] = found.results
+    assert (result.events, result.samples) == (120, 600)
+    assert result.firsts is not None
+    assert (result.firsts.events, result.firsts.samples) == (12, 540)
+    assert (result.firsts.stable_events, result.firsts.stable_samples) == (12, 600)
+    assert result.verdict is Verdict.INCONCLUSIVE, result.message
+    assert len({query.split("[")[0].split("{")[0] for query in world.metrics.asked
+                if not query.startswith("last")}) == 4  # fmt: skip
+
+
+async def test_answers_are_compared_where_chance_decides_on_each() -> None:
+    world = sticky_world()
+    firsts(world, "v1", 0.2, 10)
+    firsts(world, "v2", 0.2, 9)
+    world.engine.follow(subject(STICKY, stable="v1", since=0))
+    await world.tick(60)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.FAILED
+    assert found.results[0].firsts is None
+    assert not any("first" in query for query in world.metrics.asked)
+
+
+async def test_a_guard_of_an_older_image_makes_answers_count_and_it_is_told() -> None:
+    world = sticky_world()
+    firsts(world, "v2", 0.2, 9)
+    world.engine.follow(replace(subject(STICKY, stable="v1", since=0), sticky=True))
+    await world.tick(60)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.FAILED
+    assert "answers are compared, for users are not told apart" in found.results[0].message
+
+
+async def test_categories_and_votes_are_compared_by_answers_and_it_is_told() -> None:
+    chosen = STICKY | {"indicator": {"type": "UnsafeServedRate", "categories": ["csae"]}}
+    world = World()
+    for version in ("v1", "v2"):
+        unsafe = world.metrics.add(GUARD_UNSAFE_SERVED.name, version, category="csae")
+        world.grow(60, (unsafe, 0.2), (world.guard(version)[1], 10))
+    world.engine.follow(replace(subject(chosen, stable="v1", since=0), sticky=True))
+    await world.tick(60)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert "answers are compared" in found.results[0].message
+
+
+async def test_a_successor_counts_users_on_from_the_checkpoint() -> None:
+    world = sticky_world()
+    firsts(world, "v1", 0.2, 10)
+    firsts(world, "v2", 0.2, 9)
+    wanted = replace(subject(STICKY, stable="v1", since=0), sticky=True)
+    world.engine.follow(wanted)
+    for second in (20, 40):
+        await world.tick(second)
+    checkpoint = world.engine.checkpoint(KEY, at(40))
+    assert checkpoint is not None
+    counts = {each.version: each for each in checkpoint.counts}
+    assert counts["v2"].first_samples is not None
+    assert 0 < counts["v2"].first_samples < 540
+    engine = world.restarted()
+    engine.follow(replace(wanted, checkpoint=checkpoint))
+    await world.tick(60)
+    found = engine.results(KEY)
+    assert found is not None
+    assert found.results[0].firsts == FirstCounts(
+        events=12, samples=540, stable_events=12, stable_samples=600
+    )

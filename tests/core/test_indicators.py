@@ -34,6 +34,30 @@ def slo(kind: str, *categories: str) -> SLO:
 def test_every_indicator_reads_counters_that_the_guard_exports(kind: str) -> None:
     found = measure(slo(kind))
     assert {counter.name for counter in found.counters} <= KNOWN
+    if found.by_user is not None:
+        assert {counter.name for counter in found.by_user.counters} <= KNOWN
+
+
+@pytest.mark.parametrize(
+    ("kind", "categories", "first"),
+    [
+        ("UnsafeServedRate", (), "unsafe_served"),
+        ("UnsafeGeneratedRate", (), "unsafe_generated"),
+        ("GuardBlockRate", (), "blocked"),
+        ("RefusalRate", (), "refused"),
+        ("ErrorRate", (), "error"),
+        ("UnsafeServedRate", ("bias",), None),
+        ("UnsafeServedCount", (), None),
+        ("ThumbsDownRate", (), None),
+        ("ResponseLength", (), None),
+    ],
+)
+def test_which_indicators_can_be_counted_by_user(
+    kind: str, categories: tuple[str, ...], first: str | None
+) -> None:
+    found = measure(slo(kind, *categories)).by_user
+    kinds = None if found is None else {counter.where for counter in found.counters}
+    assert kinds == (None if first is None else {((metrics.KIND, (first,)),)})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.evidence import Checkpoint, StratumRecord, Verdict
+from rlhf_operator.api.evidence import Checkpoint, FirstCounts, StratumRecord, Verdict
 from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType, StandbyRecord
 from rlhf_operator.core import record, rollout
 from rlhf_operator.core.observed import Act, Assessment
@@ -141,7 +141,14 @@ def test_what_was_counted_before_nothing_could_be_seen_is_kept_when_the_weight_i
     (result,) = make.GOOD.results
     unseen = result.model_copy(update={"harm": "0.1", "samples": None, "verdict": Verdict.ERROR})
     counts = [
-        {"slo": "safe/unsafe", "version": name, "events": 3, "samples": samples}
+        {
+            "slo": "safe/unsafe",
+            "version": name,
+            "events": 3,
+            "samples": samples,
+            "firstEvents": 1,
+            "firstSamples": samples - 9,
+        }
         for name, samples in (("v1", 100), ("sft", 900))
     ]
     run = make.make_run(
@@ -154,6 +161,24 @@ def test_what_was_counted_before_nothing_could_be_seen_is_kept_when_the_weight_i
     assert [(each.slo, each.samples, each.stable_samples) for each in status.strata] == [
         ("safe/unsafe", 100, 900)
     ]
+    assert status.strata[0].firsts == FirstCounts(
+        events=1, samples=91, stable_events=1, stable_samples=891
+    )
+
+
+def test_what_was_counted_of_users_goes_on_record_beside_the_answers() -> None:
+    (result,) = make.GOOD.results
+    firsts = FirstCounts(events=2, samples=90, stable_events=20, stable_samples=880)
+    changes = {"harm": "0.1", "events": 3, "samples": 1000, "stable_samples": 9000}
+    counted = result.model_copy(update=changes | {"firsts": firsts})
+    earlier = StratumRecord(slo="safe/unsafe", events=1, samples=9, stable_events=1,
+                            stable_samples=9, firsts=firsts)  # fmt: skip
+    run = make.make_run(checkpoint={"since": ago(2), "at": ago(1), "strata": (earlier,)})
+    status = after(run=run, canary=Assessment(results=(counted,)))
+    assert [each.samples for each in status.strata] == [9, 991]
+    assert status.strata[1].firsts == FirstCounts(
+        events=0, samples=0, stable_events=0, stable_samples=0
+    )
 
 
 def test_what_was_counted_for_an_objective_that_was_edited_is_forgotten() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from datetime import UTC, datetime
 
@@ -78,14 +79,7 @@ class Cluster:
             )
             for arm in split.arms
         )
-        return port.Split(
-            namespace=split.namespace,
-            model=split.model,
-            owner=split.owner,
-            traffic=split.traffic,
-            arms=arms,
-            mirror=split.mirror,
-        )
+        return dataclasses.replace(split, arms=arms)
 
     def apply(self, split):
         for manifest in self.router.render(self.see(split)):
@@ -257,6 +251,25 @@ def test_clients_keep_their_arm_through_weights_and_lose_it_with_a_rollback(rout
     cluster.apply(make_split(router, sticky=True, sft=100, v7=0))
     (main,) = cluster.objects.values()
     assert "t.v7" not in str(main["spec"])
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_every_request_of_a_run_says_which_in_place_of_the_client(router):
+    plain = make_split(router, sticky=True, sft=95, v7=5)
+    split, cluster = dataclasses.replace(plain, run="support-7"), Cluster(router)
+    cluster.apply(split)
+    spec = cluster.objects[cluster.router.kinds[0].kind]["spec"]
+    rules = spec["rules"] if router == "GatewayAPI" else spec["http"]
+    header = {
+        "GatewayAPI": {"filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {
+            "set": [{"name": "x-rlhf-run", "value": "support-7"}]}}]},
+        "Istio": {"headers": {"request": {"set": {"x-rlhf-run": "support-7"}}}},
+    }[router]  # fmt: skip
+    assert len(rules) == 3
+    assert [rule for rule in rules if header.items() <= rule.items()] == rules
+    assert cluster.read(split).matches(split)
+    cluster.apply(plain)
+    assert "x-rlhf-run" not in str(cluster.objects[cluster.router.kinds[0].kind]["spec"])
 
 
 @pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])

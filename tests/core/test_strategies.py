@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -71,6 +73,26 @@ def test_a_plan_of_an_earlier_operator_is_a_canary() -> None:
     old = make.make_run().plan.dump()
     del old["strategy"]
     assert Plan.model_validate(old).strategy == "Canary"
+
+
+def test_only_where_chance_divides_users_are_they_compared() -> None:
+    sticky = {"router": "GatewayAPI", "parentRefs": [{"name": "gw"}],
+              "stickiness": {"mode": "Arm"}}  # fmt: skip
+
+    def pinned(strategy: str, **plan: Any) -> str | None:
+        spec = spec_of(strategy, **plan)
+        return plans.plan(spec.model_validate(spec.dump() | {"traffic": sticky})).stickiness
+
+    assert pinned("ABTest", **TEST) == "Arm"
+    assert pinned("Shadow", percent=10, hold="1m") is None
+    assert pinned("BlueGreen", hold="1m") is None
+
+
+def test_a_canary_has_the_digest_that_it_had_before_there_were_strategies() -> None:
+    plan = make.make_run().plan
+    old = {name: value for name, value in plan.dump().items() if name != "strategy"}
+    text = json.dumps({"plan": old, "policies": []}, sort_keys=True, separators=(",", ":"))
+    assert plans.digest(plan, ()) == "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_test_is_judged_beside_the_objectives_with_half_its_error_each_way() -> None:

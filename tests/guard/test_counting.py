@@ -53,6 +53,27 @@ def counted(answers: Answers, indicator: str, *categories: str) -> Tally:
     return tally
 
 
+def test_the_operator_reads_what_each_user_did_first() -> None:
+    """From the guard's counters to the pair of counts by which users are compared."""
+    found = measure(SLO.model_validate(
+        {"name": "x", "class": "Safety", "max": "1", "indicator": {"type": "UnsafeServedRate"}}
+    )).by_user  # fmt: skip
+    assert found is not None
+    instruments, ledger = Instruments(RULES, version="v1"), Ledger(600.0)
+    ledger.start(MODEL, (0.5,))
+    for counter in found.counters:
+        ledger.open(MODEL, counter.name, 0.0)
+        ledger.feed(counter.name, scraped(instruments, counter.name, 0.4))
+    for user, flagged in ((b"a", False), (b"a", True), (b"a", True), (b"b", False), (None, True)):
+        made = Verdict(outcome=Outcome.FLAGGED, categories=("bias",)) if flagged else Verdict()
+        instruments.count_served(Judged(text="", asked=Verdict(), made=made, length=1), user)
+    for counter in found.counters:
+        ledger.feed(counter.name, scraped(instruments, counter.name, 1.0))
+    tally = ledger.tally(MODEL, "v1", found, 0.5)
+    assert tally is not None
+    assert (tally.events, tally.samples) == (2, 4)
+
+
 def scraped(instruments: Instruments, name: str, time: float) -> list[Series]:
     target = {"namespace": MODEL[0], "rlhf_model": MODEL[1], "rlhf_version": "v1", "pod": "a"}
     return [

@@ -247,6 +247,9 @@ class FakeSLOs:
     primary: Verdict = Verdict.INCONCLUSIVE
     """What the primary of a test says of the version under judgement, where there is one."""
 
+    counted: dict[str, int] | None = None
+    """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
+
     def follow(self, subject: Subject) -> None:
         self.subjects[subject.key] = subject
 
@@ -269,6 +272,7 @@ class FakeSLOs:
         if verdict is None:
             return ()
         measured = verdict in (Verdict.SUCCESSFUL, Verdict.FAILED)
+        few = 5 if verdict is Verdict.INCONCLUSIVE else None
         return (
             SLOResult(
                 policy="safe",
@@ -276,8 +280,8 @@ class FakeSLOs:
                 class_="Safety",
                 version=version,
                 verdict=verdict,
-                samples=1000 if measured else 5 if verdict is Verdict.INCONCLUSIVE else None,
                 message=f"unsafe of {version}: {verdict}",
+                **(self.counted or {"samples": 1000 if measured else few}),
             ),
         )
 

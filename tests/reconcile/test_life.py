@@ -151,3 +151,49 @@ def test_quarantines_are_read_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) ->
     )
     stage._pass()
     assert read == [KEY.namespace]
+
+
+def test_a_plan_that_leaves_no_time_is_told_once_and_holds_nothing_back() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    rollout = dict(stage.model["spec"]["rollout"])
+    stage.edit(rollout=rollout | {"maxHold": "5m", "onInconclusive": "Hold"})
+    stage.slos.counted = {
+        "events": 0, "samples": 40, "stable_events": 1, "stable_samples": 360
+    }  # fmt: skip
+    stage.run(30 * MINUTE)
+    assert stage.condition("DecisionUnlikely") == ("True", "TooSlow")
+    assert stage.weights == {"sft": 90, "v1": 10}
+    told = [kind for kind in stage.cluster.events if kind[1] == "DecisionUnlikely"]
+    assert told == [("Warning", "DecisionUnlikely")]
+    written = stage.cluster.history.count(("status", "RLHFModel", KEY.name))
+    stage.run(30 * MINUTE)
+    assert stage.cluster.history.count(("status", "RLHFModel", KEY.name)) == written
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    assert stage.weights == {"v1": 100}
+    assert stage.condition("DecisionUnlikely") is None
+
+
+def test_the_router_names_the_run_while_users_are_compared() -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.edit(traffic=stage.model["spec"]["traffic"] | {"stickiness": {"mode": "Arm"}})
+    named = []
+
+    def note() -> None:
+        route = stage.world.store.get("HTTPRoute", KEY.namespace, KEY.name)
+        rules = route["spec"]["rules"] if route else []
+        headers = [
+            each["requestHeaderModifier"]["set"]
+            for rule in rules
+            for each in rule.get("filters", [])
+        ]
+        named.append((len(rules), headers))
+
+    stage.run()
+    note()
+    assert stage.runs[-1].plan.stickiness == "Arm"
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run()
+    note()
+    header = [{"name": "x-rlhf-run", "value": "support-2"}]
+    assert named == [(3, [header] * 3), (1, [])]

@@ -16,35 +16,45 @@ from e2e.bench.decisions.traffic import Unit
 from e2e.bench.decisions.tuning import Rule, Score
 
 _RESULT = Path(__file__).parents[3] / ".state" / "decisions.json"
+_NO_MAXIMUM = 0.999
+"""A ceiling that no rate comes near."""
 _USERS = (
     Trait.HEAVY, Trait.HEAVY_STICKY, Trait.ATTACK_CANARY, Trait.ATTACK_STABLE,
     Trait.ACCOUNTS_CANARY, Trait.ACCOUNTS_STABLE,
 )  # fmt: skip
 
 
-def _methods(scenario: Scenario) -> dict[str, Unit]:
+def _methods(scenario: Scenario) -> dict[str, tuple[Unit, ours.Setting]]:
     """Return how we may count: only where single users weigh does it make a difference.
 
     An attacker holds the token of an arm, so arms are sticky there. "What is assigned" is a user
-    where arms are sticky, and an answer where chance decides on each one anew.
+    where arms are sticky, and an answer where chance decides on each one anew. What is built
+    compares so too, and bounds every answer: the last method has no maximum.
     """
+    plain = ours.Setting()
     if scenario.trait not in _USERS:
-        return {"ours": Unit.ANSWER}
+        return {"ours": (Unit.ANSWER, plain)}
     is_sticky = scenario.trait is not Trait.HEAVY
+    built = Unit.FIRST_FLAG if is_sticky else Unit.ANSWER
     return {
-        "ours": Unit.USER_A_STRATUM,
-        "ours, counting answers": Unit.ANSWER,
-        "ours, counting users once a run": Unit.USER_A_RUN,
-        "ours, counting what is assigned": Unit.USER_A_RUN if is_sticky else Unit.ANSWER,
-    }
+        "ours": (Unit.USER_A_STRATUM, plain),
+        "ours, counting answers": (Unit.ANSWER, plain),
+        "ours, counting users once a run": (Unit.USER_A_RUN, plain),
+        "ours, counting what is assigned": (
+            Unit.USER_A_RUN if is_sticky else Unit.ANSWER, plain
+        ),
+        "ours, as built": (built, plain),
+        "ours, as built, no maximum": (built, ours.Setting(ceiling=_NO_MAXIMUM)),
+    }  # fmt: skip
 
 
 def _ours(every: tuple[Scenario, ...], runs: int) -> list[Row]:
     found: dict[tuple[Scenario, str], Outcome] = {}
     rows = []
     for seed, scenario in enumerate(every):
-        for method, unit in _methods(scenario).items():
-            found[scenario, method] = ours.simulate(scenario, runs, seed, unit=unit)
+        for method, (unit, setting) in _methods(scenario).items():
+            outcome = ours.simulate(scenario, runs, seed, unit=unit, setting=setting)
+            found[scenario, method] = outcome
             row = report.ours(
                 scenario, method, found[scenario, method], found[scenario.twin, method]
             )

@@ -66,21 +66,23 @@ class _Rates:
         self._harm = evidence.RatioEvidence(runs, 1.0, harm=True)
         self._good = evidence.RatioEvidence(runs, setting.ratio, harm=False)
         self._events, self._answers = np.zeros(runs), np.zeros(runs)
-        # What an arm's counters gained since they were last read: answers, events of each arm.
-        self._unread = np.zeros((4, runs))
+        # What an arm's counters gained since they were last read: samples and events of each arm
+        # for the comparison, and of the canary for the bound.
+        self._unread = np.zeros((6, runs))
 
     def add(self, minute: Minute) -> None:
         """Count what can be read; the rest is read later, for counters do not forget."""
         self._unread += np.stack(
-            [minute.canary, minute.stable, minute.canary_events, minute.stable_events]
-        )
+            [minute.canary_samples, minute.stable_samples, minute.canary_events,
+             minute.stable_events, minute.bounded, minute.bounded_events]
+        )  # fmt: skip
         canary, stable = minute.canary_read, minute.stable_read
-        told = self._unread * np.stack([canary, stable, canary, stable])
+        told = self._unread * np.stack([canary, stable, canary, stable, canary, canary])
         self._unread -= told
-        self._harm.add(*told)
-        self._good.add(*told)
-        self._answers += told[0]
-        self._events += told[2]
+        self._harm.add(*told[:4])
+        self._good.add(*told[:4])
+        self._answers += told[4]
+        self._events += told[5]
 
     def verdicts(self) -> tuple[Flags, Flags]:
         """Return which runs are proven harmful, and which non-inferior with enough samples."""

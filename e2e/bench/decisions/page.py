@@ -38,11 +38,14 @@ def _ours(rows: list[Row]) -> Iterator[str]:
 def _users(rows: list[Row]) -> Iterator[str]:
     kinds = [
         "ours, counting answers", "ours", "ours, counting users once a run",
-        "ours, counting what is assigned",
+        "ours, counting what is assigned", "ours, as built", "ours, as built, no maximum",
     ]  # fmt: skip
     by = {(row.scenario, row.method): row for row in rows}
-    yield "| scenario | answers | users, once a stratum | users, once a run | what is assigned |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield (
+        "| scenario | answers | users, once a stratum | users, once a run | what is assigned "
+        "| as built | as built, no `max` |"
+    )
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for row in rows:
         if row.method == kinds[0]:
             yield _line(row.scenario, *(_short(by[row.scenario, each]) for each in kinds))

@@ -47,6 +47,8 @@ class Unit(StrEnum):
     ANSWER = "answer"
     USER_A_STRATUM = "user, once a stratum"
     USER_A_RUN = "user, once a run"
+    FIRST_FLAG = "answers up to a user's first flag"
+    """What is built for sticky users: so versions are compared; bounds count every answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,12 @@ class Minute:
     canary_events: Numbers
     """Flags as the unit counts them."""
     stable_events: Numbers
+    canary_samples: Numbers
+    """Answers as the unit counts them."""
+    stable_samples: Numbers
+    bounded: Numbers
+    """The canary's answers as a bound counts them, and the events among them."""
+    bounded_events: Numbers
     bad: Numbers
     """Flagged answers that the canary served to ordinary users."""
     canary_read: Flags
@@ -122,17 +130,23 @@ class Traffic:
         ]
         arms, flags = self._lose(arms, flags) if self._resets else (arms, flags)
         events = [each.copy() for each in flags]
+        samples = [each.copy() for each in arms]
         bad = flags[0]
         if self._is_heavy:
             made, first = self._heavy(share)
             bad = flags[0] + made[0]
             arms, flags = _added(arms, made), _added(flags, made)
             events = _added(events, made if self._unit is Unit.ANSWER else first)
+            samples = _added(samples, first if self._unit is Unit.FIRST_FLAG else made)
         if self._scenario.trait in _ATTACKS:
-            arms, flags, events = self._attack(arms, flags, events)
+            arms, flags, events, samples = self._attack(arms, flags, events, samples)
+        by_answer = self._unit is Unit.FIRST_FLAG
         return Minute(
             canary=arms[0], stable=arms[1], canary_flags=flags[0], stable_flags=flags[1],
-            canary_events=events[0], stable_events=events[1], bad=bad,
+            canary_events=events[0], stable_events=events[1],
+            canary_samples=samples[0], stable_samples=samples[1],
+            bounded=arms[0] if by_answer else samples[0],
+            bounded_events=flags[0] if by_answer else events[0], bad=bad,
             canary_read=~(self._gaps[0] | self._gaps[2]),
             stable_read=~(self._gaps[1] | self._gaps[2]),
         )  # fmt: skip
@@ -203,11 +217,15 @@ class Traffic:
         return made, first
 
     def _attack(
-        self, arms: list[Numbers], flags: list[Numbers], events: list[Numbers]
+        self,
+        arms: list[Numbers],
+        flags: list[Numbers],
+        events: list[Numbers],
+        samples: list[Numbers],
     ) -> tuple[list[Numbers], ...]:
         """Return the counts with those of the attacker."""
         if self._now < _ATTACK_BEGINS:
-            return arms, flags, events
+            return arms, flags, events, samples
         aimed = 0 if self._scenario.trait in _ON_CANARY else 1
         accounts = _ATTACKS[self._scenario.trait]
         made = self._rng.binomial(int(_ATTACK_ANSWERS), 0.5, len(arms[0])).astype(float)
@@ -219,8 +237,12 @@ class Traffic:
             return [each + more if arm == aimed else each for arm, each in enumerate(at)]
 
         # Where users are counted, so are the attacker's accounts among those who were answered.
-        answers = _ATTACK_ANSWERS if self._unit is Unit.ANSWER else counted
-        return aim(arms, answers), aim(flags, made), aim(events, counted)
+        answers: Any = _ATTACK_ANSWERS if self._unit is Unit.ANSWER else counted
+        if self._unit is Unit.FIRST_FLAG:
+            fine = self._rng.negative_binomial(np.maximum(first, 1).astype(np.int64), 0.5)
+            answers = np.where(first > 0, first + fine, 0.0)
+        every = _ATTACK_ANSWERS if self._unit is Unit.FIRST_FLAG else answers
+        return aim(arms, every), aim(flags, made), aim(events, counted), aim(samples, answers)
 
 
 def _added(ours: list[Numbers], more: list[Numbers]) -> list[Numbers]:

@@ -29,6 +29,22 @@ class Verdict(StrEnum):
         return list(Verdict).index(self)
 
 
+class FirstCounts(ApiType):
+    """Each user's first event alone, and the samples of users who had none before.
+
+    So users are compared who stay with their version; the guards of both tell it.
+    """
+
+    events: Count
+    """The version's events."""
+    samples: Count
+    """What they are counted among."""
+    stable_events: Count
+    """Stable's events."""
+    stable_samples: Count
+    """What they are counted among."""
+
+
 class SLOResult(ApiType):
     """What one objective showed for one version at one time."""
 
@@ -54,6 +70,8 @@ class SLOResult(ApiType):
     """The stable version's events in the same time."""
     stable_samples: Count | None = None
     """The stable version's samples in the same time."""
+    firsts: FirstCounts | None = None
+    """Both versions' counts in that time as they are compared where users stay with theirs."""
     low: DecimalText | None = None
     """Lower end of the 95 % confidence sequence of the value, over the whole run."""
     high: DecimalText | None = None
@@ -127,6 +145,10 @@ class ArmCount(ApiType):
     """Counted events."""
     samples: Count
     """Samples."""
+    first_events: Count | None = None
+    """Each user's first event alone, where users are compared."""
+    first_samples: Count | None = None
+    """What they are counted among."""
 
 
 class StratumRecord(ApiType):
@@ -142,6 +164,8 @@ class StratumRecord(ApiType):
     """Stable's events."""
     stable_samples: Count
     """Stable's samples."""
+    firsts: FirstCounts | None = None
+    """The same as it is compared where users stay with their version."""
 
 
 class Checkpoint(ApiType):

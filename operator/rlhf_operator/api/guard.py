@@ -15,6 +15,9 @@ from pydantic import Field
 
 from rlhf_operator.api.schema import ApiType, Keyed, Name, rule
 
+RUN_HEADER = "x-rlhf-run"
+"""Set by the router on every request of a run in which users are counted; clients cannot."""
+
 Category = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$")]
 Pattern = Annotated[str, Field(min_length=1, max_length=512)]
 Keyword = Annotated[str, Field(min_length=1, max_length=128)]
@@ -97,6 +100,10 @@ class GuardSpec(ApiType):
 
     refusal_patterns: Annotated[tuple[Pattern, ...], Field(max_length=32)] = ()
     """Patterns by which an answer is counted as the model's own refusal."""
+
+    user_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$", max_length=64)] | None = None
+    """A request header that names the user, set by what authenticates them; without it the fields
+    `safety_identifier` and `user` of a request do. Only a keyed hash is kept, and in memory."""
 
 
 class GuardStickiness(ApiType):

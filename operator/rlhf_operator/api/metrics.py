@@ -119,6 +119,22 @@ GUARD_REFUSED = Metric(
     name="rlhf_guard_refused_total",
     help="Answers in which the model itself declines, by the refusal patterns.",
 )
+GUARD_FIRST_EVENTS = Metric(
+    name="rlhf_guard_first_events_total",
+    help="Events by kind, each user's first on this pod in a run of the model alone; an event of a "
+    "user who is not known counts always. A user of several pods counts once for each.",
+    labels=(KIND,),
+)
+GUARD_FIRST_SAMPLES = Metric(
+    name="rlhf_guard_first_samples_total",
+    help="What the first events are counted among: answers, or requests for errors, of users who "
+    "had no such event before.",
+    labels=(KIND,),
+)
+GUARD_USERS_FORGOTTEN = Metric(
+    name="rlhf_guard_users_forgotten_total",
+    help="Users with an event who were forgotten to make room: they may count once more.",
+)
 GUARD_RESPONSE_LENGTH = Metric(
     name="rlhf_guard_response_length_tokens",
     help="Tokens of an answer sent to a user; words where the model server tells no tokens.",
@@ -136,5 +152,16 @@ GUARD_INFO = Metric(
     type=MetricType.GAUGE,
     labels=(RULES_DIGEST,),
 )
+
+
+class FirstKind(StrEnum):
+    """What can be an event of a user; values of the label `kind` of the first-event counters."""
+
+    UNSAFE_SERVED = "unsafe_served"
+    UNSAFE_GENERATED = "unsafe_generated"
+    BLOCKED = "blocked"
+    REFUSED = "refused"
+    ERROR = "error"
+
 
 FEEDBACK_VALUES = {"thumbs": ("up", "down"), "task": ("done", "failed")}

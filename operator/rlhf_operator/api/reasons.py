@@ -27,6 +27,8 @@ class ConditionType(StrEnum):
     """The router did not accept the route or does not answer."""
     APPLY_REFUSED = "ApplyRefused"
     """The API server refuses an object that this model needs; it is tried again."""
+    DECISION_UNLIKELY = "DecisionUnlikely"
+    """Margin, rate and traffic make a decision within `maxHold` unlikely; nothing waits for it."""
     VERSION_DELETED = "VersionDeleted"
     """A version that serves was deleted; it goes on serving from its pinned template."""
     VERIFIED = "Verified"

@@ -74,6 +74,8 @@ class Plan(ApiType):
     """How long a Safety SLO may lack data before the weight goes to 0."""
     on_inconclusive: Literal["RollBack", "Hold"]
     """What happens after `maxHold`."""
+    stickiness: Literal["Arm"] | None = None
+    """Arm where users stay with their version: comparisons count each user's first event alone."""
 
     def told(self, weight: int, sign: str = "%") -> str:
         """Return a weight as people read it: a shadow's requests are copied, not served."""

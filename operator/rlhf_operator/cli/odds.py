@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median, quantiles
@@ -13,9 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from rlhf_operator.api.rollout import Outcome
+from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import marks, sentences, simulation
 from rlhf_operator.cli.scene import Played, Scene
 from rlhf_operator.cli.simulation import Ending
+from rlhf_operator.core import foresight, plans
+from rlhf_operator.core.foresight import Pace
 
 NOT_MODELLED = (
     "answers are flagged independently of each other; real users repeat themselves, and real "
@@ -118,8 +121,25 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
         bad_mean=sum(bad) / len(bad),
         bad_p95=_quantile(bad, 0.95),
         bad_most=max(bad),
-        notes=scene.notes,
+        notes=(*scene.notes, *_doubts(scene)),
     )
+
+
+def _doubts(scene: Scene) -> Iterator[str]:
+    """Yield where the plan leaves an equal version no time, as the operator would warn."""
+    plan = plans.plan(scene.spec)
+    for played in scene.objectives:
+        if (
+            played.rates is None
+            or not scene.assumed.traffic
+            or played.slo.class_ == "Informational"
+        ):
+            continue
+        rate = played.rates.stable
+        known = Pace(low=rate, high=rate, per_second=scene.assumed.traffic)
+        found = foresight.doubt(played.goal, known, plan.steps, parse_duration(plan.max_hold))
+        if found is not None:
+            yield found.message
 
 
 def _outcome(ending: Ending) -> str:

@@ -133,7 +133,7 @@ class Engine:
         until = at
         for goal in followed.goals:
             reader = self._readers.get(goal.source)
-            for counter in goal.objective.measure.counters if reader else ():
+            for counter in goal.counters if reader else ():
                 assert reader is not None
                 settled = reader.settled_until(counter.name)
                 if settled is None or not reader.ready(followed.model, counter.name):
@@ -155,12 +155,22 @@ class Engine:
             start.mark,
             until.timestamp(),
         )
-        return ArmCount(
+        count = ArmCount(
             slo=goal.objective.name,
             version=version,
             events=start.events + (tally.events if tally else 0),
             samples=start.samples + (tally.samples if tally else 0),
         )
+        if goal.users is None:
+            return count
+        users = reader.ledger.tally(
+            followed.model, version, goal.users, start.mark, until.timestamp()
+        )
+        first = {
+            "first_events": start.first_events + (users.events if users else 0),
+            "first_samples": start.first_samples + (users.samples if users else 0),
+        }
+        return count.model_copy(update=first)
 
     # -- the loop -----------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class Followed:
                 counter.name
                 for goal in self.goals
                 if (goal.source, goal.beat.interval) == (beat.source, beat.interval)
-                for counter in goal.objective.measure.counters
+                for counter in goal.counters
             )
             for beat in self.beats
         }
@@ -78,12 +78,17 @@ class Followed:
     def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
         query = goal.slo.query
         starts = {version: self._start(goal.name, version) for version in self.versions}
+        compares = goal.rate is not None and goal.rate.margin is not None
+        sticky = self.subject.sticky and compares and len(self.versions) > 1
+        users = goal.measure.by_user if sticky else None
         made = Goal(
             objective=goal,
             source=policy.metric_source,
             beat=Beat(policy.metric_source, parse_duration(policy.interval), query is not None),
             refused=None if query is None else problem(query),
             starts=starts,
+            users=users,
+            users_unknown=sticky and users is None,
             canary=Verdicts(),
             stable=Verdicts(),
             past=Past(
@@ -111,16 +116,23 @@ class Followed:
         for count in self.checkpoint.counts if self.checkpoint else ():
             if count.slo == name and count.version == version:
                 assert self.checkpoint is not None
-                return Start(self.checkpoint.at.timestamp(), count.events, count.samples)
+                return Start(
+                    self.checkpoint.at.timestamp(),
+                    count.events,
+                    count.samples,
+                    count.first_events or 0,
+                    count.first_samples or 0,
+                )
         return Start(self.subject.since.timestamp())
 
     def is_about(self, subject: Subject) -> bool:
         """Return whether a subject asks for what is followed already."""
         mine = self.subject
-        return (subject.version, subject.stable, subject.since) == (
+        return (subject.version, subject.stable, subject.since, subject.sticky) == (
             mine.version,
             mine.stable,
             mine.since,
+            mine.sticky,
         ) and subject.policies == mine.policies
 
     def marks(self, source: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
-from rlhf_operator.core.indicators import Form
+from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.objective import Judgement, Objective, Reading
 from rlhf_operator.core.sequential import NO_PAST, Past
@@ -34,6 +34,8 @@ class Start:
     mark: float
     events: int = 0
     samples: int = 0
+    first_events: int = 0
+    first_samples: int = 0
 
 
 @dataclass(slots=True)
@@ -61,8 +63,18 @@ class Goal:
     starts: Mapping[str, Start]
     canary: Verdicts
     stable: Verdicts
+    users: Measure | None = None
+    """How users are counted, where they are compared."""
+    users_unknown: bool = False
+    """Whether users should be compared, but the guard does not count them for this measure."""
     past: Past = NO_PAST
     """What the run showed of it before; a stretch is closed every `STRETCH`."""
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        """Return the counters to read."""
+        mine = self.objective.measure.counters
+        return mine if self.users is None else (*mine, *self.users.counters)
 
     def close(self, now: datetime, since: datetime) -> None:
         """End the stretch that goes on, if it is a rate and its time is over."""
@@ -105,7 +117,7 @@ def reading(
         return Reading(problem=Problem.REFUSED, message=f"query refused: {goal.refused}")
     start, measure = goal.starts[version], goal.objective.measure
     tally = reader.ledger.tally(model, version, measure, start.mark)
-    for counter in measure.counters:
+    for counter in goal.counters:
         silence = reader.silence(model, counter.name)
         if silence is not None:
             events = None if tally is None else start.events + tally.events
@@ -121,7 +133,26 @@ def reading(
     if value is None and samples:
         value = events / samples
     at = datetime.fromtimestamp(tally.at, UTC)
-    return Reading(events=events, samples=samples, value=value, at=at)
+    found = Reading(
+        events=events, samples=samples, value=value, at=at, users_unknown=goal.users_unknown
+    )
+    return found if goal.users is None else _with_users(found, goal, model, version, reader)
+
+
+def _with_users(
+    found: Reading, goal: Goal, model: ModelKey, version: str, reader: Reader
+) -> Reading:
+    """Add what each user counts once; a guard of an older image counts no users."""
+    assert goal.users is not None
+    start = goal.starts[version]
+    tally = reader.ledger.tally(model, version, goal.users, start.mark)
+    if tally is None:
+        return replace(found, users_unknown=True)
+    return replace(
+        found,
+        first_events=start.first_events + tally.events,
+        first_samples=start.first_samples + tally.samples,
+    )
 
 
 def _queried(

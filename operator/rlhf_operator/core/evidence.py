@@ -8,7 +8,15 @@ from math import exp
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core import earlier, sequential
-from rlhf_operator.core.objective import Evidence, Judgement, Objective, Reading, amount, short
+from rlhf_operator.core.objective import (
+    Evidence,
+    Judgement,
+    Objective,
+    Reading,
+    amount,
+    counted,
+    short,
+)
 from rlhf_operator.core.sequential import Past, Proof, Rate, Stretch
 
 
@@ -47,6 +55,9 @@ def judge(
         seconds=lasted.total_seconds(),
     )
     verdict, message = _concluded(goal, rate, reading, stable, found, past.stable_before)
+    unknown = reading.users_unknown or (stable is not None and stable.users_unknown)
+    if unknown or sequential.mixes_units(stretches):
+        message += "; answers are compared, for users are not told apart here"
     return Judgement(
         verdict=verdict,
         failures=1 if verdict is Verdict.FAILED else 0,
@@ -66,17 +77,6 @@ def _proofs(
         return sequential.proofs(rate, stretches, compares=compares)
     alone = sequential.proofs(rate, stretches, compares=False)
     return (*alone, earlier.proof(rate, sequential.total(stretches), before))
-
-
-def counted(reading: Reading, stable: Reading | None) -> Stretch:
-    """Return the counts of both arms since the last weight change."""
-    other = stable if stable is not None and stable.problem is None else None
-    return Stretch(
-        events=reading.events or 0,
-        samples=reading.samples or 0,
-        stable_events=(other.events or 0) if other else 0,
-        stable_samples=(other.samples or 0) if other else 0,
-    )
 
 
 def _concluded(
@@ -135,13 +135,15 @@ def _broken(
         return f"> {goal.slo.max}"
     if proof.bound == "min":
         return f"< {goal.slo.min}"
-    counts = sequential.total(found.stretches)
+    shown = sequential.compared(found.stretches)
+    counts, is_by_user = sequential.total(shown), shown is not found.stretches
     events, samples = counts.stable_events, counts.stable_samples
     if before is not None:
-        events, samples = before.events, before.samples
+        events, samples, is_by_user = before.events, before.samples, False
     part = events / samples if samples else 0.0
     sign, times = (">", "") if rate.lower_is_better else ("<", "")
     if rate.harm_ratio != 1:
         times = f"{short(rate.harm_ratio)} times "
+    how = ", each user once" if is_by_user else ""
     when = " before" if before is not None else ""
-    return f"{sign} {times}stable's {short(part)} ({events} of {samples}){when}"
+    return f"{sign} {times}stable's {short(part)} ({events} of {samples}{how}){when}"

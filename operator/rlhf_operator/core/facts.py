@@ -8,13 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import (
-    ArmCount,
-    Checkpoint,
-    SLOResult,
-    StepRecord,
-    StratumRecord,
-)
+from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepRecord, StratumRecord
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
@@ -144,6 +138,7 @@ def _counted(each: SLOResult) -> Stretch:
         samples=each.samples or 0,
         stable_events=each.stable_events or 0,
         stable_samples=each.stable_samples or 0,
+        firsts=sequential.remembered(each.firsts),
     )
 
 
@@ -160,6 +155,19 @@ def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
         samples=mine.samples if mine else 0,
         stable_events=other.events if other else 0,
         stable_samples=other.samples if other else 0,
+        firsts=_first_of(mine, other),
+    )
+
+
+def _first_of(mine: ArmCount | None, other: ArmCount | None) -> Stretch | None:
+    """Return what both versions had counted of users, if both told it."""
+    if mine is None or other is None or None in (mine.first_samples, other.first_samples):
+        return None
+    return Stretch(
+        events=mine.first_events or 0,
+        samples=mine.first_samples or 0,
+        stable_events=other.first_events or 0,
+        stable_samples=other.first_samples or 0,
     )
 
 

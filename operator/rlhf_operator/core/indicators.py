@@ -75,6 +75,8 @@ class Measure:
     # A version about which nobody has voted yet has no series of its own votes; a missing
     # category, however, means that no rule looks for it, and that must not pass as zero.
     absent_is_zero: bool = False
+    by_user: Measure | None = None
+    """The same with each user's first event alone, where the guard counts that."""
     # Measures are looked up for every judgement; a text remembers its hash.
     key: str = field(init=False, compare=False)
 
@@ -117,6 +119,7 @@ class _Unsafe:
     total: metrics.Metric
     by_category: metrics.Metric
     by_set: metrics.Metric
+    first: metrics.FirstKind
 
 
 _SERVED = _Unsafe(
@@ -124,18 +127,38 @@ _SERVED = _Unsafe(
     metrics.GUARD_UNSAFE_SERVED_RESPONSES,
     metrics.GUARD_UNSAFE_SERVED,
     metrics.GUARD_UNSAFE_SERVED_SETS,
+    metrics.FirstKind.UNSAFE_SERVED,
 )
 _GENERATED = _Unsafe(
     metrics.GUARD_GENERATED_RESPONSES,
     metrics.GUARD_UNSAFE_GENERATED_RESPONSES,
     metrics.GUARD_UNSAFE_GENERATED,
     metrics.GUARD_UNSAFE_GENERATED_SETS,
+    metrics.FirstKind.UNSAFE_GENERATED,
 )
+
+
+def _firsts(kind: metrics.FirstKind) -> Measure:
+    chosen = ((metrics.KIND, (str(kind),)),)
+    return Measure(
+        Form.RATE,
+        Better.LOWER,
+        Counter(metrics.GUARD_FIRST_SAMPLES.name, chosen),
+        Counter(metrics.GUARD_FIRST_EVENTS.name, chosen),
+    )
+
+
+def _rate(samples: metrics.Metric, events: metrics.Metric, first: metrics.FirstKind) -> Measure:
+    return Measure(
+        Form.RATE, Better.LOWER, _counter(samples), _counter(events), by_user=_firsts(first)
+    )
 
 
 def _unsafe(form: Form, known: _Unsafe, indicator: Indicator) -> Measure:
     chosen = tuple(sorted(set(indicator.categories)))
     match len(chosen):
+        case 0 if form is Form.RATE:
+            return _rate(known.samples, known.total, known.first)
         case 0:
             events = _counter(known.total)
         case 1:
@@ -154,8 +177,7 @@ def measure(slo: SLO) -> Measure:
 
 
 def _built_in(indicator: Indicator) -> Measure:
-    requests, responses = _counter(metrics.GUARD_REQUESTS), _counter(metrics.GUARD_RESPONSES)
-    length = metrics.GUARD_RESPONSE_LENGTH
+    length, kinds = metrics.GUARD_RESPONSE_LENGTH, metrics.FirstKind
     match indicator.type:
         case "UnsafeServedRate":
             return _unsafe(Form.RATE, _SERVED, indicator)
@@ -164,13 +186,13 @@ def _built_in(indicator: Indicator) -> Measure:
         case "UnsafeGeneratedRate":
             return _unsafe(Form.RATE, _GENERATED, indicator)
         case "GuardBlockRate":
-            blocked = _counter(metrics.GUARD_BLOCKED_RESPONSES)
-            return Measure(Form.RATE, Better.LOWER, responses, blocked)
+            blocked = metrics.GUARD_BLOCKED_RESPONSES
+            return _rate(metrics.GUARD_RESPONSES, blocked, kinds.BLOCKED)
         case "ErrorRate":
-            return Measure(Form.RATE, Better.LOWER, requests, _counter(metrics.GUARD_ERRORS))
+            return _rate(metrics.GUARD_REQUESTS, metrics.GUARD_ERRORS, kinds.ERROR)
         case "RefusalRate":
-            made = _counter(metrics.GUARD_GENERATED_RESPONSES)
-            return Measure(Form.RATE, Better.LOWER, made, _counter(metrics.GUARD_REFUSED))
+            made = metrics.GUARD_GENERATED_RESPONSES
+            return _rate(made, metrics.GUARD_REFUSED, kinds.REFUSED)
         case "ThumbsDownRate":
             votes = _votes("thumbs", "down", "up")
             return Measure(Form.RATE, Better.LOWER, votes, _votes("thumbs", "down"), True)

@@ -29,6 +29,11 @@ class Reading:
     at: datetime | None = None
     problem: Problem | None = None
     message: str = ""
+    first_events: int | None = None
+    """Events with each user's first alone, where users are compared and the guard tells them."""
+    first_samples: int | None = None
+    users_unknown: bool = False
+    """Whether users should be compared and cannot be told apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +172,26 @@ def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
+def counted(reading: Reading, stable: Reading | None) -> Stretch:
+    """Return the counts of both arms since the last weight change."""
+    other = stable if stable is not None and stable.problem is None else None
+    firsts = None
+    if other is not None and None not in (reading.first_samples, other.first_samples):
+        firsts = Stretch(
+            events=reading.first_events or 0,
+            samples=reading.first_samples or 0,
+            stable_events=other.first_events or 0,
+            stable_samples=other.first_samples or 0,
+        )
+    return Stretch(
+        events=reading.events or 0,
+        samples=reading.samples or 0,
+        stable_events=(other.events or 0) if other else 0,
+        stable_samples=(other.samples or 0) if other else 0,
+        firsts=firsts,
+    )
+
+
 def decimal_text(value: float | None) -> str | None:
     """Return a number as the API's decimal string, to nine places."""
     if value is None or not isfinite(value):
@@ -193,6 +218,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         samples=(reading.samples or 0) if usable else None,
         stable_events=compared.events if compared else None,
         stable_samples=(compared.samples or 0) if compared else None,
+        firsts=sequential.firsts_of(counted(reading, compared)) if compared else None,
         **_shown(goal, found.evidence),
         bound=goal.bound[:128],
         query=slo.query.prom_ql if slo.query else str(goal.measure),
@@ -217,7 +243,7 @@ def _shown(goal: Objective, evidence: Evidence | None) -> dict[str, Any]:
         seen = min(counted.events, counted.samples)
         interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
         shown |= {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
-    strata = sequential.strata_of(evidence.stretches)
+    strata = sequential.strata_of(sequential.compared(evidence.stretches))
     if goal.rate.margin is not None and strata:
         interval = statistics.ratio_interval(strata, _REPORTED)
         shown |= {
@@ -248,15 +274,18 @@ def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
     if need is None:
         return None
     answers, lasts = need
-    when = f", in about {_plain(lasts)}" if lasts is not None else ""
+    when = f", in about {roughly(lasts)}" if lasts is not None else ""
     return answers, f"; about {answers} more answers{when}"
 
 
-def _plain(length: timedelta) -> str:
+def roughly(length: timedelta) -> str:
+    """Return an estimated length as people say it."""
     seconds = length.total_seconds()
     if seconds < 120:
         return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
 def remembered(recorded: SLOResult) -> Judgement:

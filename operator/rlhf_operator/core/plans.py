@@ -27,7 +27,18 @@ def plan(spec: ModelSpec) -> Plan:
         max_hold=rollout.max_hold,
         max_blind=rollout.max_blind,
         on_inconclusive=rollout.on_inconclusive,
+        # Never "None": a plan without it has the digest that it had before there was stickiness.
+        stickiness="Arm" if _divides_users(spec) else None,
     )
+
+
+def _divides_users(spec: ModelSpec) -> bool:
+    """Return whether each user stays with one of two versions, as chance assigned them.
+
+    A shadow gets copies of what everybody asks, and a switch moves all at once.
+    """
+    divides = spec.rollout.strategy in ("Canary", "ABTest")
+    return divides and spec.traffic.stickiness.mode == "Arm"
 
 
 def steps(rollout: Rollout) -> tuple[Step, ...]:
@@ -87,7 +98,10 @@ def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
 
 def digest(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> str:
     """Return sha256 of a plan and its policies."""
-    data = {"plan": pinned.dump(), "policies": [policy.dump() for policy in policies]}
+    plan = pinned.dump()
+    if pinned.strategy == "Canary":  # as it was when there was no other
+        del plan["strategy"]
+    data = {"plan": plan, "policies": [policy.dump() for policy in policies]}
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import exp
 
-from rlhf_operator.api.evidence import StratumRecord
+from rlhf_operator.api.evidence import FirstCounts, StratumRecord
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import statistics
@@ -60,6 +60,8 @@ class Stretch:
     samples: int
     stable_events: int = 0
     stable_samples: int = 0
+    firsts: Stretch | None = None
+    """The same time with each user's first event alone; None where users are not told apart."""
 
     def __sub__(self, earlier: Stretch) -> Stretch:
         """Return what came after; late points may make a count smaller, never negative."""
@@ -68,6 +70,7 @@ class Stretch:
             samples=max(0, self.samples - earlier.samples),
             stable_events=max(0, self.stable_events - earlier.stable_events),
             stable_samples=max(0, self.stable_samples - earlier.stable_samples),
+            firsts=self.firsts - (earlier.firsts or NOTHING) if self.firsts else None,
         )
 
     def __add__(self, other: Stretch) -> Stretch:
@@ -76,6 +79,9 @@ class Stretch:
             samples=self.samples + other.samples,
             stable_events=self.stable_events + other.stable_events,
             stable_samples=self.stable_samples + other.stable_samples,
+            firsts=(self.firsts or NOTHING) + (other.firsts or NOTHING)
+            if self.firsts or other.firsts
+            else None,
         )
 
     def stratum(self) -> statistics.Stratum | None:
@@ -136,6 +142,31 @@ def record_of(slo: str, stretch: Stretch) -> StratumRecord:
         samples=stretch.samples,
         stable_events=stretch.stable_events,
         stable_samples=stretch.stable_samples,
+        firsts=firsts_of(stretch),
+    )
+
+
+def firsts_of(stretch: Stretch) -> FirstCounts | None:
+    """Return what a stretch has of users as it goes on record."""
+    if stretch.firsts is None:
+        return None
+    return FirstCounts(
+        events=stretch.firsts.events,
+        samples=stretch.firsts.samples,
+        stable_events=stretch.firsts.stable_events,
+        stable_samples=stretch.firsts.stable_samples,
+    )
+
+
+def remembered(counts: FirstCounts | None) -> Stretch | None:
+    """Return what is on record of users."""
+    if counts is None:
+        return None
+    return Stretch(
+        events=counts.events,
+        samples=counts.samples,
+        stable_events=counts.stable_events,
+        stable_samples=counts.stable_samples,
     )
 
 
@@ -147,6 +178,7 @@ def stretches(records: Iterable[StratumRecord], slo: str) -> tuple[Stretch, ...]
             samples=each.samples,
             stable_events=each.stable_events,
             stable_samples=each.stable_samples,
+            firsts=remembered(each.firsts),
         )
         for each in records
         if each.slo == slo
@@ -175,6 +207,26 @@ def condensed(records: Sequence[StratumRecord], most: int) -> tuple[StratumRecor
 def total(parts: Iterable[Stretch]) -> Stretch:
     """Return the counts of all stretches together."""
     return sum(parts, NOTHING)
+
+
+def compared(parts: Sequence[Stretch]) -> Sequence[Stretch]:
+    """Return the stretches by which two versions are compared: each user once, where all know it.
+
+    Where users stay with their version, chance assigned the user: docs/decisions-bench.md. One
+    stretch without them, as of an older guard, would mix two units; then answers are compared.
+    """
+    both = tuple(part for part in parts if part.samples and part.stable_samples)
+    firsts = tuple(part.firsts for part in both if part.firsts is not None)
+    return firsts if firsts and len(firsts) == len(both) else parts
+
+
+def mixes_units(parts: Sequence[Stretch]) -> bool:
+    """Return whether users are known of some stretches, and not of all: answers are compared."""
+    return (
+        any(part.firsts is not None for part in parts)
+        and compared(parts) is parts
+        and any(part.firsts is None for part in parts if part.samples and part.stable_samples)
+    )
 
 
 def strata_of(parts: Iterable[Stretch]) -> tuple[statistics.Stratum, ...]:
@@ -246,7 +298,7 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
         )
         found.append(Proof(bound="max" if asked.lower_is_better else "min", harm=harm, good=good))
     if asked.margin is not None and compares:
-        strata = strata_of(parts)
+        strata = strata_of(compared(parts))
         worse = asked.lower_is_better
         found.append(
             Proof(
@@ -294,14 +346,15 @@ def needed(
             return None
         answers = round(need.responses / share)
     else:
-        stratum = last.stratum()
+        shown = compared(parts)
+        counted, stratum = total(shown), shown[-1].stratum()
         if stratum is None or asked.margin is None or not asked.lower_is_better:
             return None
         pooled = (counted.events + counted.stable_events) / max(
             1, counted.samples + counted.stable_samples
         )
         need = statistics.ratio_need(
-            strata_of(parts),
+            strata_of(shown),
             ratio=asked.margin,
             harm=False,
             threshold=asked.levels.good,

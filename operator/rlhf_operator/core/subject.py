@@ -32,6 +32,8 @@ class Subject:
     """Counts from which to count on."""
     strata: tuple[StratumRecord, ...] = ()
     """What was shown at earlier weights of the run."""
+    sticky: bool = False
+    """Whether users stay with their version, so that each counts once in comparisons."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
     before_switch: tuple[ArmCount, ...] | None = None
@@ -57,6 +59,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             since=since,
             checkpoint=status.checkpoint,
             strata=status.strata,
+            sticky=run.plan.stickiness == "Arm",
             previous=status.slos,
             before_switch=status.before_switch if run.weight == 100 else None,
         )

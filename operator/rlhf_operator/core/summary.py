@@ -15,7 +15,7 @@ from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
-from rlhf_operator.core import conditions, names, plans
+from rlhf_operator.core import conditions, names, outlook, plans
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
@@ -85,7 +85,7 @@ def model_status(
         and seen.workload(stable).ready > 0
         and seen.invalid is None
     )
-    facts = (*conditions.summarize(decision, target_serves=serves), *_warnings(seen, run))
+    facts = (*conditions.summarize(decision, target_serves=serves), *_warnings(seen, run, before))
     earlier = before.conditions if before else ()
     return ModelStatus(
         observed_generation=seen.generation,
@@ -164,8 +164,11 @@ def _role(
     return "Draining"
 
 
-def _warnings(seen: Observed, run: Run | None) -> Iterable[Fact]:
+def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterable[Fact]:
     spec = seen.spec
+    late = outlook.fact(seen, before) if run is not None and run.is_active else None
+    if late is not None:
+        yield late
     if spec is not None and spec.fallback.replicas == 0 and not _is_stable(run, seen.fallback):
         yield Fact(
             type=ConditionType.FALLBACK_COLD,

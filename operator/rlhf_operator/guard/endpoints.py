@@ -41,9 +41,10 @@ async def complete(
         model=config.model,
         most_tokens=config.limits.max_tokens,
     )
+    call.user = guard.whose(request, question.user)
     guard.begin(call)
     judged, prompt_tokens = await guard.ask(question)
-    guard.instruments.count_generated(judged)
+    guard.instruments.count_generated(judged, call.user)
     answer = _answer(guard, question, judged, prompt_tokens)
     headers = {ID_HEADER: answer.id, VERDICT_HEADER: judged.outcome.value}
     if not question.stream:
@@ -119,7 +120,7 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Resp
     texts = _answers(guard, reply, verb)
     answers = [guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
     for judged in answers:
-        guard.instruments.count_generated(judged)
+        guard.instruments.count_generated(judged, call.user)
     return _checked(guard, call, message, verb, answers, reply)
 
 

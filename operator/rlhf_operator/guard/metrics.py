@@ -10,12 +10,17 @@ from collections.abc import Collection, Sequence
 import prometheus_client as prometheus
 
 from rlhf_operator.api import metrics as names
+from rlhf_operator.api.metrics import FirstKind
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.rules import Ruleset
+from rlhf_operator.guard.users import Users
 
 # The time of creation as a series of its own doubles the series and tells us nothing.
 prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
 
+
+MOST_USERS = 100_000
+"""How many events of known users one guard remembers: about 20 MB."""
 
 SETS = 256
 """How many sets of several categories are told apart by one guard."""
@@ -69,6 +74,12 @@ class Instruments:
         self._refused = self._counter(names.GUARD_REFUSED)
         self._length = self._histogram(names.GUARD_RESPONSE_LENGTH)
         self._feedback = self._counter(names.GUARD_FEEDBACK)
+        self._first_events = self._counter(names.GUARD_FIRST_EVENTS)
+        self._first_samples = self._counter(names.GUARD_FIRST_SAMPLES)
+        self.users = Users(MOST_USERS, self._counter(names.GUARD_USERS_FORGOTTEN).inc)
+        for kind in FirstKind:
+            self._first_events.labels(kind)
+            self._first_samples.labels(kind)
         for category in rules.categories:
             for counter in (self._unsafe_generated, self._unsafe_served, self._blocked):
                 counter.labels(category)
@@ -77,10 +88,36 @@ class Instruments:
         gauge = prometheus.Gauge(info.name, info.help, info.labels, registry=self.registry)
         gauge.labels(rules.digest).set(1)
 
-    def count_generated(self, judged: Judged) -> None:
+    def count_request(self, user: bytes | None = None) -> None:
+        """Count a request for an answer."""
+        self.requests.inc()
+        self._sample(FirstKind.ERROR, user)
+
+    def count_error(self, user: bytes | None = None) -> None:
+        """Count that a request which was counted failed."""
+        self.errors.inc()
+        self._event(FirstKind.ERROR, user)
+
+    def _sample(self, kind: FirstKind, user: bytes | None) -> None:
+        if not self.users.had(kind, user):
+            self._first_samples.labels(kind).inc()
+
+    def _event(self, kind: FirstKind, user: bytes | None) -> None:
+        if self.users.add(kind, user):
+            self._first_events.labels(kind).inc()
+
+    def _first(self, kind: FirstKind, user: bytes | None, *, is_event: bool) -> None:
+        """Count an answer among the first ones, unless its user had such an event before."""
+        self._sample(kind, user)
+        if is_event:
+            self._event(kind, user)
+
+    def count_generated(self, judged: Judged, user: bytes | None = None) -> None:
         """Count an answer that the model made."""
         if judged.made is None:
             return
+        self._first(FirstKind.UNSAFE_GENERATED, user, is_event=bool(judged.made.categories))
+        self._first(FirstKind.REFUSED, user, is_event=judged.is_refusal)
         self._generated.inc()
         for category in judged.made.categories:
             self._unsafe_generated.labels(category).inc()
@@ -90,8 +127,11 @@ class Instruments:
         if judged.is_refusal:
             self._refused.inc()
 
-    def count_served(self, judged: Judged) -> None:
+    def count_served(self, judged: Judged, user: bytes | None = None) -> None:
         """Count an answer that is about to leave."""
+        is_unsafe = not judged.is_blocked and judged.made is not None and judged.made.categories
+        self._first(FirstKind.UNSAFE_SERVED, user, is_event=bool(is_unsafe))
+        self._first(FirstKind.BLOCKED, user, is_event=judged.is_blocked)
         self._responses.inc()
         self._length.observe(judged.length)
         if judged.is_blocked:

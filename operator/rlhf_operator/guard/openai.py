@@ -45,6 +45,7 @@ class Question:
     temperature: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    user: str | None = None
     is_chat: bool = False
     stream: bool = False
     include_usage: bool = False
@@ -95,6 +96,9 @@ class _Request(_Type):
     stop: str | tuple[str, ...] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
+    # The second is the older name of the first.
+    safety_identifier: str | None = None
+    user: str | None = None
 
 
 class _Completion(_Request):
@@ -133,6 +137,7 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
         temperature=asked.temperature,
         seed=asked.seed,
         stop=tuple(filter(None, stop)),
+        user=asked.safety_identifier or asked.user,
         is_chat=is_chat,
         stream=bool(asked.stream),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),

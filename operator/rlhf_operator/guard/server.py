@@ -146,7 +146,7 @@ def _limited(
     limits = guard.setup.config.limits
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        call = Call(started=time.monotonic())
+        call = Call(started=time.monotonic(), user=guard.whose(request))
         if guard.in_flight >= limits.concurrency:
             guard.fail(call)
             busy = _problem(503, "too many requests in flight", code="overloaded")

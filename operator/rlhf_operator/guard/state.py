@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from rlhf_operator.guard import judge, openai, tokens
+from rlhf_operator.api.guard import RUN_HEADER
+from rlhf_operator.guard import judge, openai, tokens, users
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
@@ -28,6 +29,7 @@ class Call:
     """One request for an answer, while it is served."""
 
     started: float
+    user: bytes | None = None  # who asks, as a pseudonym, where that is known
     is_counted: bool = False
     response: web.StreamResponse | None = None  # once its first byte is out
 
@@ -49,16 +51,29 @@ class Guard:
         instruments = Instruments(setup.rules, version=setup.config.version)
         return cls(setup=setup, triton=triton, instruments=instruments)
 
+    def whose(self, request: web.Request, named: str | None = None) -> bytes | None:
+        """Return the pseudonym of who asks: by the team's header, else as the request names them.
+
+        None where neither says it. The arm's cookie is no name: all users of an arm have the same.
+        """
+        header = self.setup.config.guard.user_header
+        name = (request.headers.get(header) if header else None) or named
+        if not name:
+            return None
+        run = request.headers.get(RUN_HEADER, "")
+        model = self.setup.config.model
+        return users.pseudonym(self.setup.key, model=model, run=run, user=name)
+
     def begin(self, call: Call) -> None:
         """Count a request that is well formed."""
         call.is_counted = True
-        self.instruments.requests.inc()
+        self.instruments.count_request(call.user)
 
     def fail(self, call: Call) -> None:
         """Count a request that fails through our side's fault."""
         if not call.is_counted:
             self.begin(call)
-        self.instruments.errors.inc()
+        self.instruments.count_error(call.user)
 
     async def ask(self, question: openai.Question) -> tuple[Judged, int | None]:
         """Return the judged answer to a question, and the tokens of its prompt if known."""
@@ -100,4 +115,4 @@ class Guard:
         """Count answers in the moment before their first byte leaves."""
         self.instruments.first_token.observe(time.monotonic() - call.started)
         for judged in answers:
-            self.instruments.count_served(judged)
+            self.instruments.count_served(judged, call.user)

@@ -16,7 +16,7 @@ from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.model import ModelStatus
-from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus, RunType
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
@@ -24,6 +24,7 @@ from rlhf_operator.core import (
     capacity,
     history,
     names,
+    outlook,
     plans,
     record,
     rendering,
@@ -191,8 +192,12 @@ async def tell(seen: Observed, decision: Decision, world: World) -> None:
     raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
     if raw is None or seen.deleted:
         return
-    for event in summary.events(decision, _told(raw), seen.run):
+    before = _told(raw)
+    for event in summary.events(decision, before, seen.run):
         await world.cluster.tell(raw, event.type, event.reason, event.message)
+    doubt = outlook.news(seen, before)
+    if doubt is not None:
+        await world.cluster.tell(raw, "Warning", str(ConditionType.DECISION_UNLIKELY), doubt)
 
 
 async def mirror_model(seen: Observed, decision: Decision, run: Run | None, world: World) -> None:

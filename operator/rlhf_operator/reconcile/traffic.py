@@ -56,7 +56,19 @@ def split(
         traffic=seen.traffic,
         arms=arms(seen, weights, uid, pods),
         mirror=mirror,
+        run=_counted_run(seen),
     )
+
+
+def _counted_run(seen: Observed) -> str | None:
+    """Return the run in which guards count each user once; it begins with the first weight.
+
+    Both versions must begin to count then, however long their pods have been there.
+    """
+    run = seen.run
+    if run is None or run.status.weight == 0 or run.plan.stickiness is None:
+        return None
+    return run.name
 
 
 def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, ...]]) -> Route:

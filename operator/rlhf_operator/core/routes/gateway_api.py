@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.model import ParentRef
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core.mirrors import Mirror
@@ -106,10 +107,9 @@ def _arm_rule(arm: Arm, split: Split) -> Manifest:
 
 def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifest:
     arms = tuple(arms)
-    filters = {"filters": [_copying(split, split.mirror)]} if split.mirror else {}
     return {
         "matches": matches,
-        **filters,
+        **_filters(split),
         "backendRefs": [
             {
                 "group": "",
@@ -124,6 +124,12 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
         # The guard in the pod is the one that limits how long an answer may take.
         "timeouts": {"request": "0s"},
     }
+
+
+def _filters(split: Split) -> Manifest:
+    """Return what is done to every request beside routing it; nothing at all has no field."""
+    found = [*_naming(split.run), *([_copying(split, split.mirror)] if split.mirror else [])]
+    return {"filters": found} if found else {}
 
 
 def _copying(split: Split, mirror: Mirror) -> Manifest:
@@ -144,6 +150,14 @@ def _copies(rule: Mapping[str, Any], split: Split) -> Mirror | None:
             name = made["backendRef"]["name"]
             return Mirror(version=versions.get(name, name), percent=made.get("percent", 100))
     return None
+
+
+def _naming(run: str | None) -> list[Manifest]:
+    """Return the filter that tells the guards which run is going, in place of what clients say."""
+    if run is None:
+        return []
+    header = {"set": [{"name": RUN_HEADER, "value": run}]}
+    return [{"type": "RequestHeaderModifier", "requestHeaderModifier": header}]
 
 
 def _is_weighted(rule: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import sticky
@@ -42,7 +43,11 @@ class Istio:
             "hosts": list(split.traffic.hostnames),
             "http": [
                 *(_arm_route(arm, split) for arm in split.sticky),
-                {"route": _destinations(split.live, split), **_copying(split)},
+                {
+                    "route": _destinations(split.live, split),
+                    **_copying(split),
+                    **_naming(split.run),
+                },
             ],
         }
         # Without gateways the routes hold for the mesh, which is Istio's own default.
@@ -88,7 +93,13 @@ def _arm_route(arm: Arm, split: Split) -> Manifest:
         ],
         "route": _destinations((arm,), split),
         **_copying(split),
+        **_naming(split.run),
     }
+
+
+def _naming(run: str | None) -> Manifest:
+    """Return what tells the guards which run is going, in place of what clients say."""
+    return {} if run is None else {"headers": {"request": {"set": {RUN_HEADER: run}}}}
 
 
 def _destinations(arms: tuple[Arm, ...], split: Split) -> list[Manifest]:

@@ -74,6 +74,8 @@ class Split:
     """The copies that one arm gets of every request; it is an arm without weight."""
     port: int = 80
     """The port of every version's Service."""
+    run: str | None = None
+    """The run whose name every request carries to the guards, where they count users by it."""
     target_port: int = 8080
     """The port of the guard in every pod."""
 

@@ -1,0 +1,50 @@
+"""Which users had which kind of event: once counted, they do not count again.
+
+A user is a keyed hash that only guards of this namespace can make; a new run makes other hashes.
+Kept in memory alone, which does not grow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+
+from rlhf_operator.api.metrics import FirstKind
+
+_BYTES = 16
+
+
+def pseudonym(key: bytes, *, model: str, run: str, user: str) -> bytes:
+    """Return what stands for a user during one run; `run` is empty where none is going."""
+    said = "\0".join(("user", model, run, user)).encode("utf-8", "surrogatepass")
+    return hmac.digest(key, said, hashlib.sha256)[:_BYTES]
+
+
+class Users:
+    """Remembers whose events were counted; beyond `most` the oldest are forgotten, and told."""
+
+    def __init__(self, most: int, forgotten: Callable[[], None]) -> None:
+        self._most = most
+        self._forgotten = forgotten
+        self._seen: OrderedDict[tuple[FirstKind, bytes], None] = OrderedDict()
+
+    def had(self, kind: FirstKind, user: bytes | None) -> bool:
+        """Tell whether this user had such an event; one who is not known never had."""
+        return (kind, user) in self._seen
+
+    def add(self, kind: FirstKind, user: bytes | None) -> bool:
+        """Return whether this is the user's first event of the kind, and remember it."""
+        if user is None:
+            return True
+        if (kind, user) in self._seen:
+            return False
+        self._seen[kind, user] = None
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+            self._forgotten()
+        return True
+
+    def __len__(self) -> int:
+        return len(self._seen)

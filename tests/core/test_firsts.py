@@ -1,0 +1,170 @@
+"""Where users stay with their version, each counts once in comparisons, and always in bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.core import analysis, plans, sequential
+from rlhf_operator.core.objective import Reading, objectives, result
+from rlhf_operator.core.sequential import Past, Stretch
+from rlhf_operator.core.subject import subject
+from tests import builders as make
+from tests.core.test_evidence import MAX, NOW, SINCE, UNSAFE, policy
+
+VERSUS = UNSAFE | {"versusStable": {"ratio": "1.5"}}
+GOOD, UNSURE, _, BAD = Verdict
+
+
+def seen(events: int, samples: int, first: tuple[int, int] | None, **more: Any) -> Reading:
+    firsts = {} if first is None else {"first_events": first[0], "first_samples": first[1]}
+    return Reading(events=events, samples=samples, value=events / samples, at=NOW, **firsts, **more)
+
+
+def weigh(slo: dict[str, Any], mine: Reading, other: Reading, past: Past = sequential.NO_PAST):
+    ((_, goal),) = objectives((policy(slo),))
+    found = analysis.weigh(
+        goal, mine, other, None, now=NOW, since=SINCE, stale=analysis.STALE_AFTER, past=past
+    )
+    return found, result(goal, "v1", found)
+
+
+QUIET = seen(400, 20_000, (400, 20_000))
+
+
+@pytest.mark.parametrize(
+    ("slo", "mine", "other", "verdict", "said"),
+    [
+        pytest.param(
+            VERSUS, seen(700, 2000, (21, 1000)), QUIET, UNSURE, "is needed",
+            id="one attacker on the canary rolls nothing back",
+        ),
+        pytest.param(
+            VERSUS, seen(700, 2000, None), QUIET, BAD, "stable's 0.02 (400 of 20000)",
+            id="counting answers, they would",
+        ),
+        pytest.param(
+            VERSUS, seen(80, 1000, (80, 1000)), seen(9000, 30_000, (401, 20_010)), BAD,
+            "stable's 0.02004 (401 of 20010, each user once)",
+            id="one attacker on stable hides no harm",
+        ),
+        pytest.param(
+            VERSUS, seen(80, 1000, (80, 1000)), seen(9000, 30_000, None), GOOD,
+            "within versusStable", id="counting answers, they would hide it",
+        ),
+        pytest.param(
+            VERSUS, seen(400, 20_000, (400, 20_000)), QUIET, GOOD, "within versusStable",
+            id="equal users pass",
+        ),
+        pytest.param(
+            MAX, seen(700, 2000, (21, 1000)), QUIET, BAD, "> 0.05",
+            id="a bound counts every answer that users read",
+        ),
+        pytest.param(
+            VERSUS, seen(400, 20_000, None, users_unknown=True), QUIET, GOOD,
+            "answers are compared, for users are not told apart here",
+            id="an older guard on the canary is told",
+        ),
+        pytest.param(
+            VERSUS, QUIET, seen(400, 20_000, None, users_unknown=True), GOOD,
+            "answers are compared", id="an older guard on stable is told",
+        ),
+    ],
+)  # fmt: skip
+def test_whose_event_it_is(
+    slo: dict[str, Any], mine: Reading, other: Reading, verdict: Verdict, said: str
+) -> None:
+    found, _ = weigh(slo, mine, other)
+    assert (found.verdict, said in found.message) == (verdict, True), found.message
+
+
+def test_one_stretch_without_users_makes_answers_count() -> None:
+    """Two units in one comparison would compare nothing."""
+    before = Stretch(events=20, samples=1000, stable_events=20, stable_samples=1000)
+    attacked = seen(700, 2000, (21, 1000))
+    mixed, _ = weigh(VERSUS, attacked, QUIET, Past(before=(before,)))
+    assert (mixed.verdict, "answers are compared" in mixed.message) == (BAD, True)
+    told = replace(before, firsts=before)
+    whole, _ = weigh(VERSUS, attacked, QUIET, Past(before=(told,)))
+    assert (whole.verdict, "answers are compared" in whole.message) == (UNSURE, False)
+
+
+def test_before_both_have_answered_nothing_is_said_of_users() -> None:
+    first, _ = weigh(VERSUS, Reading(events=0, samples=0, at=NOW, first_events=0, first_samples=0),
+                     QUIET)  # fmt: skip
+    assert "answers are compared" not in first.message
+
+
+def test_the_record_has_both_counts_and_the_ratio_of_what_was_compared() -> None:
+    _, shown = weigh(VERSUS, seen(700, 2000, (21, 1000)), QUIET)
+    assert (shown.events, shown.stable_samples) == (700, 20_000)
+    assert float(shown.ratio) == pytest.approx(1.05, abs=0.001)
+    firsts = sequential.remembered(shown.firsts)
+    assert firsts == Stretch(events=21, samples=1000, stable_events=400, stable_samples=20_000)
+
+
+def test_a_record_without_users_says_nothing_of_them() -> None:
+    _, shown = weigh(VERSUS, seen(20, 1000, None), QUIET)
+    assert shown.firsts is None
+    assert "firsts" not in sequential.record_of("p/x", Stretch(events=1, samples=2)).dump()
+
+
+counts = st.builds(
+    Stretch,
+    events=st.integers(0, 50),
+    samples=st.integers(0, 5000),
+    stable_events=st.integers(0, 50),
+    stable_samples=st.integers(0, 5000),
+)
+both = st.builds(replace, counts, firsts=st.none() | counts)
+
+
+@given(st.lists(both, max_size=6))
+def test_what_is_recorded_can_be_read_again(parts: list[Stretch]) -> None:
+    records = [sequential.record_of(slo, part) for part in parts for slo in ("p/x", "p/other")]
+    assert sequential.stretches(records, "p/x") == tuple(parts)
+
+
+@given(st.lists(both, max_size=9), st.integers(2, 6))
+def test_condensing_loses_no_count_of_either_unit(parts: list[Stretch], most: int) -> None:
+    records = [sequential.record_of("p/x", part) for part in parts]
+    kept = sequential.condensed(records, most)
+    assert len(kept) <= most
+    again = sequential.total(sequential.stretches(kept, "p/x"))
+    assert again == sequential.total(parts)
+
+
+@given(both, both)
+def test_what_came_after_is_what_was_added(first: Stretch, second: Stretch) -> None:
+    after = (first + second) - first
+    assert (after.events, after.stable_samples) == (second.events, second.stable_samples)
+    if second.firsts is not None:
+        assert after.firsts == second.firsts
+
+
+# -- what a run pins ----------------------------------------------------------------------------
+
+GATEWAY = {"router": "GatewayAPI", "parentRefs": [{"name": "gw"}]}
+STICKY = GATEWAY | {"stickiness": {"mode": "Arm"}}
+
+
+def test_a_plan_says_whether_users_stay_and_else_keeps_its_digest() -> None:
+    sticky = plans.plan(make.model_spec(traffic=STICKY))
+    assert sticky.stickiness == "Arm"
+    free = plans.plan(make.model_spec(traffic=GATEWAY))
+    assert "stickiness" not in free.dump()
+    assert plans.digest(free, ()) != plans.digest(sticky, ())
+
+
+@pytest.mark.parametrize("pinned", [None, "Arm"])
+def test_an_edit_in_the_middle_changes_no_run(pinned: str | None) -> None:
+    run = make.make_run(plan={"stickiness": pinned})
+    edited = make.model_spec(traffic=GATEWAY if pinned else STICKY)
+    found = subject(make.make_observed(run=run, spec=edited), run)
+    assert found is not None
+    assert found.sticky is (pinned == "Arm")
