@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.evidence import SLOResult, Verdict
+from rlhf_operator.api.evidence import FirstCounts, SLOResult, Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.strategies import TEST_POLICY
@@ -176,6 +176,15 @@ def test_the_result_of_a_test_is_told_with_its_numbers() -> None:
         "ratio 0.5 (0.3 to 0.9)", "for better 90 to 1, for worse 0.22 to 1, 40 to 1 decides",
     ):  # fmt: skip
         assert part in message
+
+
+def test_where_users_are_compared_they_are_counted_in_what_is_told() -> None:
+    judged = primary(WON)
+    *guards, thumbs = judged.results
+    firsts = FirstCounts(events=4, samples=50, stable_events=9, stable_samples=50)
+    counted = replace(judged, results=(*guards, thumbs.model_copy(update={"firsts": firsts})))
+    seen = make.make_observed(run=trial_of(60), canary=counted, route=HALVES)
+    assert "each user once 4 of 50 against 9 of 50" in rollout.decide(seen).message
 
 
 def test_what_a_shadow_gets_is_told_as_copies() -> None:

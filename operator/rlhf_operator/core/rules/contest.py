@@ -73,6 +73,12 @@ def told(test: ABTest, found: SLOResult | None) -> str:
         f"{_short(found.value)} ({found.events or 0} of {found.samples or 0}) against stable's "
         f"{_short(found.stable_value)} ({found.stable_events or 0} of {found.stable_samples or 0})"
     )
+    if found.firsts is not None:
+        users = found.firsts
+        arms += (
+            f", each user once {users.events} of {users.samples} against "
+            f"{users.stable_events} of {users.stable_samples}"
+        )
     ratio = ""
     if found.ratio_low is not None:
         ends = f"{_short(found.ratio_low)} to {_short(found.ratio_high)}"
