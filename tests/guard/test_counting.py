@@ -110,6 +110,21 @@ def test_with_more_sets_than_can_be_told_no_answer_is_missed(
     assert tally.events <= sum(len(answer) for answer in answers)
 
 
+def test_lengths_are_squared_before_they_are_summed() -> None:
+    instruments = Instruments(RULES, version="v1")
+    for length in (3, 0, 5):
+        instruments.count_served(Judged(text="", asked=Verdict(), length=length))
+    found = {
+        name: scraped(instruments, name, 1.0)[0].points[0][1]
+        for name in (
+            "rlhf_guard_response_length_tokens_count",
+            "rlhf_guard_response_length_tokens_sum",
+            "rlhf_guard_response_length_squares_total",
+        )
+    }
+    assert list(found.values()) == [3, 8, 34]
+
+
 def test_the_series_of_sets_are_bounded() -> None:
     words = tuple(f"c{number:03}" for number in range(40))
     counter = guard_metrics.prometheus.Counter("n", "n", ("category",), registry=None)
