@@ -42,6 +42,7 @@ def version(uri: str = "oci://registry/name", **changes: Any) -> dict[str, Any]:
 
 RATE = {"type": "UnsafeServedRate"}
 COUNT = {"type": "UnsafeServedCount"}
+REWARD = {"type": "RewardScore"}
 
 
 def policy(**slo: Any) -> dict[str, Any]:
@@ -68,6 +69,12 @@ ACCEPTED = [
     (PolicySpec, policy(indicator=COUNT, maxCount=0), "not one event"),
     (PolicySpec, policy(indicator=RATE, versusStable={"ratio": "1.5", "method": "Threshold"}),
      "a comparison alone"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"difference": "0.1"}),
+     "a mean compared by evidence"),
+    (PolicySpec, policy(indicator=REWARD, min="-1", versusStable={"difference": "0.1"}),
+     "a plain bound beside it"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"ratio": "2", "method": "Threshold"}),
+     "a ratio of means as plain numbers"),
     (DecisionSpec, decision("Abort"), "an abort"),
     (DecisionSpec, decision("RollBackTo", version="v1"), "back to a version"),
     (DecisionSpec, decision("Abort", via="flux"), "an act that somebody else sends"),
@@ -116,6 +123,12 @@ REFUSED = [
     (PolicySpec, policy(indicator=RATE, max=0.02), "a bound as a floating point number"),
     (PolicySpec, policy(indicator=RATE, max="0.02") | {"interval": "1ms"}, "too fast"),
     (PolicySpec, {"slos": policy(indicator=RATE, max="0.02")["slos"] * 2}, "an objective twice"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"ratio": "2"}),
+     "evidence on a ratio of means"),
+    (PolicySpec, policy(indicator=RATE, versusStable={"difference": "0.1"}),
+     "evidence on a difference of rates"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"difference": "0.1"}, failureLimit=2),
+     "evidence in a row"),
     (ModelSpec, approval(count=0), "an approval by nobody"),
     (ModelSpec, approval(timeout="0s"), "an approval without time"),
     (ModelSpec, approval(gate="Through"), "a gate that is unknown"),

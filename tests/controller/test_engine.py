@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 from rlhf_operator.api.evidence import Checkpoint, FirstCounts, Verdict
 from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
 from rlhf_operator.api.metrics import (
+    EVALUATOR_REWARD_SQUARES,
+    EVALUATOR_REWARD_SUM,
+    EVALUATOR_REWARDS,
     GUARD_ERRORS,
     GUARD_FIRST_EVENTS,
     GUARD_FIRST_SAMPLES,
     GUARD_REQUESTS,
+    GUARD_RESPONSE_LENGTH,
+    GUARD_RESPONSE_LENGTH_SQUARES,
     GUARD_RESPONSES,
     GUARD_UNSAFE_SERVED,
     GUARD_UNSAFE_SERVED_RESPONSES,
@@ -627,3 +632,141 @@ async def test_a_successor_counts_users_on_from_the_checkpoint() -> None:
     assert found.results[0].firsts == FirstCounts(
         events=12, samples=540, stable_events=12, stable_samples=600
     )
+
+
+REWARD: dict[str, object] = {
+    "name": "reward",
+    "class": "Quality",
+    "indicator": {"type": "RewardScore"},
+    "versusStable": {"difference": "0.3"},
+}
+
+
+def scored(world: World, version: str, mean: float, until: int, reward_model: str = "rm") -> None:
+    """Ten answers of a version are scored a second: half one above the mean, half below."""
+    about = {"about_version": version, "reward_model": reward_model}
+    positive, negative = (
+        world.metrics.add(EVALUATOR_REWARD_SUM.name, "v1", "e", **about, sign=sign)
+        for sign in ("positive", "negative")
+    )
+    world.grow(
+        until,
+        (world.metrics.add(EVALUATOR_REWARDS.name, "v1", "e", **about), 10),
+        (positive, 5 * (mean + 1)),
+        (negative, 5 * (1 - mean)),
+        (
+            world.metrics.add(EVALUATOR_REWARD_SQUARES.name, "v1", "e", **about),
+            5 * (mean + 1) ** 2 + 5 * (mean - 1) ** 2,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("canary", "verdict"),
+    [
+        pytest.param(0.2, Verdict.SUCCESSFUL, id="an equal reward passes"),
+        pytest.param(-0.4, Verdict.FAILED, id="a lower one rolls back"),
+        pytest.param(-0.1, Verdict.INCONCLUSIVE, id="one at the margin is neither"),
+    ],
+)
+async def test_rewards_are_compared_by_evidence(canary: float, verdict: Verdict) -> None:
+    world = World()
+    scored(world, "v1", 0.2, 400)
+    scored(world, "v2", canary, 400)
+    world.engine.follow(subject(REWARD, stable="v1"))
+    for second in (100, 301, 390):
+        await world.tick(second)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (shown,) = found.results
+    assert shown.verdict is verdict, shown.message
+    assert shown.difference is not None
+    assert float(shown.difference) == pytest.approx(canary - 0.2)
+    assert shown.sums is not None and shown.value is not None
+    assert float(shown.value) == pytest.approx(canary)
+
+
+async def test_sums_go_on_after_a_restart() -> None:
+    """As they stood at the checkpoint, and as they grew since: nothing twice, nothing missing."""
+    world = World()
+    scored(world, "v1", 0.2, 700)
+    scored(world, "v2", 0.1, 700)
+    world.engine.follow(subject(REWARD, stable="v1"))
+    for second in (100, 301, 350):
+        await world.tick(second)
+    kept = world.engine.checkpoint(KEY, at(350))
+    assert kept is not None and len(kept.strata) == 1
+    assert {each.scorer for each in kept.counts} == {"rm"}
+    shown = {}
+    for name in ("as it went on", "restarted"):
+        if name == "restarted":
+            again = Checkpoint.model_validate(kept.dump())
+            world.restarted().follow(replace(subject(REWARD, stable="v1"), checkpoint=again))
+        await world.tick(500)
+        found = world.engine.results(KEY)
+        assert found is not None
+        (shown[name],) = found.results
+    went_on, restarted = shown.values()
+    assert went_on.sums is not None and restarted.sums is not None
+    assert restarted.samples == went_on.samples == 5000
+    assert float(restarted.sums.squares) == pytest.approx(float(went_on.sums.squares))
+    assert restarted.good is not None and went_on.good is not None
+    assert float(restarted.good) == pytest.approx(float(went_on.good), abs=1e-6)
+
+
+async def test_a_new_reward_model_in_the_middle_of_a_step_holds() -> None:
+    world = World()
+    for version in ("v1", "v2"):
+        scored(world, version, 0.2, 400)
+    world.engine.follow(subject(REWARD, stable="v1"))
+    await world.tick(300)
+    scored(world, "v2", 0.2, 400, reward_model="other")
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (shown,) = found.results
+    assert shown.verdict is Verdict.INCONCLUSIVE
+    assert "2 of reward_model" in shown.message
+
+
+async def test_a_guard_of_before_exports_no_squares_and_the_run_waits() -> None:
+    """Stable's pods keep their guard: an upgrade of the operator changes no running pod."""
+    length: dict[str, object] = {
+        "name": "length", "class": "Quality", "indicator": {"type": "ResponseLength"},
+        "versusStable": {"difference": "20"},
+    }  # fmt: skip
+    world = World()
+    for version in ("v1", "v2"):
+        for suffix, each in (("_count", 10.0), ("_sum", 1000.0)):
+            name = GUARD_RESPONSE_LENGTH.name + suffix
+            world.grow(400, (world.metrics.add(name, version), each))
+    squares = world.metrics.add(GUARD_RESPONSE_LENGTH_SQUARES.name, "v2")
+    world.grow(400, (squares, 110_000))
+    margin = {"difference": "20", "method": "Threshold"}
+    for versus, verdict in ((margin, Verdict.SUCCESSFUL), (None, Verdict.INCONCLUSIVE)):
+        asked = length if versus is None else length | {"versusStable": versus}
+        world.restarted().follow(subject(asked, stable="v1"))
+        await world.tick(390)
+        found = world.engine.results(KEY)
+        assert found is not None
+        assert found.results[0].verdict is verdict, found.results[0].message
+
+
+async def test_a_checkpoint_of_before_sums_were_kept_counts_on() -> None:
+    """A mean's sum stood in the place of events then."""
+    plain: dict[str, object] = {
+        "name": "length", "class": "Quality", "indicator": {"type": "ResponseLength"}, "max": "200",
+    }  # fmt: skip
+    world = World()
+    for suffix, each in (("_count", 10.0), ("_sum", 1000.0)):
+        world.grow(100, (world.metrics.add(GUARD_RESPONSE_LENGTH.name + suffix), each))
+    old = Checkpoint.model_validate(
+        {"since": "2026-01-01T00:00:00Z", "at": "2026-01-01T00:00:50Z", "counts": [
+            {"slo": "p/length", "version": "v2", "events": 250_000, "samples": 500}]}
+    )  # fmt: skip
+    world.engine.follow(replace(subject(plain), checkpoint=old))
+    await world.tick(100)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].value == "300"
+    assert found.results[0].verdict is Verdict.FAILED

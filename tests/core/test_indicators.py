@@ -31,7 +31,7 @@ def slo(kind: str, *categories: str) -> SLO:
 
 
 @pytest.mark.parametrize("kind", get_args(IndicatorType))
-def test_every_indicator_reads_counters_that_the_guard_exports(kind: str) -> None:
+def test_every_indicator_reads_counters_that_have_a_name(kind: str) -> None:
     found = measure(slo(kind))
     assert {counter.name for counter in found.counters} <= KNOWN
     if found.by_user is not None:
@@ -100,6 +100,20 @@ def test_which_indicators_can_be_counted_by_user(
             Form.MEAN,
             Better.LOWER,
             "rlhf_guard_response_length_tokens_sum / rlhf_guard_response_length_tokens_count",
+        ),
+        (
+            "RewardScore",
+            Form.MEAN,
+            Better.HIGHER,
+            '(rlhf_evaluator_reward_sum_total{sign="positive"} - '
+            'rlhf_evaluator_reward_sum_total{sign="negative"}) / rlhf_evaluator_rewards_total',
+        ),
+        (
+            "KLToSFT",
+            Form.MEAN,
+            Better.LOWER,
+            '(rlhf_evaluator_kl_nats_sum_total{sign="positive"} - '
+            'rlhf_evaluator_kl_nats_sum_total{sign="negative"}) / rlhf_evaluator_kl_answers_total',
         ),
     ],
 )

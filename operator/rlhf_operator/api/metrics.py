@@ -200,6 +200,7 @@ EVALUATOR_DIVERGENCE_SQUARES = Metric(
     labels=(ABOUT_VERSION, REFERENCE),
 )
 
+
 class FirstKind(StrEnum):
     """What can be an event of a user; values of the label `kind` of the first-event counters."""
 

@@ -30,14 +30,20 @@ IndicatorType = Literal[
     "ThumbsDownRate",
     "TaskCompletionRate",
     "ResponseLength",
+    "RewardScore",
+    "KLToSFT",
 ]
 
 
+MEANS = ("ResponseLength", "RewardScore", "KLToSFT")
+
+
 class Indicator(ApiType):
-    """A built-in measure, read from the guard's own counters."""
+    """A built-in measure, read from the guard's own counters, or from the evaluator's."""
 
     type: IndicatorType
-    """What is measured. Rates are per answer; ResponseLength is a mean in tokens."""
+    """What is measured. Rates are per answer. Means are ResponseLength, in tokens, and, by the
+    evaluator, RewardScore, in standard deviations, and KLToSFT, in nats per token."""
     categories: Annotated[tuple[Category, ...], Field(max_length=32)] = ()
     """Only these categories of unsafe output; all when empty. An answer counts once, in however
     many of them it is."""
@@ -71,7 +77,8 @@ class VersusStable(ApiType):
     """For means: at most this much away from stable's mean, in the worse direction."""
     method: Literal["Sequential", "Threshold"] = "Sequential"
     """Sequential, the default, weighs the evidence of all answers since the run began, and may be
-    looked at always; it goes with the ratio of a built-in rate. Threshold compares two numbers."""
+    looked at always; it goes with the ratio of a built-in rate and with the difference of a
+    built-in mean. Threshold compares two numbers."""
 
     @rule(
         "has(self.ratio) != has(self.difference)", "exactly one of ratio and difference must be set"
@@ -116,23 +123,30 @@ class SLO(ApiType):
     """How much worse than stable the canary may be."""
     failure_limit: Annotated[int, Field(ge=1, le=100)] | None = None
     """How many measurements in a row must be out of bounds before the SLO fails. Where it is set,
-    bounds are compared as plain numbers; where not, a built-in rate is judged by evidence."""
+    bounds are compared as plain numbers; where not, a built-in rate is judged by evidence, and so
+    is how far a built-in mean may differ from stable's."""
 
     @rule(
         "!has(self.versusStable) || "
         "(has(self.versusStable.method) && self.versusStable.method == 'Threshold') || "
-        "(has(self.indicator) && self.indicator.type.endsWith('Rate') && "
-        "has(self.versusStable.ratio) && !has(self.failureLimit))",
-        "method Sequential, the default, goes with the ratio of a built-in …Rate indicator and "
-        "without failureLimit; else set method: Threshold",
+        "(has(self.indicator) && !has(self.failureLimit) && "
+        "((has(self.versusStable.ratio) && self.indicator.type.endsWith('Rate')) || "
+        "(has(self.versusStable.difference) && "
+        "self.indicator.type in ['ResponseLength', 'RewardScore', 'KLToSFT'])))",
+        "method Sequential, the default, goes with the ratio of a built-in …Rate indicator, or "
+        "with the difference of ResponseLength, RewardScore or KLToSFT, and without "
+        "failureLimit; else set method: Threshold",
     )
     def method_fits(self) -> bool:
         """Return whether the comparison with stable can be made in the way that is asked for."""
         margin = self.versus_stable
         if margin is None or margin.method == "Threshold":
             return True
-        is_rate = self.indicator is not None and self.indicator.type.endswith("Rate")
-        return is_rate and margin.ratio is not None and self.failure_limit is None
+        if self.indicator is None or self.failure_limit is not None:
+            return False
+        if margin.ratio is not None:
+            return self.indicator.type.endswith("Rate")
+        return self.indicator.type in MEANS
 
     @rule(
         "has(self.indicator) != has(self.query)", "exactly one of indicator and query must be set"

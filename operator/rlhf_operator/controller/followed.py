@@ -10,7 +10,7 @@ from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
+from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.objective import (
@@ -77,8 +77,8 @@ class Followed:
 
     def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
         query = goal.slo.query
-        starts = {version: self._start(goal.name, version) for version in self.versions}
-        compares = goal.rate is not None and goal.rate.margin is not None
+        starts = {version: self._start(goal, version) for version in self.versions}
+        compares = goal.tests is not None and goal.tests.margin is not None
         sticky = self.subject.sticky and compares and len(self.versions) > 1
         users = goal.measure.by_user if sticky else None
         made = Goal(
@@ -112,17 +112,11 @@ class Followed:
         kept = next(found, None)
         return Stretch(events=kept.events, samples=kept.samples) if kept is not None else NOTHING
 
-    def _start(self, name: str, version: str) -> Start:
+    def _start(self, goal: Objective, version: str) -> Start:
         for count in self.checkpoint.counts if self.checkpoint else ():
-            if count.slo == name and count.version == version:
+            if count.slo == goal.name and count.version == version:
                 assert self.checkpoint is not None
-                return Start(
-                    self.checkpoint.at.timestamp(),
-                    count.events,
-                    count.samples,
-                    count.first_events or 0,
-                    count.first_samples or 0,
-                )
+                return started(goal, self.checkpoint.at.timestamp(), count)
         return Start(self.subject.since.timestamp())
 
     def is_about(self, subject: Subject) -> bool:

@@ -14,6 +14,7 @@ from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
 from rlhf_operator.core import capacity, repins, sequential
 from rlhf_operator.core.decision import Decision
+from rlhf_operator.core.moments import moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.sequential import Past, Stretch
 
@@ -139,14 +140,25 @@ def _counted(each: SLOResult) -> Stretch:
         stable_events=each.stable_events or 0,
         stable_samples=each.stable_samples or 0,
         firsts=sequential.remembered(each.firsts),
+        moments=moments_of(each.sums),
+        stable_moments=moments_of(each.stable_sums),
     )
 
 
 def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
-    """Return what was counted of a rate before nothing could be seen any more."""
+    """Return what was counted before nothing could be seen any more.
+
+    Values of several scorers are no evidence: where they were added up, they are left out.
+    """
     status = run.status
     found = (
-        {each.version: each for each in checkpoint.counts if each.slo == name} if checkpoint else {}
+        {
+            each.version: each
+            for each in checkpoint.counts
+            if each.slo == name and "," not in (each.scorer or "")
+        }
+        if checkpoint
+        else {}
     )
     mine = found.get(status.canary.name) if status.canary else None
     other = found.get(status.stable.name) if status.stable else None
@@ -156,6 +168,8 @@ def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
         stable_events=other.events if other else 0,
         stable_samples=other.samples if other else 0,
         firsts=_first_of(mine, other),
+        moments=moments_of(mine.sums if mine else None),
+        stable_moments=moments_of(other.sums if other else None),
     )
 
 
@@ -174,7 +188,7 @@ def _first_of(mine: ArmCount | None, other: ArmCount | None) -> Stretch | None:
 def _strata(
     judged: Assessment, run: Run, checkpoint: Checkpoint | None
 ) -> tuple[StratumRecord, ...]:
-    """Return what the run has shown of each rate, the weight that ends now included."""
+    """Return what the run has shown of each objective, the weight that ends now included."""
     closed = checkpoint.strata if checkpoint is not None else ()
     found = [*run.status.strata, *closed]
     for each in judged.results:
