@@ -75,6 +75,8 @@ ACCEPTED = [
      "a plain bound beside it"),
     (PolicySpec, policy(indicator=REWARD, versusStable={"ratio": "2", "method": "Threshold"}),
      "a ratio of means as plain numbers"),
+    (PolicySpec, policy(indicator=RATE, max="0.1") | {"rewardHacking": {
+        "action": "RollBack", "after": "30m"}}, "a rollback on suspicion"),
     (DecisionSpec, decision("Abort"), "an abort"),
     (DecisionSpec, decision("RollBackTo", version="v1"), "back to a version"),
     (DecisionSpec, decision("Abort", via="flux"), "an act that somebody else sends"),
@@ -129,6 +131,8 @@ REFUSED = [
      "evidence on a difference of rates"),
     (PolicySpec, policy(indicator=REWARD, versusStable={"difference": "0.1"}, failureLimit=2),
      "evidence in a row"),
+    (PolicySpec, policy(indicator=RATE, max="0.1") | {"rewardHacking": {"after": "30m"}},
+     "a time after which nothing happens"),
     (ModelSpec, approval(count=0), "an approval by nobody"),
     (ModelSpec, approval(timeout="0s"), "an approval without time"),
     (ModelSpec, approval(gate="Through"), "a gate that is unknown"),

@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from rlhf_operator.api.evidence import Checkpoint, FirstCounts, Verdict
 from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
 from rlhf_operator.api.metrics import (
+    EVALUATOR_DIVERGENCE_SQUARES,
+    EVALUATOR_DIVERGENCE_SUM,
+    EVALUATOR_DIVERGENCES,
     EVALUATOR_REWARD_SQUARES,
     EVALUATOR_REWARD_SUM,
     EVALUATOR_REWARDS,
     GUARD_ERRORS,
+    GUARD_FEEDBACK,
     GUARD_FIRST_EVENTS,
     GUARD_FIRST_SAMPLES,
     GUARD_REQUESTS,
@@ -29,7 +33,9 @@ from rlhf_operator.api.metrics import (
 )
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.controller.engine import Engine, Subject
+from rlhf_operator.core import reward_hacking
 from rlhf_operator.core.observed import Key
+from tests import builders
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = Key(namespace="shop", name="support")
@@ -684,6 +690,53 @@ async def test_rewards_are_compared_by_evidence(canary: float, verdict: Verdict)
     assert float(shown.difference) == pytest.approx(canary - 0.2)
     assert shown.sums is not None and shown.value is not None
     assert float(shown.value) == pytest.approx(canary)
+
+
+@pytest.mark.parametrize(
+    ("down", "suspected"),
+    [
+        pytest.param(4, True, id="people like its answers less"),
+        pytest.param(2, False, id="people see no difference"),
+    ],
+)
+async def test_reward_hacking_is_seen_in_the_counters(down: int, suspected: bool) -> None:
+    """Every objective passes, and together they tell."""
+    world, scores = World(), {"v1": 0.0, "v2": 0.5}
+    divergence = [EVALUATOR_DIVERGENCES, EVALUATOR_DIVERGENCE_SUM, EVALUATOR_DIVERGENCE_SQUARES]
+    for version, mean in scores.items():
+        scored(world, version, mean, 400)
+        about = {"about_version": version, "reference": "sft"}
+        for metric, each in zip(
+            divergence, (10, 10 * (mean + 1), 15 * (mean + 1) ** 2), strict=True
+        ):
+            sign = {"sign": "positive"} if metric is EVALUATOR_DIVERGENCE_SUM else {}
+            world.grow(400, (world.metrics.add(metric.name, "v1", "e", **about, **sign), each))
+        name = EVALUATOR_DIVERGENCE_SUM.name
+        world.grow(400, (world.metrics.add(name, "v1", "e", **about, sign="negative"), 0))
+        bad = 2 if version == "v1" else down
+        for value, votes in (("down", bad), ("up", 20 - bad)):
+            labels = {"about_version": version, "kind": "thumbs", "value": value}
+            world.grow(400, (world.metrics.add(GUARD_FEEDBACK.name, version, **labels), votes))
+    thumbs = {
+        "name": "thumbs", "class": "Quality", "indicator": {"type": "ThumbsDownRate"},
+        "versusStable": {"ratio": "9"},
+    }  # fmt: skip
+    kl = REWARD | {
+        "name": "kl",
+        "indicator": {"type": "KLToSFT"},
+        "versusStable": {"difference": "9"},
+    }
+    slos = (REWARD, kl, thumbs)
+    world.engine.follow(subject(*slos, stable="v1"))
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert {each.verdict for each in found.results} == {Verdict.SUCCESSFUL}
+    seen = builders.make_observed(
+        run=builders.make_run(policies=(policy(*slos),)), policies=(policy(*slos),), canary=found
+    )
+    assert seen.run is not None
+    assert (reward_hacking.suspicion(seen, seen.run) is not None) is suspected
 
 
 async def test_sums_go_on_after_a_restart() -> None:

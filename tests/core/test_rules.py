@@ -14,6 +14,7 @@ from rlhf_operator.core.observed import Observed, Workload
 from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
+    test_reward_hacking,
     test_rules_consent,
     test_rules_course,
     test_rules_harm,
@@ -25,6 +26,7 @@ from tests.core import (
 from tests.core.test_rules_strategies import DAY, HALVES, LOST, OPEN, primary, trial_of
 
 ROWS = [
+    *test_reward_hacking.ROWS,
     *test_rules_consent.ROWS,
     *test_rules_course.ROWS,
     *test_rules_harm.ROWS,
@@ -70,6 +72,10 @@ NEIGHBOURS = [
     ("preparing", "weight_not_in_force", {"run": make.preparing(in_force_at=None)}),
     ("weight_not_in_force", "inconclusive",
      {"run": make.make_run(in_force_at=None), "canary": SILENT}),
+    ("weight_not_in_force", "reward_hacking",
+     test_reward_hacking.parts(test_reward_hacking.HACKED, run={"in_force_at": None})),
+    ("reward_hacking", "holding",
+     test_reward_hacking.parts(test_reward_hacking.HACKED, run={"in_force_at": ago(0.5)})),
     ("holding", "inconclusive", {"run": make.make_run(in_force_at=ago(0.5)), "canary": SILENT}),
     ("no_winner", "inconclusive",
      {"run": trial_of(DAY), "canary": primary(OPEN, SILENT), "route": HALVES}),
@@ -98,7 +104,6 @@ APART = {
     ("first_not_serving", "nothing_live"): "one needs a record, the other that there is none",
     ("nothing_live", "settling"): "one needs that there is no record, the other an ended one",
     ("settling", "blind"): "one needs an ended run, the other a canary",
-    ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
     ("holding", "no_winner"): "a test is held for its minimum, which is not above its duration",
     ("step_passed", "target_serving"): "one needs a canary, the other an ended run",
 }

@@ -109,6 +109,10 @@ class SLOResult(ApiType):
     """Evidence against harm; the least of all bounds. The objective passes at `goodProven`."""
     good_proven: DecimalText | None = None
     """From where on harm is refuted."""
+    higher: DecimalText | None = None
+    """Evidence that the value is higher than stable's, by however little; a natural logarithm."""
+    lower: DecimalText | None = None
+    """Evidence that it is lower."""
     needs: Count | None = None
     """About how many answers of both versions a decision still takes, if rates stay."""
     bound: Annotated[str, Field(max_length=128)] | None = None

@@ -197,6 +197,26 @@ class SLO(ApiType):
         return decimal(self.min) <= decimal(self.max)
 
 
+class RewardHacking(ApiType):
+    """What follows where a version seems to please the reward model instead of people."""
+
+    action: Literal["Hold", "RollBack"] = "Hold"
+    """Hold raises no weight until a person decides, or `maxHold` is over. RollBack ends the run
+    and quarantines the version when the suspicion has lasted for `after`."""
+    after: Duration | None = None
+    """How long that is; 1h when unset."""
+
+    @rule("!has(self.after) || self.action == 'RollBack'", "after goes with action RollBack")
+    def after_fits(self) -> bool:
+        """Return whether there is anything to wait for."""
+        return self.after is None or self.action == "RollBack"
+
+    @property
+    def patience(self) -> str:
+        """Return how long a suspicion lasts before it rolls back."""
+        return self.after or "1h"
+
+
 class PolicySpec(ApiType):
     """Service level objectives that one or more models must keep."""
 
@@ -209,6 +229,9 @@ class PolicySpec(ApiType):
     shared over all objectives."""
     false_promotion: DecimalText = "0.05"
     """The probability that a version that is worse than an objective allows passes it."""
+    reward_hacking: RewardHacking | None = None
+    """What follows when RewardScore and KLToSFT are proven higher than stable's while
+    ThumbsDownRate or TaskCompletionRate is proven worse; Hold when unset."""
     slos: Annotated[tuple[SLO, ...], Field(min_length=1), Keyed("name", 32)]
     """The objectives."""
 

@@ -24,7 +24,15 @@ from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.api.version import RLHFModelVersion, VersionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import Raw, State
-from rlhf_operator.core import capacity, freeze, plans, queries, rendering, unjudged
+from rlhf_operator.core import (
+    capacity,
+    freeze,
+    plans,
+    queries,
+    rendering,
+    reward_hacking,
+    unjudged,
+)
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.routes import ratio
 
@@ -170,6 +178,9 @@ def _of_policy(spec: PolicySpec) -> Iterator[tuple[Gravity, str]]:
         counts = slo.indicator is not None and slo.indicator.type.endswith("Count")
         if slo.min_samples == 1 and not counts and slo.class_ != "Informational":
             yield "advice", f"slos.{slo.name}: minSamples is 1, so one answer may decide"
+    missing = reward_hacking.missing(spec.slos) if spec.reward_hacking else None
+    if missing is not None:
+        yield "advice", f"rewardHacking: {missing}, so another policy must have it"
     if all(slo.class_ != "Safety" for slo in spec.slos):
         yield "advice", "slos: none is of class Safety, so nothing here rolls back at once"
 

@@ -12,7 +12,7 @@ from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepReco
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, repins, sequential
+from rlhf_operator.core import capacity, repins, reward_hacking, sequential
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.moments import moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
@@ -76,6 +76,7 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
         facts["blind_since"] = seen.now
     if not unseen and seen.canary is not None and status.blind_since is not None:
         facts["blind_since"] = None
+    facts |= _suspicion(seen, status)
     if decision.awaiting is not None and decision.awaiting != status.awaiting:
         facts["awaiting"] = decision.awaiting
     still = decision.reason in _STANDING_STILL
@@ -85,6 +86,18 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
         held = parse_duration(status.held_for) + (seen.now - status.not_holding_since)
         facts |= {"not_holding_since": None, "held_for": format_duration(held)}
     return facts
+
+
+def _suspicion(seen: Observed, status: RolloutStatus) -> Changes:
+    """Return since when reward hacking is suspected; what was not judged keeps what was known."""
+    if seen.canary is None or seen.run is None or status.weight == 0:
+        return {}
+    suspected = reward_hacking.suspicion(seen, seen.run) is not None
+    if suspected and status.reward_hacking_since is None:
+        return {"reward_hacking_since": seen.now}
+    if not suspected and status.reward_hacking_since is not None:
+        return {"reward_hacking_since": None}
+    return {}
 
 
 def evidence(

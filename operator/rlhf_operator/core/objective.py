@@ -258,7 +258,11 @@ def _shown_difference(evidence: Evidence) -> dict[str, Any]:
         "difference": decimal_text(interval.estimate),
         "difference_low": decimal_text(interval.low),
         "difference_high": decimal_text(interval.high),
-    }
+    } | _shown_directions(*mean.directions(evidence.stretches))
+
+
+def _shown_directions(higher: float, lower: float) -> dict[str, Any]:
+    return {"higher": decimal_text(higher), "lower": decimal_text(lower)}
 
 
 def _shown_ratio(rate: Rate, evidence: Evidence) -> dict[str, Any]:
@@ -276,6 +280,7 @@ def _shown_ratio(rate: Rate, evidence: Evidence) -> dict[str, Any]:
             "ratio_low": decimal_text(interval.low),
             "ratio_high": decimal_text(interval.high),
         }
+        shown |= _shown_directions(*sequential.directions(strata))
     return shown
 
 

@@ -331,6 +331,14 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
     return tuple(found)
 
 
+def directions(strata: Sequence[statistics.Stratum]) -> tuple[float, float]:
+    """Return the evidence that the canary's rate is higher than stable's, and that it is lower."""
+    return (
+        statistics.log_e_ratio(strata, 1, harm=True),
+        statistics.log_e_ratio(strata, 1, harm=False),
+    )
+
+
 def odds(log_e: float) -> str:
     """Return evidence as people read it: so many to 1."""
     if log_e >= _LARGEST:
