@@ -823,3 +823,49 @@ async def test_a_checkpoint_of_before_sums_were_kept_counts_on() -> None:
     assert found is not None
     assert found.results[0].value == "300"
     assert found.results[0].verdict is Verdict.FAILED
+
+
+CHECKS: dict[str, object] = {
+    "name": "checks",
+    "class": "Quality",
+    "query": {
+        "counters": {
+            "events": {"name": "checks_total", "where": [{"label": "result", "values": ["bad"]}]},
+            "samples": {"name": "checks_total"},
+        },
+        "betterWhen": "Lower",
+    },
+    "versusStable": {"ratio": "1.5"},
+}
+
+
+@pytest.mark.parametrize(
+    ("bad", "verdict"),
+    [(1, Verdict.SUCCESSFUL), (4, Verdict.FAILED), (1.5, Verdict.INCONCLUSIVE)],
+)
+async def test_a_teams_own_counters_are_judged_by_evidence(bad: float, verdict: Verdict) -> None:
+    world = World()
+    for version, rate in (("v1", 1), ("v2", bad)):
+        for result, each in (("bad", rate), ("good", 10 - rate)):
+            world.grow(400, (world.metrics.add("checks_total", version, result=result), each))
+    world.engine.follow(subject(CHECKS, stable="v1"))
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (shown,) = found.results
+    assert (shown.verdict, shown.samples) == (verdict, 3900), shown.message
+    assert shown.harm is not None and shown.query == 'checks_total{result="bad"} / checks_total'
+
+
+async def test_a_teams_counters_are_tried_for_stable() -> None:
+    world = World()
+
+    async def tried() -> tuple[str, ...]:
+        return await world.engine.try_queries((policy(CHECKS),), "shop", "support", "v1")
+
+    wanted = 'p/checks: events: no fresh series checks_total{result="bad"} for version v1'
+    assert await tried() == (wanted,)
+    world.grow(0, (world.metrics.add("checks_total", "v1", result="good"), 1))
+    assert await tried() == (wanted,)
+    world.grow(0, (world.metrics.add("checks_total", "v1", result="bad"), 0))
+    assert await tried() == ()

@@ -110,6 +110,31 @@ def test_with_more_sets_than_can_be_told_no_answer_is_missed(
     assert tally.events <= sum(len(answer) for answer in answers)
 
 
+def test_a_slow_answer_is_one_beyond_the_bound() -> None:
+    """As the client library spells its buckets, and as the operator asks for them."""
+    instruments = Instruments(RULES, version="v1")
+    ledger = Ledger(600.0)
+    ledger.start(MODEL, (0.5,))
+    found = [
+        measure(SLO.model_validate({
+            "name": "x", "class": "Performance", "max": "0.5",
+            "indicator": {"type": "SlowRatio", "slowerThan": bound},
+        }))
+        for bound in ("2", "2.5", "300")
+    ]  # fmt: skip
+    names = {counter.name for each in found for counter in each.counters}
+    for name in names:
+        ledger.open(MODEL, name, 0.0)
+    for time in (0.4, 1.0):
+        for name in names:
+            ledger.feed(name, scraped(instruments, name, time))
+        if time < 0.5:
+            for seconds in (0.1, 2.0, 2.1, 2.6, 900):
+                instruments.duration.observe(seconds)
+    tallies = [ledger.tally(MODEL, "v1", each, 0.5) for each in found]
+    assert [(each.events, each.samples) for each in tallies if each] == [(3, 5), (2, 5), (1, 5)]
+
+
 def test_lengths_are_squared_before_they_are_summed() -> None:
     instruments = Instruments(RULES, version="v1")
     for length in (3, 0, 5):

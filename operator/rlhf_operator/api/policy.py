@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rlhf_operator.api import metrics
 from rlhf_operator.api.common import Condition, Object
 from rlhf_operator.api.schema import (
     ApiType,
@@ -26,6 +27,7 @@ IndicatorType = Literal[
     "UnsafeGeneratedRate",
     "GuardBlockRate",
     "ErrorRate",
+    "SlowRatio",
     "RefusalRate",
     "ThumbsDownRate",
     "TaskCompletionRate",
@@ -35,6 +37,10 @@ IndicatorType = Literal[
 ]
 
 
+SLOWER_THAN = Literal[
+    "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "1.5", "2", "2.5", "5", "10", "20", "30",
+    "60", "120", "300",
+]  # fmt: skip
 MEANS = ("ResponseLength", "RewardScore", "KLToSFT")
 
 
@@ -47,6 +53,21 @@ class Indicator(ApiType):
     categories: Annotated[tuple[Category, ...], Field(max_length=32)] = ()
     """Only these categories of unsafe output; all when empty. An answer counts once, in however
     many of them it is."""
+    slower_than: SLOWER_THAN | None = None
+    """Of SlowRatio: an answer that takes more seconds than this is slow. One of the bounds at
+    which the guard counts."""
+
+    @rule(
+        "(self.type == 'SlowRatio') == has(self.slowerThan)", "slowerThan goes with SlowRatio alone"
+    )
+    def slowness_fits(self) -> bool:
+        """Return whether it is said what is slow, where that is asked."""
+        return (self.type == "SlowRatio") == (self.slower_than is not None)
+
+    @property
+    def is_rate(self) -> bool:
+        """Return whether it is events per answer."""
+        return self.type.endswith("Rate") or self.type == "SlowRatio"
 
     @rule(
         "!has(self.categories) || size(self.categories) == 0 || self.type.startsWith('Unsafe')",
@@ -57,15 +78,79 @@ class Indicator(ApiType):
         return not self.categories or self.type.startswith("Unsafe")
 
 
-class Query(ApiType):
-    """A measure of the team's own, in PromQL."""
+MetricName = Annotated[str, Field(max_length=255, pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
 
-    prom_ql: Annotated[str, Field(min_length=1, max_length=4096, alias="promQL")]
-    """A static expression that keeps the labels namespace, rlhf_model and rlhf_version."""
-    samples: Annotated[str, Field(max_length=255, pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
-    """The counter whose increase says how many samples stand behind the value."""
+
+class LabelChoice(ApiType):
+    """Which values of a label count."""
+
+    label: Annotated[str, Field(max_length=63, pattern=r"^[a-zA-Z][a-zA-Z0-9_]*$")]
+    """The label."""
+    values: Annotated[
+        tuple[Annotated[str, Field(max_length=63, pattern=r"^[a-zA-Z0-9_./: -]*$")], ...],
+        Field(min_length=1, max_length=16),
+    ]
+    """The values."""
+
+    @rule(
+        "!(self.label in ['namespace', 'rlhf_model', 'rlhf_version', 'about_version'])",
+        "the model and the version are chosen by the operator",
+    )
+    def is_not_a_target(self) -> bool:
+        """Return whether the label is the team's own."""
+        return self.label not in (*metrics.TARGET_LABELS, metrics.ABOUT_VERSION)
+
+
+class TeamCounter(ApiType):
+    """A counter of the team's own; its series carry namespace, rlhf_model and rlhf_version."""
+
+    name: MetricName
+    """The counter. It begins at 0, and every series is there before its first event."""
+    where: Annotated[tuple[LabelChoice, ...], Field(max_length=4)] = ()
+    """Only series with these values; all when empty."""
+
+
+class Counters(ApiType):
+    """Two counters that make up a rate: events per sample."""
+
+    events: TeamCounter
+    """What is counted."""
+    samples: TeamCounter
+    """Of how many."""
+
+
+class Query(ApiType):
+    """A measure of the team's own: a rate of two counters, or any expression in PromQL."""
+
+    counters: Counters | None = None
+    """A rate, judged by evidence as the built-in ones are."""
+    prom_ql: Annotated[
+        Annotated[str, Field(min_length=1, max_length=4096)] | None, Field(alias="promQL")
+    ] = None
+    """A static expression that keeps the labels namespace, rlhf_model and rlhf_version; its value
+    is compared as a plain number."""
+    samples: MetricName | None = None
+    """With promQL: the counter whose increase says how many samples stand behind the value."""
     better_when: Literal["Lower", "Higher"]
     """Which direction is better."""
+
+    @rule(
+        "has(self.counters) != has(self.promQL)", "exactly one of counters and promQL must be set"
+    )
+    def one_kind(self) -> bool:
+        """Return whether it is counted or asked."""
+        return (self.counters is None) != (self.prom_ql is None)
+
+    @rule("has(self.promQL) == has(self.samples)", "samples goes with promQL, and promQL with it")
+    def samples_fit(self) -> bool:
+        """Return whether it is known how many samples stand behind an expression."""
+        return (self.prom_ql is None) == (self.samples is None)
+
+    @property
+    def text(self) -> str:
+        """Return the expression; there is one where nothing is counted."""
+        assert self.prom_ql is not None, "one_kind: it has counters"
+        return self.prom_ql
 
 
 class VersusStable(ApiType):
@@ -77,8 +162,8 @@ class VersusStable(ApiType):
     """For means: at most this much away from stable's mean, in the worse direction."""
     method: Literal["Sequential", "Threshold"] = "Sequential"
     """Sequential, the default, weighs the evidence of all answers since the run began, and may be
-    looked at always; it goes with the ratio of a built-in rate and with the difference of a
-    built-in mean. Threshold compares two numbers."""
+    looked at always; it goes with the ratio of a rate (built in, or of a query's counters) and
+    with the difference of a built-in mean. Threshold compares two numbers."""
 
     @rule(
         "has(self.ratio) != has(self.difference)", "exactly one of ratio and difference must be set"
@@ -110,7 +195,7 @@ class SLO(ApiType):
     indicator: Indicator | None = None
     """A built-in measure."""
     query: Query | None = None
-    """A measure in PromQL."""
+    """A measure of the team's own."""
     max: DecimalText | None = None
     """The measure must not be above this."""
     min: DecimalText | None = None
@@ -123,17 +208,19 @@ class SLO(ApiType):
     """How much worse than stable the canary may be."""
     failure_limit: Annotated[int, Field(ge=1, le=100)] | None = None
     """How many measurements in a row must be out of bounds before the SLO fails. Where it is set,
-    bounds are compared as plain numbers; where not, a built-in rate is judged by evidence, and so
-    is how far a built-in mean may differ from stable's."""
+    bounds are compared as plain numbers; where not, a rate is judged by evidence, and so is how
+    far a built-in mean may differ from stable's."""
 
     @rule(
         "!has(self.versusStable) || "
         "(has(self.versusStable.method) && self.versusStable.method == 'Threshold') || "
-        "(has(self.indicator) && !has(self.failureLimit) && "
-        "((has(self.versusStable.ratio) && self.indicator.type.endsWith('Rate')) || "
-        "(has(self.versusStable.difference) && "
-        "self.indicator.type in ['ResponseLength', 'RewardScore', 'KLToSFT'])))",
-        "method Sequential, the default, goes with the ratio of a built-in …Rate indicator, or "
+        "(!has(self.failureLimit) && has(self.versusStable.ratio) && "
+        "((has(self.indicator) && "
+        "(self.indicator.type.endsWith('Rate') || self.indicator.type == 'SlowRatio')) || "
+        "(has(self.query) && has(self.query.counters)))) || "
+        "(!has(self.failureLimit) && has(self.versusStable.difference) && has(self.indicator) && "
+        "self.indicator.type in ['ResponseLength', 'RewardScore', 'KLToSFT'])",
+        "method Sequential, the default, goes with the ratio of a built-in rate or of counters, or "
         "with the difference of ResponseLength, RewardScore or KLToSFT, and without "
         "failureLimit; else set method: Threshold",
     )
@@ -142,11 +229,12 @@ class SLO(ApiType):
         margin = self.versus_stable
         if margin is None or margin.method == "Threshold":
             return True
-        if self.indicator is None or self.failure_limit is not None:
+        if self.failure_limit is not None:
             return False
         if margin.ratio is not None:
-            return self.indicator.type.endswith("Rate")
-        return self.indicator.type in MEANS
+            by_counters = self.query is not None and self.query.counters is not None
+            return by_counters or (self.indicator is not None and self.indicator.is_rate)
+        return self.indicator is not None and self.indicator.type in MEANS
 
     @rule(
         "has(self.indicator) != has(self.query)", "exactly one of indicator and query must be set"

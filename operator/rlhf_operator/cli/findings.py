@@ -33,6 +33,7 @@ from rlhf_operator.core import (
     reward_hacking,
     unjudged,
 )
+from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.routes import ratio
 
@@ -262,9 +263,12 @@ def texts(state: State) -> Iterable[tuple[str, str, str]]:
     """Yield policy, objective and text of every query that the rules accept."""
     for policy in state.policies:
         for slo in policy.spec.slos:
-            if slo.query is not None and queries.problem(slo.query) is None:
+            if slo.query is None or queries.problem(slo.query) is not None:
+                continue
+            if slo.query.prom_ql is not None:
                 yield policy.metadata.name, slo.name, slo.query.prom_ql
-                yield policy.metadata.name, slo.name, slo.query.samples
+            for counter in measure(slo).counters:
+                yield policy.metadata.name, slo.name, str(counter)
 
 
 def render(report: Report) -> RenderableType:

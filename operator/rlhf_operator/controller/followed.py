@@ -13,6 +13,7 @@ from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.core.analysis import weigh
+from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import (
     Judgement,
     Objective,
@@ -76,7 +77,7 @@ class Followed:
         self._at: datetime | None = None
 
     def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
-        query = goal.slo.query
+        query, is_query = goal.slo.query, goal.measure.form is Form.QUERY
         starts = {version: self._start(goal, version) for version in self.versions}
         compares = goal.tests is not None and goal.tests.margin is not None
         sticky = self.subject.sticky and compares and len(self.versions) > 1
@@ -84,7 +85,7 @@ class Followed:
         made = Goal(
             objective=goal,
             source=policy.metric_source,
-            beat=Beat(policy.metric_source, parse_duration(policy.interval), query is not None),
+            beat=Beat(policy.metric_source, parse_duration(policy.interval), is_query),
             refused=None if query is None else problem(query),
             starts=starts,
             users=users,
@@ -157,9 +158,11 @@ class Followed:
     def texts(self, beat: Beat) -> frozenset[str]:
         """Return the teams' expressions that must be asked on a beat."""
         return frozenset(
-            goal.objective.slo.query.prom_ql
+            goal.objective.slo.query.text
             for goal in self.on(beat)
-            if goal.objective.slo.query is not None and goal.refused is None
+            if goal.objective.slo.query is not None
+            and goal.objective.measure.form is Form.QUERY
+            and goal.refused is None
         )
 
     # -- judging ------------------------------------------------------------------------------

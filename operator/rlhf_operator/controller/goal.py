@@ -220,7 +220,7 @@ def _queried(
 ) -> Reading:
     """Return an expression's value; the counter beside it says how fresh it is."""
     assert goal.objective.slo.query is not None
-    answer = values[goal.objective.slo.query.prom_ql]
+    answer = values[goal.objective.slo.query.text]
     if answer.silence is not None:
         return Reading(problem=answer.silence.problem, message=answer.silence.message)
     value = answer.found.get((*model, version))

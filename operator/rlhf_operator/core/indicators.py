@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import ceil
 
 from rlhf_operator.api import metrics
-from rlhf_operator.api.policy import SLO, Indicator
+from rlhf_operator.api.policy import SLO, Indicator, TeamCounter
 
 
 class Better(StrEnum):
@@ -51,6 +51,10 @@ class Counter:
     name: str
     where: tuple[tuple[str, tuple[str, ...] | Touching], ...] = ()
     version_label: str = metrics.VERSION
+
+    def chooses(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a series with these labels counts."""
+        return all(labels.get(label, "") in values for label, values in self.where)
 
     def __str__(self) -> str:
         """Return the counter as it would be written in PromQL."""
@@ -183,7 +187,24 @@ def measure(slo: SLO) -> Measure:
         # A guard of before exports no squares; what needs none must not wait for them.
         return found if _weighs_means(slo) else replace(found, squares=None)
     assert slo.query is not None, "the schema demands an indicator or a query"
-    return Measure(Form.QUERY, Better(slo.query.better_when), Counter(slo.query.samples))
+    better = Better(slo.query.better_when)
+    if slo.query.counters is not None:
+        counted = slo.query.counters
+        return Measure(Form.RATE, better, _teams(counted.samples), _teams(counted.events))
+    return Measure(Form.QUERY, better, Counter(slo.query.samples or ""))
+
+
+def _teams(counter: TeamCounter) -> Counter:
+    return Counter(counter.name, tuple((each.label, each.values) for each in counter.where))
+
+
+def _within(indicator: Indicator) -> Counter:
+    """Return the answers that were not slow."""
+    assert indicator.slower_than is not None, "the schema demands it"
+    bound = indicator.slower_than
+    # A whole number stands in the label as it was exported, or as Prometheus spells numbers.
+    spelt = (bound,) if "." in bound else (bound, f"{bound}.0")
+    return Counter(metrics.GUARD_REQUEST_DURATION.name + "_bucket", (("le", spelt),))
 
 
 def _weighs_means(slo: SLO) -> bool:
@@ -230,6 +251,9 @@ def _built_in(indicator: Indicator) -> Measure:
             return _rate(metrics.GUARD_RESPONSES, blocked, kinds.BLOCKED)
         case "ErrorRate":
             return _rate(metrics.GUARD_REQUESTS, metrics.GUARD_ERRORS, kinds.ERROR)
+        case "SlowRatio":
+            every = _counter(metrics.GUARD_REQUEST_DURATION, "_count")
+            return Measure(Form.RATE, Better.LOWER, every, every, less=_within(indicator))
         case "RefusalRate":
             made = metrics.GUARD_GENERATED_RESPONSES
             return _rate(made, metrics.GUARD_REFUSED, kinds.REFUSED)

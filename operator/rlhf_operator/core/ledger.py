@@ -110,7 +110,7 @@ class _Arm:
     def _chosen(self, counter: Counter) -> dict[frozenset[tuple[str, str]], list[Track]]:
         found: dict[frozenset[tuple[str, str]], list[Track]] = {}
         for track in self.tracks.get(counter.name, ()):
-            if all(track.labels.get(label, "") in values for label, values in counter.where):
+            if counter.chooses(track.labels):
                 target = frozenset(
                     item for item in track.labels.items() if item[0] not in _NOT_TARGET
                 )

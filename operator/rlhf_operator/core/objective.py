@@ -146,7 +146,7 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
         minimum=_number(slo.min),
         ratio=_number(margin.ratio) if margin else None,
         difference=_number(margin.difference) if margin else None,
-        range=longest_range(slo.query.prom_ql) if slo.query else timedelta(0),
+        range=longest_range(_asked(slo, found)) if found.form is Form.QUERY else timedelta(0),
     )
 
 
@@ -161,6 +161,11 @@ def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Ob
         (policy, objective(policy, slo, 1 if policy.name == TEST_POLICY else count))
         for policy, slo in every
     )
+
+
+def _asked(slo: SLO, counted: Measure) -> str:
+    """Return what Prometheus is asked, as a formula."""
+    return slo.query.text if slo.query and counted.form is Form.QUERY else str(counted)
 
 
 def amount(goal: Objective, reading: Reading) -> str:
@@ -230,7 +235,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         stable_sums=sums_of(compared.moments) if compared else None,
         **_shown(goal, found.evidence),
         bound=goal.bound[:128],
-        query=slo.query.prom_ql if slo.query else str(goal.measure),
+        query=_asked(slo, goal.measure),
         failures=found.failures,
         needs=needs[0] if needs else None,
         message=(found.message + (needs[1] if needs else ""))[:4096],
