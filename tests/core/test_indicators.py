@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from rlhf_operator.api import metrics
-from rlhf_operator.api.policy import SLO, SLOWER_THAN, IndicatorType
+from rlhf_operator.api.measure import SLOWER_THAN, IndicatorType
+from rlhf_operator.api.policy import SLO
 from rlhf_operator.core.indicators import (
     Better,
     Form,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from rlhf_operator.api.measure import Query
 from rlhf_operator.api.measurements import Problem, Silence
-from rlhf_operator.api.policy import SLO, Query
+from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.controller.goal import Values
 from rlhf_operator.controller.reader import Reader

@@ -10,7 +10,8 @@ from functools import lru_cache
 from math import ceil
 
 from rlhf_operator.api import metrics
-from rlhf_operator.api.policy import SLO, Indicator, TeamCounter
+from rlhf_operator.api.measure import Indicator, TeamCounter
+from rlhf_operator.api.policy import SLO
 
 
 class Better(StrEnum):

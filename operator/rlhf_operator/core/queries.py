@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import promql_parser as promql
 
+from rlhf_operator.api.measure import Query
 from rlhf_operator.api.metrics import TARGET_LABELS
-from rlhf_operator.api.policy import Query
 from rlhf_operator.api.schema import format_duration
 
 LONGEST = timedelta(hours=1)
