@@ -869,3 +869,18 @@ async def test_a_teams_counters_are_tried_for_stable() -> None:
     assert await tried() == (wanted,)
     world.grow(0, (world.metrics.add("checks_total", "v1", result="bad"), 0))
     assert await tried() == ()
+
+
+async def test_sums_that_no_values_can_have_are_no_evidence() -> None:
+    world = World()
+    for version in ("v1", "v2"):
+        scored(world, version, 0.5, 400)
+    for each in world.metrics.series:
+        if each.labels["__name__"] == EVALUATOR_REWARD_SQUARES.name:
+            each.points = [(time, 0.0, visible) for time, _, visible in each.points]
+    world.engine.follow(subject(REWARD, stable="v1"))
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.INCONCLUSIVE
+    assert "contradict" in found.results[0].message

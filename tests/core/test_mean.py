@@ -16,7 +16,7 @@ from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import analysis, mean, sequential
-from rlhf_operator.core.moments import Moments
+from rlhf_operator.core.moments import Moments, contradicts
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives, result
 from rlhf_operator.core.sequential import Past, Stretch
 
@@ -318,3 +318,15 @@ def test_a_ramp_looked_at_always(
             for view in ramp(rng, kind, shift)
         )
     assert low <= crossed / runs <= high
+
+
+@given(st.lists(numbers, min_size=1, max_size=50))
+def test_sums_of_real_values_never_contradict_each_other(found: list[float]) -> None:
+    sums = Moments(sum(found), sum(each * each for each in found))
+    assert not contradicts(sums, len(found))
+
+
+def test_squares_that_are_not_counted_contradict_the_sum() -> None:
+    assert contradicts(Moments(100, 0), 10)
+    assert contradicts(Moments(-100, 999), 10)
+    assert not contradicts(Moments(-100, 1000), 10)

@@ -12,7 +12,7 @@ from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
-from rlhf_operator.core.moments import NO_VALUES, Moments, moments_of
+from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
 from rlhf_operator.core.objective import Judgement, Objective, Reading
 from rlhf_operator.core.sequential import NO_PAST, Past
 
@@ -200,6 +200,9 @@ def _mean(goal: Goal, version: str, start: Start, tally: Tally) -> Reading:
         )
         return Reading(problem=Problem.SEVERAL_SERIES, message=message)
     samples, moments = counted.samples, counted.moments
+    if goal.objective.measure.squares is not None and contradicts(moments, samples):
+        message = f"the sums of {version} contradict each other: no values have such squares"
+        return Reading(problem=Problem.NOT_A_NUMBER, message=message)
     return Reading(
         samples=samples,
         value=moments.total / samples if samples else None,

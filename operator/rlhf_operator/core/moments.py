@@ -31,6 +31,17 @@ class Moments:
 NO_VALUES = Moments()
 
 
+def contradicts(moments: Moments, number: int) -> bool:
+    """Return whether no such number of values can have these sums (Cauchy and Schwarz).
+
+    A program that forgets to count squares would pass for one whose values never vary.
+    """
+    return moments.squares * number < moments.total**2 * (1 - _ROUNDING)
+
+
+_ROUNDING = 1e-6
+
+
 def sums_of(moments: Moments | None) -> Sums | None:
     """Return sums as they go on record; None where there are none, as with every rate."""
     if moments is None or moments == NO_VALUES:
