@@ -803,6 +803,8 @@ async def test_a_guard_of_before_exports_no_squares_and_the_run_waits() -> None:
         found = world.engine.results(KEY)
         assert found is not None
         assert found.results[0].verdict is verdict, found.results[0].message
+    assert "stable: no series" in found.results[0].message
+    assert GUARD_RESPONSE_LENGTH_SQUARES.name in found.results[0].message
 
 
 async def test_a_checkpoint_of_before_sums_were_kept_counts_on() -> None:

@@ -157,9 +157,8 @@ def reading(
             events = None if tally is None else start.events + tally.events
             return Reading(events=events, problem=silence.problem, message=silence.message)
     if tally is None:
-        return Reading(
-            problem=Problem.NO_SERIES, message=f"no series {measure} for version {version}"
-        )
+        told = f"{measure} and {measure.squares}" if measure.squares else str(measure)
+        return Reading(problem=Problem.NO_SERIES, message=f"no series {told} for version {version}")
     if measure.form is Form.QUERY:
         return _queried(goal, model, version, start, tally, values)
     if measure.form is Form.MEAN:
