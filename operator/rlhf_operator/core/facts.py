@@ -90,7 +90,7 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
 
 def _suspicion(seen: Observed, status: RolloutStatus) -> Changes:
     """Return since when reward hacking is suspected; what was not judged keeps what was known."""
-    if seen.canary is None or seen.run is None or status.weight == 0:
+    if seen.canary is None or seen.run is None or status.canary is None:
         return {}
     suspected = reward_hacking.suspicion(seen, seen.run) is not None
     if suspected and status.reward_hacking_since is None:

@@ -229,7 +229,7 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
 
 
 def _tries_canary(run: Run | None) -> bool:
-    return run is not None and run.status.canary is not None and run.status.weight > 0
+    return run is not None and run.status.canary is not None
 
 
 def _is_stable(run: Run | None, version: VersionRef | None) -> bool:
