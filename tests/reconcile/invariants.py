@@ -435,7 +435,8 @@ def i19_renewed_pods_are_new(change: Change) -> Iterator[str]:
     if change.kind != "RLHFRollout" or change.after is None or not change.ours:
         return
     status, spec = status_of(change.after), change.after["spec"]
-    if spec["type"] != "Restart" or status.get("outcome") != "Promoted":
+    done = status_of(change.before).get("outcome") == "Promoted"
+    if spec["type"] != "Restart" or status.get("outcome") != "Promoted" or done:
         return
     version = spec["to"]["name"]
     pins = {pin["version"]: pin["revision"] for pin in status.get("pins", ())}

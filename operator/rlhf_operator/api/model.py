@@ -147,9 +147,10 @@ class Rollout(ApiType):
     """How long a Safety SLO may lack data before the weight goes to 0."""
     on_inconclusive: Literal["RollBack", "Hold"] = "RollBack"
     """What happens after `maxHold`."""
-    when_nothing_is_safe: Literal["ServeFallback", "KeepServing"] = "ServeFallback"
+    when_nothing_is_safe: Literal["ServeFallback", "Refuse", "KeepServing"] = "ServeFallback"
     """When stable and fallback both fail Safety: serve the fallback with every guard rule set to
-    Block, or go on as before."""
+    Block; answer every request with 503; or go on as before. What was generated and blocked
+    (UnsafeGeneratedRate) never leads to 503: then the fallback serves."""
     cool_down: Duration = "5m"
     """How long after a rollback no new run starts."""
     freeze_windows: Annotated[tuple[FreezeWindow, ...], Field(max_length=32)] = ()

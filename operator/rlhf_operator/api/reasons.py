@@ -31,6 +31,8 @@ class ConditionType(StrEnum):
     """Margin, rate and traffic make a decision within `maxHold` unlikely; nothing waits for it."""
     VERSION_DELETED = "VersionDeleted"
     """A version that serves was deleted; it goes on serving from its pinned template."""
+    REFUSING = "Refusing"
+    """Nothing safe is left and every request is answered with 503; present only while True."""
     VERIFIED = "Verified"
     """The artefact's digest was checked before its server started."""
     ACCEPTED = "Accepted"
@@ -121,6 +123,8 @@ class Reason(StrEnum):
     """This artefact failed before; only a `LiftQuarantine` decision lets it run again."""
     NOTHING_SAFE = "NothingSafe"
     """Neither the stable version nor the fallback is safe; `whenNothingIsSafe` decides."""
+    REFUSING = "Refusing"
+    """Nothing safe is left, and by `whenNothingIsSafe: Refuse` every request is answered 503."""
     # -- a person must act --------------------------------------------------------------------
     SPEC_INVALID = "SpecInvalid"
     """The spec could not be understood; what runs goes on."""

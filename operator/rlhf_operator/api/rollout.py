@@ -209,6 +209,8 @@ class Pin(ApiType):
     """The version."""
     revision: Annotated[str, Field(max_length=253)]
     """The `ControllerRevision` that holds the rendering; its name carries the content's hash."""
+    restrained: bool = False
+    """Whether its guard blocks or refuses because nothing safe is left; gone when others serve."""
 
 
 class Repin(ApiType):
@@ -251,6 +253,8 @@ class RolloutStatus(ApiType):
     """The step of the plan, from 0; -1 before the first."""
     force_block: bool = False
     """Whether every guard rule blocks, because nothing safe is left."""
+    refuse: bool = False
+    """Whether every request is answered with 503, because nothing safe is left."""
     started_at: Time | None = None
     """When the run began."""
     ready_since: Time | None = None

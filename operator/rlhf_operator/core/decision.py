@@ -39,6 +39,8 @@ class Action(StrEnum):
     """A quarantine ends."""
     BLOCK = "Block"
     """Nothing safe is left: every guard rule of what serves blocks."""
+    REFUSE = "Refuse"
+    """Nothing safe is left: what serves answers every request with 503."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

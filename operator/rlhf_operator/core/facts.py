@@ -10,7 +10,7 @@ from typing import Any
 
 from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepRecord, StratumRecord
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import RolloutStatus
+from rlhf_operator.api.rollout import Pin, RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
 from rlhf_operator.core import capacity, repins, sequential
 from rlhf_operator.core.decision import Decision
@@ -54,10 +54,19 @@ def seen_now(
         facts["golden"] = seen.golden
     drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
     if not run.is_active and not run.is_settled and drained:
-        facts |= {"settled_at": seen.now, "phase": "Completed"}
+        facts |= {"settled_at": seen.now, "phase": "Completed", "pins": _unrestrained(status)}
     if run.is_active and not moved:
         facts |= _clocks(seen, status, decision)
     return facts
+
+
+def _unrestrained(status: RolloutStatus) -> tuple[Pin, ...]:
+    """Return the pins without those of a restrained guard that has no traffic any more.
+
+    Not before: while it had some, what is not safe must not come out of it.
+    """
+    stable = status.stable.name if status.stable else None
+    return tuple(pin for pin in status.pins if pin.version == stable or not pin.restrained)
 
 
 def in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:

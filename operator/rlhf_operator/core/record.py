@@ -26,7 +26,8 @@ from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
 
-_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED, Reason.NOTHING_SAFE})
+_UNSAFE = frozenset({Reason.NOTHING_SAFE, Reason.REFUSING})
+_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED}) | _UNSAFE
 
 
 def next_status(
@@ -72,10 +73,9 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes = _rolled_back(seen, run, decision)
         case Action.PROMOTE:
             changes = _promoted(seen, run, decision)
-        case Action.BLOCK:
-            stable = run.status.stable.name if run.status.stable else None
-            kept = tuple(pin for pin in run.status.pins if pin.version != stable)
-            changes = {"force_block": True, "pins": kept}
+        case Action.BLOCK | Action.REFUSE:
+            changes = {"force_block": True, "pins": _without_stable(run)}
+            changes["refuse"] = decision.action is Action.REFUSE
         case Action.REPIN:
             changes = {"repin": decision.repin}
             if run.status.weight > 0:
@@ -122,6 +122,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
     }
     if spec.type is RunType.ROLLOUT:
         changes["canary"] = spec.to
+        changes |= _inherited_restraint(seen)
     if spec.type in capacity.AT_ONCE:
         changes |= {
             "stable": spec.to,
@@ -130,7 +131,8 @@ def _opened(seen: Observed, run: Run) -> Changes:
             "phase": "Settling",
             "reason": spec.cause.reason,
             "standby": None,
-            "force_block": spec.cause.reason == Reason.NOTHING_SAFE,
+            "force_block": spec.cause.reason in _UNSAFE,
+            "refuse": spec.cause.reason == Reason.REFUSING,
         }
         if spec.cause.reason in _BLAMED and spec.from_ is not None:
             changes["quarantine"] = _quarantine(seen, spec.from_, spec.cause.message)
@@ -141,6 +143,20 @@ def _inherited_standby(seen: Observed) -> StandbyRecord | None:
     """Return what is kept warm, so that the new record alone says what is live."""
     before = seen.previous.status.standby if seen.previous else None
     return before if before is not None and seen.now < before.until else None
+
+
+def _inherited_restraint(seen: Observed) -> Changes:
+    """Return how what serves is restrained: while another version is tried it goes on so."""
+    before = seen.previous.status if seen.previous else None
+    if before is None:
+        return {}
+    return {"force_block": before.force_block, "refuse": before.refuse}
+
+
+def _without_stable(run: Run) -> tuple[Pin, ...]:
+    """Return the pins without that of what serves: it is rendered anew, with another guard."""
+    stable = run.status.stable.name if run.status.stable else None
+    return tuple(pin for pin in run.status.pins if pin.version != stable)
 
 
 def _inherited_pins(seen: Observed, run: Run) -> tuple[Pin, ...]:
@@ -156,7 +172,7 @@ def _inherited_pins(seen: Observed, run: Run) -> tuple[Pin, ...]:
         parts = (run.spec.from_, refuge, seen.fallback, standby.version if standby else None)
         kept = {ref.name for ref in parts if ref}
         pins = tuple(pin for pin in pins if pin.version in kept)
-    renews = run.spec.type is RunType.RESTART or run.spec.cause.reason == Reason.NOTHING_SAFE
+    renews = run.spec.type is RunType.RESTART or run.spec.cause.reason in _UNSAFE
     return tuple(pin for pin in pins if not (renews and pin.version == run.spec.to.name))
 
 
@@ -204,6 +220,7 @@ def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
     changes = _ended(seen, run, decision)
     if run.spec.type is RunType.RESTART:
         changes["pins"] = _pins_before(seen, run)
+        changes |= _inherited_restraint(seen)
     if seen.deleted:  # the pods go with the model; nothing is left to drain
         changes |= {"settled_at": seen.now, "phase": "Completed"}
     if decision.quarantine:
@@ -240,6 +257,7 @@ def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
     keep = parse_duration(seen.spec.standby.keep) if seen.spec else timedelta()
     assert run.status.stable is not None
     standby = StandbyRecord(version=run.status.stable, until=seen.now + keep)
+    changes |= {"force_block": False, "refuse": False}
     return changes | {"stable": run.status.canary, "standby": standby}
 
 

@@ -21,7 +21,7 @@ from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 
 _ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
-_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.FORBID})
+_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.REFUSE, Action.FORBID})
 _TOLD = frozenset(
     {
         Action.START,
@@ -33,6 +33,7 @@ _TOLD = frozenset(
         Action.FORBID,
         Action.LIFT,
         Action.BLOCK,
+        Action.REFUSE,
     }
 )
 
@@ -186,6 +187,14 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             status="True",
             reason="Refused",
             message=f"the API server refuses {seen.refused}"[:1024],
+        )
+    if run is not None and run.status.refuse:
+        yield Fact(
+            type=ConditionType.REFUSING,
+            status="True",
+            reason=str(Reason.REFUSING),
+            message=f"nothing safe is left: {run.status.stable.name if run.status.stable else ''} "
+            "answers every request with 503",
         )
     if seen.unscraped:
         yield Fact(

@@ -130,9 +130,7 @@ async def _pinned(
     for version in sorted(set(wanted) - known):
         renews = run.spec.type is RunType.RESTART and version == run.spec.to.name
         renewed_in = run.name if renews else None
-        pin = await _pin(
-            seen, version, world, force_block=status.force_block, renewed_in=renewed_in
-        )
+        pin = await _pin(seen, version, world, status, renewed_in=renewed_in)
         if pin is None:  # what cannot be rendered anew stays as it is
             pin = _last_pin(seen, run, version)
         if pin is not None:
@@ -149,7 +147,7 @@ def _last_pin(seen: Observed, run: Run, version: str) -> Pin | None:
 
 
 async def _pin(
-    seen: Observed, version: str, world: World, *, force_block: bool, renewed_in: str | None
+    seen: Observed, version: str, world: World, status: RolloutStatus, *, renewed_in: str | None
 ) -> Pin | None:
     raw = world.store.get("RLHFModelVersion", seen.key.namespace, version)
     model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
@@ -159,6 +157,9 @@ async def _pin(
     if rendering.refusal(seen.spec, spec, world.settings.serving) is not None:
         return None
     uid = model["metadata"]["uid"]
+    # What may be the cure must not be silenced with what is not safe.
+    serves = status.stable is not None and status.stable.name == version
+    blocks, refuses = serves and status.force_block, serves and status.refuse
     sticky = seen.spec.traffic.stickiness.mode == "Arm"
     made = rendering.render(
         seen.key,
@@ -167,7 +168,8 @@ async def _pin(
         spec,
         world.settings.serving,
         arm_token=arm_token(uid, version) if sticky else None,
-        force_block=force_block,
+        force_block=blocks,
+        refuse=refuses,
         renewed_in=renewed_in,
     )
     await world.cluster.create(
@@ -184,7 +186,7 @@ async def _pin(
             "data": made.to_json(),
         }
     )
-    return Pin(version=version, revision=made.revision_name)
+    return Pin(version=version, revision=made.revision_name, restrained=blocks or refuses)
 
 
 async def tell(seen: Observed, decision: Decision, world: World) -> None:

@@ -63,6 +63,10 @@ def target_serving(seen: Observed) -> Decision | None:
     if work.ready == 0:
         why = f": {work.failure.message}" if work.failure else ""
         return hold(Reason.STABLE_NOT_SERVING, f"{stable.name} has no ready pod{why}")
+    if run.status.refuse:
+        why = f"nothing safe is left: {stable.name} answers every request with 503"
+        ends = "until another version is good, or a Restart decision lets it serve again"
+        return keep(Reason.REFUSING, f"{why} {ends}", stalled=True)
     return keep(Reason.SERVING, f"{stable.name} serves all traffic")
 
 
