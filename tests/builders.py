@@ -212,8 +212,8 @@ def failure(reason: Reason) -> Failure:
     return Failure(reason=str(reason), message="the pod says why")
 
 
-def standby(version: VersionRef = SFT) -> StandbyRecord:
-    return StandbyRecord(version=version, until=NOW + 60 * MINUTE)
+def standby(version: VersionRef = SFT, weight: int = 0) -> StandbyRecord:
+    return StandbyRecord(version=version, until=NOW + 60 * MINUTE, weight=weight)
 
 
 SERVING = Workload(wanted=2, ready=2)

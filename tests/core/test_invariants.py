@@ -14,6 +14,7 @@ from rlhf_operator.core import (
     approvals,
     capacity,
     history,
+    holdback,
     record,
     repins,
     rollout,
@@ -170,6 +171,12 @@ def one_step_too_far(patch: Patch) -> None:
     wrapped(patch, repins, "place", lambda step, *_: step + 1)
 
 
+def held_for_ever(patch: Patch) -> None:
+    patch.setattr(
+        holdback, "inherited", lambda seen: seen.previous and seen.previous.status.standby
+    )
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -261,6 +268,14 @@ def repinned(stage: Stage) -> None:
     stage.run()
 
 
+def held_back(stage: Stage) -> None:
+    """A promotion that keeps a control arm, and a new version beside it."""
+    stage.edit(standby={"holdback": 5})
+    stage.run(15 * MINUTE)
+    stage.edit(version="v2")
+    stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -285,6 +300,7 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I20", spares_what_is_pinned, many_runs),
     ("I21", blind_to_approvals, approved_by_one),
     ("I22", one_step_too_far, repinned),
+    ("I23", held_for_ever, held_back),
 ]  # fmt: skip
 
 
@@ -317,7 +333,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one, repinned]  # fmt: skip
+           many_runs, approved_by_one, repinned, held_back]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -326,4 +342,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 23)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 24)}

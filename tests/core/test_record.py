@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_operator.api.evidence import Checkpoint, FirstCounts, StratumRecord, Verdict
 from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType, StandbyRecord
-from rlhf_operator.core import record, rollout
+from rlhf_operator.core import holdback, record, rollout
 from rlhf_operator.core.observed import Act, Assessment
 from tests import builders as make
 from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago
@@ -40,6 +40,32 @@ def test_a_promotion_moves_a_pointer_and_keeps_the_old_version_warm() -> None:
     assert (status.stable, status.canary, status.outcome) == (V1, None, Outcome.PROMOTED)
     assert status.standby is not None and status.standby.version == SFT
     assert status.in_force_at is None and status.quarantine is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "changes", "kept"),
+    [
+        pytest.param(50, {}, 5, id="as a control arm it keeps what the spec says"),
+        pytest.param(97, {}, 3, id="and no more than it has"),
+        pytest.param(50, {"workloads": make.pods(sft=make.GONE)}, 0, id="nothing without a pod"),
+        pytest.param(50, {"quarantines": make.quarantine(SFT)}, 0, id="nothing in quarantine"),
+    ],
+)
+def test_what_a_promotion_leaves_to_the_previous_version(
+    weight: int, changes: dict[str, Any], kept: int
+) -> None:
+    run = make.make_run(step=1, weight=weight)
+    seen = make.make_observed(run=run, spec=make.model_spec(standby={"holdback": 5}), **changes)
+    assert holdback.standby(seen, run, SFT).weight == kept
+
+
+def test_a_released_control_arm_tells_why_and_settles_anew() -> None:
+    arm = make.standby(weight=5)
+    status = after(run=make.ended(standby=arm), control=BAD, spec=make.model_spec())
+    assert status.standby is not None and status.standby.released is not None
+    assert (status.standby.weight, status.standby.released.reason) == (0, "SafetyFailed")
+    assert (status.settled_at, status.in_force_at, status.outcome) == (None, None, "Promoted")
+    assert status.quarantine is not None and status.quarantine.identity == SFT.identity
 
 
 def test_a_rollback_names_what_failed() -> None:

@@ -12,6 +12,7 @@ from rlhf_operator.api.model import Rollout
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import routes
 from rlhf_operator.core.routes import port, ratio, sticky
+from tests import builders as make
 
 from .test_routes import TRAFFICS, Cluster, make_split
 
@@ -292,6 +293,25 @@ def test_steps_that_the_ratio_cannot_give(surge, replicas, weights, told):
     for failure, part in zip(found, told, strict=True):
         assert failure.reason == Reason.STEPS_UNREACHABLE
         assert part in failure.message
+
+
+@pytest.mark.parametrize(
+    ("replicas", "holdback", "told"),
+    [
+        pytest.param(9, 10, 0, id="one pod beside nine is a tenth"),
+        pytest.param(2, 5, 1, id="one beside two is a third"),
+        pytest.param(2, 0, 0, id="no control arm, no share"),
+        pytest.param(1, 20, 1, id="none can give what a last step of 99% leaves"),
+    ],
+)
+def test_a_control_arm_that_the_ratio_cannot_give(replicas, holdback, told):
+    weight = 50 if replicas > 1 else 99
+    rollout = {"canary": {"steps": [{"weight": weight, "hold": "1m"}]}, "surge": "Full"}
+    spec = make.model_spec(
+        rollout=rollout, serving={"replicas": replicas}, standby={"holdback": holdback}
+    )
+    found = [each for each in ratio.unreachable(spec) if "standby.holdback" in each.message]
+    assert len(found) == told
 
 
 @pytest.mark.parametrize("weight", range(1, 100))

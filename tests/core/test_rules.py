@@ -15,6 +15,7 @@ from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
     test_rules_consent,
+    test_rules_control,
     test_rules_course,
     test_rules_harm,
     test_rules_people,
@@ -24,6 +25,7 @@ from tests.core import (
 
 ROWS = [
     *test_rules_consent.ROWS,
+    *test_rules_control.ROWS,
     *test_rules_course.ROWS,
     *test_rules_harm.ROWS,
     *test_rules_people.ROWS,
@@ -40,12 +42,13 @@ NEIGHBOURS = [
     ("run_not_open", "person_stopped",
      {"run": make.make_run(started_at=None), "acts": (act("Abort"),)}),
     ("person_stopped", "canary_unsafe", {"acts": (act("Abort"),), "canary": BAD}),
-    ("canary_unsafe", "person_decided", {"acts": (act("Pause"),), "canary": BAD}),
+    ("control_unsafe", "person_decided",
+     test_rules_control.HELD | {"control": BAD, "acts": (act("Restart"),)}),
     ("person_decided", "stable_unsafe", {"acts": (act("Pause"),), "stable": BAD}),
     ("stable_unsafe", "stable_vetoed",
      {"run": make.ended(), "stable": BAD, "quarantines": make.vetoed(V1)}),
-    ("stable_vetoed", "canary_not_serving",
-     {"quarantines": make.vetoed(make.SFT), "workloads": make.pods(v1=GONE)}),
+    ("stable_vetoed", "control_over",
+     test_rules_control.HELD | {"quarantines": make.vetoed(V1), "workloads": make.pods(sft=GONE)}),
     ("canary_not_serving", "stable_not_serving", {"workloads": {"sft": GONE, "v1": MISMATCH}}),
     ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
     ("canary_failed", "person_refused", {"canary": SLOW, "acts": (act("Restart"),)}),
@@ -86,6 +89,8 @@ APART = {
     ("spec_invalid", "first_not_serving"): "one needs a model without a run, the other a run",
     ("first_not_serving", "nothing_live"): "one needs a record, the other that there is none",
     ("nothing_live", "settling"): "one needs that there is no record, the other an ended one",
+    ("canary_unsafe", "control_unsafe"): "one needs a canary, the other an ended run",
+    ("control_over", "canary_not_serving"): "one needs an ended run, the other a canary",
     ("settling", "blind"): "one needs an ended run, the other a canary",
     ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
     ("step_passed", "target_serving"): "one needs a canary, the other an ended run",

@@ -1,4 +1,4 @@
-"""I1 to I22: what must hold at every change of every stored object.
+"""I1 to I23: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -142,7 +142,8 @@ def i2_never_above_the_declared_weight(change: Change) -> Iterator[str]:
         named(status.get("canary")): status.get("weight", 0),
     }
     if status.get("outcome") == "Promoted":
-        allowed.setdefault(named(spec.get("from")), 100)
+        held = (status.get("standby") or {}).get("weight", 0) if status.get("inForceAt") else 100
+        allowed.setdefault(named(spec.get("from")), held)
     for version, part in weights(change.after).items():
         if part > max(
             allowed.get(version, 0), change.route.get(version, 0) if version not in allowed else 0
@@ -406,7 +407,9 @@ def i17_pods_stay_in_the_budget(change: Change) -> Iterator[str]:
         return
     size = spec["serving"]["replicas"]
     budget = size + {"None": 0, "One": 1, "Full": size}[plan["surge"]]
-    budget += spec["fallback"].get("replicas", 1) + spec.get("standby", {}).get("replicas", 1)
+    standby = spec.get("standby", {})
+    held = -(-size * standby.get("holdback", 0) // 100)
+    budget += spec["fallback"].get("replicas", 1) + max(standby.get("replicas", 1), held)
     others = [
         raw
         for raw in change.store.of_model("Deployment", change.key)
@@ -522,6 +525,19 @@ def i22_a_new_plan_raises_nothing(change: Change) -> Iterator[str]:
         yield "a step goes on with what was judged by another plan"
 
 
+def i23_a_control_arm_only_shrinks(change: Change) -> Iterator[str]:
+    """A control arm gets its share at a promotion, and then only loses it."""
+    if change.kind != "RLHFRollout" or change.after is None:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    before, after = ((one.get("standby") or {}).get("weight", 0) for one in (was, now))
+    promoted = now.get("outcome") == "Promoted" and not was.get("outcome")
+    if after > before and not promoted:
+        yield f"a control arm rises from {before}% to {after}%"
+    if after and now.get("outcome") != "Promoted":
+        yield f"a control arm keeps {after}% while another run goes on"
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -543,6 +559,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i20_what_serves_keeps_what_it_is_made_of,
     i21_gates_open_by_people,
     i22_a_new_plan_raises_nothing,
+    i23_a_control_arm_only_shrinks,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

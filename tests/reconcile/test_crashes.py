@@ -105,6 +105,23 @@ def ann_repins(stage: Stage) -> None:
         stage.say("Repin", name="new")
 
 
+def v1_is_held_back(stage: Stage) -> None:
+    """The floor keeps a tenth of the traffic beside v1 for two minutes."""
+    if not stage.model["spec"].get("standby"):
+        stage.edit(standby={"holdback": 10, "keep": "2m"})
+
+
+def the_control_arm_turns_unsafe(stage: Stage) -> None:
+    """Once it stands beside v1, the floor fails."""
+    v1_is_held_back(stage)
+
+    def script(name: str, _: object) -> Verdict:
+        done = any(run.spec.to.name == "v1" and run.is_settled for run in stage.runs)
+        return Verdict.FAILED if name == "sft" and done else Verdict.SUCCESSFUL
+
+    stage.script = script
+
+
 STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
@@ -116,6 +133,8 @@ STORIES = [
     pytest.param(two_approve, "v1", id="two people approve"),
     pytest.param(ann_repins, "v1", id="a person repins"),
     pytest.param(ann_vetoes, "sft", id="a person vetoes what serves"),
+    pytest.param(v1_is_held_back, "v1", id="a control arm"),
+    pytest.param(the_control_arm_turns_unsafe, "v1", id="an unsafe control arm"),
 ]
 
 

@@ -174,6 +174,9 @@ class Standby(ApiType):
     """Pods kept ready."""
     keep: Duration = "24h"
     """How long."""
+    holdback: Annotated[int, Field(ge=0, le=20)] = 0
+    """Percent of the traffic that it keeps as a control arm meanwhile: the promoted version is
+    judged against it. 0 keeps none, and ends one that is in force."""
 
 
 class ParentRef(ApiType):

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """The step was held and judged successful; the next weight is declared."""
     STARTED = "Started"
     """A new run began."""
+    RELEASED = "Released"
+    """The previous version gave up the traffic that it kept as a control arm."""
     FIRST_DEPLOYMENT = "FirstDeployment"
     """The fallback is brought up as the first stable version."""
     # -- waiting ----------------------------------------------------------------------------

@@ -193,6 +193,17 @@ class DecisionRecord(ApiType):
     """When it took effect."""
 
 
+class Release(ApiType):
+    """How a control arm lost its traffic."""
+
+    at: Time
+    """When."""
+    reason: ReasonWord
+    """One word."""
+    message: Message
+    """A sentence with numbers."""
+
+
 class StandbyRecord(ApiType):
     """The previous stable version, kept warm."""
 
@@ -200,6 +211,10 @@ class StandbyRecord(ApiType):
     """Which one."""
     until: Time
     """Until when."""
+    weight: Percent = 0
+    """Percent of the traffic that it keeps as a control arm."""
+    released: Release | None = None
+    """How it lost that."""
 
 
 class Pin(ApiType):

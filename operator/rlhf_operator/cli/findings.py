@@ -122,7 +122,7 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
     if zone is not None:
         yield "error", f"rollout.freezeWindows: no time zone is called {zone}"
     if spec.traffic.router == "Service":
-        for failure in ratio.problems(spec.rollout, spec.serving.replicas):
+        for failure in ratio.unreachable(spec):
             yield "error", f"rollout.canary.steps: {failure.message}"
     for problem in compile_problems(spec.guard):
         yield "error", f"guard: {problem}"

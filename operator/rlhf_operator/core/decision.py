@@ -29,6 +29,8 @@ class Action(StrEnum):
     """The canary becomes stable."""
     PARK = "Park"
     """The weight goes to 0 without blame; the run resumes at its first step."""
+    RELEASE = "Release"
+    """The control arm gives its traffic to the stable version."""
     ROLL_BACK = "RollBack"
     """The weight goes to 0 and the run ends."""
     REPIN = "Repin"

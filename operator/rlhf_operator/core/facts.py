@@ -10,9 +10,9 @@ from typing import Any
 
 from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepRecord, StratumRecord
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Pin, RolloutStatus
+from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, repins, sequential
+from rlhf_operator.core import capacity, pins, repins, sequential
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.sequential import Past, Stretch
@@ -21,6 +21,7 @@ Changes = dict[str, Any]
 """Fields of a RolloutStatus, with their new values."""
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
+PROMOTED_CHECKPOINT_EVERY = timedelta(hours=1)
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset(
@@ -53,20 +54,11 @@ def seen_now(
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
     drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
-    if not run.is_active and not run.is_settled and drained:
-        facts |= {"settled_at": seen.now, "phase": "Completed", "pins": _unrestrained(status)}
+    if not run.is_active and not run.is_settled and drained and not moved:
+        facts |= {"settled_at": seen.now, "phase": "Completed", "pins": pins.unrestrained(status)}
     if run.is_active and not moved:
         facts |= _clocks(seen, status, decision)
     return facts
-
-
-def _unrestrained(status: RolloutStatus) -> tuple[Pin, ...]:
-    """Return the pins without those of a restrained guard that has no traffic any more.
-
-    Not before: while it had some, what is not safe must not come out of it.
-    """
-    stable = status.stable.name if status.stable else None
-    return tuple(pin for pin in status.pins if pin.version == stable or not pin.restrained)
 
 
 def in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:
@@ -99,6 +91,8 @@ def evidence(
     seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None, *, moved: bool
 ) -> Changes:
     """Return counts and results to go on from: with every decision, else once a minute."""
+    if not run.is_active and not moved:
+        return _held_back(seen, status, checkpoint)
     if not run.is_active or seen.canary is None or (status.weight == 0 and not moved):
         return {}
     streaks = [(slo.policy, slo.name, slo.failures) for slo in seen.canary.results]
@@ -157,6 +151,17 @@ def _first_of(mine: ArmCount | None, other: ArmCount | None) -> Stretch | None:
         stable_events=other.first_events or 0,
         stable_samples=other.first_samples or 0,
     )
+
+
+def _held_back(seen: Observed, status: RolloutStatus, checkpoint: Checkpoint | None) -> Changes:
+    """Return what a promoted version showed beside its control arm, once an hour."""
+    held = status.standby is not None and status.standby.weight > 0
+    if not held or seen.stable is None or checkpoint is None or status.in_force_at is None:
+        return {}
+    before = status.checkpoint.at if status.checkpoint is not None else status.in_force_at
+    if seen.now < before + PROMOTED_CHECKPOINT_EVERY:
+        return {}
+    return {"slos": seen.stable.results, "checkpoint": checkpoint}
 
 
 def _strata(

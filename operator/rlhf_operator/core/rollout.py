@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
-from rlhf_operator.core.rules import consent, harm, people, resting, running
+from rlhf_operator.core.rules import consent, control, harm, people, resting, running
 
 Rule = Callable[[Observed], Decision | None]
 
@@ -16,9 +16,11 @@ RULES: tuple[Rule, ...] = (
     harm.run_not_open,  # a record without a first status says nothing yet
     people.person_stopped,  # a person knows something we do not
     harm.canary_unsafe,  # straight to 0, no hold, no suspension
+    control.control_unsafe,  # before stable flees to it
     people.person_decided,  # what a person wants, as long as the canary does no harm
     harm.stable_unsafe,  # to the previous version, or to the floor
     harm.stable_vetoed,  # what a person forbade serves no longer than there is another
+    control.control_over,  # the previous version keeps its traffic only for a while
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance

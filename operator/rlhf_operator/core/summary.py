@@ -13,9 +13,9 @@ from typing import Literal
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import QuarantineRecord, RolloutStatus
+from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
-from rlhf_operator.core import conditions, names, outlook, plans
+from rlhf_operator.core import capacity, conditions, names, outlook, plans
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
@@ -29,6 +29,7 @@ _TOLD = frozenset(
         Action.PROMOTE,
         Action.PARK,
         Action.ROLL_BACK,
+        Action.RELEASE,
         Action.REPIN,
         Action.FORBID,
         Action.LIFT,
@@ -86,11 +87,13 @@ def model_status(
         and seen.workload(stable).ready > 0
         and seen.invalid is None
     )
-    facts = (*conditions.summarize(decision, target_serves=serves), *_warnings(seen, run, before))
+    calm = serves and not decision.stalled and _is_aside(run)
+    told = replace(decision, action=Action.KEEP) if calm else decision
+    facts = (*conditions.summarize(told, target_serves=serves), *_warnings(seen, run, before))
     earlier = before.conditions if before else ()
     return ModelStatus(
         observed_generation=seen.generation,
-        phase=_phase(seen, decision, serves=serves),
+        phase=_phase(seen, told, serves=serves),
         message=f"{decision.reason}: {decision.message}"[:4096],
         stable=stable,
         canary=status.canary if status else None,
@@ -103,6 +106,13 @@ def model_status(
         last_handled_reconcile_at=handled,
         conditions=conditions.merge(earlier, facts, seen.now, seen.generation),
     )
+
+
+def _is_aside(run: Run | None) -> bool:
+    """Return whether what goes on beside what serves does not touch it: a control arm leaves."""
+    standby = run.status.standby if run else None
+    promoted = run is not None and run.status.outcome is Outcome.PROMOTED
+    return promoted and standby is not None and standby.released is not None
 
 
 def _phase(seen: Observed, decision: Decision, *, serves: bool) -> str:
@@ -130,18 +140,14 @@ def _selector(seen: Observed, stable: VersionRef | None) -> str | None:
 
 def _versions(seen: Observed, status: RolloutStatus | None) -> tuple[ModelVersionSummary, ...]:
     rows = []
+    weights = capacity.weights_of(status) if status is not None else {}
     for name, work in sorted(seen.workloads.items()):
         role = _role(seen, status, name)
-        weight = 0
-        if status is not None and role == "Stable":
-            weight = 100 - status.weight
-        if status is not None and role == "Canary":
-            weight = status.weight
         rows.append(
             ModelVersionSummary(
                 name=name,
                 role=role,
-                weight=weight,
+                weight=weights.get(name, 0),
                 ready=f"{work.ready}/{work.wanted}",
             )
         )
@@ -242,9 +248,8 @@ def version_status(
     status = run.status if run else None
     quarantine = seen.quarantines.get(version.identity)
     role = _role(seen, status, version.name)
-    weight = None
-    if status is not None and role in ("Stable", "Canary"):
-        weight = status.weight if role == "Canary" else 100 - status.weight
+    weights = capacity.weights_of(status) if status is not None else {}
+    weight = weights.get(version.name, 0 if role in ("Stable", "Canary") else None)
     work = seen.workload(version)
     facts = (_usable(quarantine, refused, work.failure), *_verified(work.verified_at, before))
     return VersionStatus(

@@ -64,4 +64,6 @@ def _judged(
     if canary_judged:
         stable = assessment(stable_results) if stable_results else None
         return replace(seen, canary=assessment(results), stable=stable)
+    if run.status.standby is not None and run.status.standby.weight > 0:
+        seen = replace(seen, control=assessment(stable_results) if stable_results else None)
     return replace(seen, stable=assessment(results))

@@ -107,7 +107,10 @@ async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -
 
 
 def _checkpoint(seen: Observed, run: Run, world: World) -> Checkpoint | None:
-    if not run.is_active or run.status.weight == 0 or run.status.in_force_at is None:
+    standby = run.status.standby
+    held = not run.is_active and standby is not None and standby.weight > 0
+    compares = held or (run.is_active and run.status.weight > 0)
+    if not compares or run.status.in_force_at is None:
         return None
     found = world.slos.checkpoint(seen.key, seen.now)
     # Counts of another stratum would be added to the wrong step.

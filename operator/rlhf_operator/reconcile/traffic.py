@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import names, routes, workloads
+from rlhf_operator.core import capacity, names, routes, workloads
 from rlhf_operator.core.observed import Observed, Route
 from rlhf_operator.core.routes.port import Arm, Pod, Split
 from rlhf_operator.reconcile.ports import Raw, World
@@ -73,12 +73,9 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
         for ref in (run.status.stable, run.status.canary, run.spec.from_, run.spec.to)
         if ref is not None
     }
-    stable = run.status.stable.name
-    weights = {name: 0 for name in known} | {stable: 100}
-    declared = {stable: 100 - run.status.weight}
-    if run.status.canary is not None and run.status.weight > 0:
-        declared[run.status.canary.name] = run.status.weight
-    weights |= declared
+    if run.status.standby is not None:
+        known.add(run.status.standby.version.name)
+    weights = {name: 0 for name in known} | capacity.declared(run)
     router = routes.router_for(seen.traffic)
     stored = {
         kind.kind: world.store.get(kind.kind, seen.key.namespace, seen.key.name)

@@ -8,7 +8,7 @@ from datetime import datetime
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import approvals, capacity, plans
+from rlhf_operator.core import approvals, capacity, holdback, plans
 from rlhf_operator.core.decision import Action, Decision, hold, keep
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules.acts import said
@@ -67,6 +67,10 @@ def target_serving(seen: Observed) -> Decision | None:
         why = f"nothing safe is left: {stable.name} answers every request with 503"
         ends = "until another version is good, or a Restart decision lets it serve again"
         return keep(Reason.REFUSING, f"{why} {ends}", stalled=True)
+    arm = holdback.arm(run)
+    if arm is not None:
+        until = f"{arm.version.name} keeps {arm.weight}% as control arm until {arm.until:%d %H:%M}"
+        return keep(Reason.SERVING, f"{stable.name} serves {100 - arm.weight}%; {until}")
     return keep(Reason.SERVING, f"{stable.name} serves all traffic")
 
 
