@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType, StandbyRecord
-from rlhf_operator.core import capacity, holdback
+from rlhf_operator.core import capacity, drills, holdback
 from rlhf_operator.core.observed import Observed, Route, Run, Workload
 from tests import builders as make
 from tests.builders import NOW, SFT, V1, V2
@@ -257,3 +257,19 @@ def test_the_very_first_version_gets_its_route_with_its_first_pod() -> None:
     waiting = make.make_observed(run=make.initial(), workloads={})
     assert capacity.layout(waiting, DRAIN).weights == {}
     assert capacity.layout(make.make_observed(run=make.initial()), DRAIN).weights == {"sft": 100}
+
+
+@pytest.mark.parametrize("replicas", [1, 4, 250])
+@pytest.mark.parametrize("surge", ["None", "One", "Full"])
+def test_a_drill_takes_no_pod_from_stable(replicas: int, surge: str) -> None:
+    spec = make.model_spec(
+        serving={"replicas": replicas}, rollout={"surge": surge}, rollbackDrill={"percent": 2},
+        fallback={"version": "sft", "replicas": 0},
+    )  # fmt: skip
+    asked = drills.begin(make.make_observed(run=make.ended(), spec=spec))
+    run = replace(make.drill(weight=2), spec=asked)
+    full = Workload(wanted=replicas, ready=replicas)
+    seen = make.make_observed(run=run, spec=spec, workloads={"v1": full, "sft": full})
+    found = capacity.layout(seen, DRAIN)
+    assert found.pods == {"v1": replicas, "sft": capacity.pods_for(2, replicas)}
+    assert found.weights == {"v1": 98, "sft": 2}

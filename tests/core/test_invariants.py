@@ -22,7 +22,7 @@ from rlhf_operator.core import (
     workloads,
 )
 from rlhf_operator.core.routes import gateway_api
-from rlhf_operator.core.rules import harm, resting, running
+from rlhf_operator.core.rules import drill, harm, resting, running
 from rlhf_operator.reconcile import act, line, pods
 from tests.reconcile import invariants
 from tests.reconcile.stage import MINUTE, Stage
@@ -268,6 +268,12 @@ def repinned(stage: Stage) -> None:
     stage.run()
 
 
+def drilled(stage: Stage) -> None:
+    """A model that rests, and asks for drills."""
+    stage.edit(rollbackDrill={"every": "15m", "percent": 1, "hold": "1m"})
+    stage.run(40 * MINUTE)
+
+
 def held_back(stage: Stage) -> None:
     """A promotion that keeps a control arm, and a new version beside it."""
     stage.edit(standby={"holdback": 5})
@@ -300,7 +306,8 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I20", spares_what_is_pinned, many_runs),
     ("I21", blind_to_approvals, approved_by_one),
     ("I22", one_step_too_far, repinned),
-    ("I23", held_for_ever, held_back),
+    ("I23", without(drill.drill_held), drilled),
+    ("I24", held_for_ever, held_back),
 ]  # fmt: skip
 
 
@@ -333,7 +340,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one, repinned, held_back]  # fmt: skip
+           many_runs, approved_by_one, repinned, drilled, held_back]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -342,4 +349,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 24)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 25)}

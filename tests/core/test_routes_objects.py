@@ -314,6 +314,13 @@ def test_a_control_arm_that_the_ratio_cannot_give(replicas, holdback, told):
     assert len(found) == told
 
 
+def test_a_drill_that_the_ratio_cannot_give():
+    spec = make.model_spec(serving={"replicas": 2}, rollbackDrill={"percent": 1})
+    assert "rollbackDrill.percent" in ratio.unreachable(spec)[-1].message
+    enough = make.model_spec(serving={"replicas": 49}, rollbackDrill={"percent": 2})
+    assert not [each for each in ratio.unreachable(enough) if "Drill" in each.message]
+
+
 @pytest.mark.parametrize("weight", range(1, 100))
 def test_a_hundred_pods_give_every_step(weight):
     assert ratio.choose((100 - weight, weight), (100 - weight, weight)) is not None

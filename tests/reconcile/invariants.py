@@ -1,4 +1,4 @@
-"""I1 to I23: what must hold at every change of every stored object.
+"""I1 to I24: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -429,7 +429,11 @@ def i18_suspension_raises_nothing(change: Change) -> Iterator[str]:
     if still and now.get("weight", 0) > was.get("weight", 0):
         yield "a weight rises while it should stand still"
     kind = change.after["spec"]["type"]
-    if change.before is None and change.spec.get("suspend") and kind in ("Initial", "Rollout"):
+    if (
+        change.before is None
+        and change.spec.get("suspend")
+        and kind in ("Initial", "Rollout", "Drill")
+    ):
         yield "a run starts while suspended"
 
 
@@ -525,7 +529,25 @@ def i22_a_new_plan_raises_nothing(change: Change) -> Iterator[str]:
         yield "a step goes on with what was judged by another plan"
 
 
-def i23_a_control_arm_only_shrinks(change: Change) -> Iterator[str]:
+def i23_a_drill_changes_nothing(change: Change) -> Iterator[str]:
+    """A drill leaves stable as it is, gives no more than its one step, and is proven by answers."""
+    if change.kind != "RLHFRollout" or change.after is None:
+        return
+    spec, now = change.after["spec"], status_of(change.after)
+    if spec["type"] != "Drill" or not now.get("startedAt"):
+        return
+    if now.get("stable") != spec["from"] or now.get("outcome") == "Promoted":
+        yield f"a drill makes {named(now.get('stable'))} stable"
+    (step,) = spec["plan"]["steps"]
+    if now.get("weight", 0) > step["weight"]:
+        yield f"a drill gives {now['weight']}%"
+    found = [slo for one in now.get("steps", ()) for slo in one.get("slos", ())]
+    counted = sum(slo.get("samples", 0) for slo in found if slo["name"] == "drill-answers")
+    if now.get("outcome") == "Proven" and not counted:
+        yield "silence is taken for a proof"
+
+
+def i24_a_control_arm_only_shrinks(change: Change) -> Iterator[str]:
     """A control arm gets its share at a promotion, and then only loses it."""
     if change.kind != "RLHFRollout" or change.after is None:
         return
@@ -559,7 +581,8 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i20_what_serves_keeps_what_it_is_made_of,
     i21_gates_open_by_people,
     i22_a_new_plan_raises_nothing,
-    i23_a_control_arm_only_shrinks,
+    i23_a_drill_changes_nothing,
+    i24_a_control_arm_only_shrinks,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

@@ -122,6 +122,17 @@ def the_control_arm_turns_unsafe(stage: Stage) -> None:
     stage.script = script
 
 
+def the_way_back_is_tried(stage: Stage) -> None:
+    """Once v1 was promoted and has settled, a drill is asked for, and after it no more."""
+    runs = stage.runs
+    asked = stage.model["spec"].get("rollbackDrill")
+    if runs and runs[-1].spec.type == "Drill" and runs[-1].is_settled:
+        if asked["every"] != "168h":
+            stage.edit(rollbackDrill={"every": "168h"})
+    elif runs and runs[-1].spec.to.name == "v1" and runs[-1].is_settled and not asked:
+        stage.edit(rollbackDrill={"every": "1m", "hold": "10s"})
+
+
 STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
@@ -135,6 +146,7 @@ STORIES = [
     pytest.param(ann_vetoes, "sft", id="a person vetoes what serves"),
     pytest.param(v1_is_held_back, "v1", id="a control arm"),
     pytest.param(the_control_arm_turns_unsafe, "v1", id="an unsafe control arm"),
+    pytest.param(the_way_back_is_tried, "v1", id="a drill"),
 ]
 
 

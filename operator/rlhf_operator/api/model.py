@@ -18,6 +18,7 @@ from rlhf_operator.api.schema import (
     Percent,
     Replicas,
     Text,
+    Time,
     parse_duration,
     rule,
 )
@@ -179,6 +180,22 @@ class Standby(ApiType):
     judged against it. 0 keeps none, and ends one that is in force."""
 
 
+class RollbackDrill(ApiType):
+    """On schedule the fallback gets a little traffic, to prove that going back to it works."""
+
+    every: Duration = "168h"
+    """How long a proof is good for; a new drill starts after it, when the model rests."""
+    percent: Annotated[int, Field(ge=1, le=20)] = 1
+    """Percent of the traffic that the fallback gets meanwhile."""
+    hold: Duration = "5m"
+    """How long. Where it has answered nobody by then, a drill goes on for `rollout.maxBlind`."""
+
+    @rule("!has(self.every) || duration(self.every) >= duration('1m')", "every must be 1m or more")
+    def every_leaves_rest(self) -> bool:
+        """Return whether there is any time between two drills."""
+        return parse_duration(self.every).total_seconds() >= 60
+
+
 class ParentRef(ApiType):
     """The gateway that the route attaches to."""
 
@@ -261,6 +278,8 @@ class ModelSpec(ApiType):
     """How pods are run."""
     rollout: Rollout
     """How a change of what is live is carried out."""
+    rollback_drill: RollbackDrill | None = None
+    """A drill of the way back, on schedule; never when unset."""
     standby: Standby = Standby()
     """The previous stable version stays warm after a promotion."""
     traffic: Traffic = Traffic()
@@ -305,6 +324,8 @@ class ModelStatus(ApiType):
     """The step of the plan, for instance 2/3."""
     rollout: Text | None = None
     """The newest `RLHFRollout`."""
+    fallback_proven_at: Time | None = None
+    """When a drill last proved that the fallback serves."""
     replicas: Replicas = 0
     """Pods of the stable version, for autoscalers."""
     selector: Text | None = None

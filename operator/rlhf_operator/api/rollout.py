@@ -43,6 +43,7 @@ class RunType(StrEnum):
     ROLLBACK = "Rollback"
     FALLBACK = "Fallback"
     RESTART = "Restart"
+    DRILL = "Drill"
 
 
 class Outcome(StrEnum):
@@ -52,6 +53,8 @@ class Outcome(StrEnum):
     ROLLED_BACK = "RolledBack"
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
+    PROVEN = "Proven"
+    UNPROVEN = "Unproven"
 
 
 class Plan(ApiType):
@@ -193,6 +196,21 @@ class DecisionRecord(ApiType):
     """When it took effect."""
 
 
+class FallbackProof(ApiType):
+    """What the last drill showed of the fallback."""
+
+    version: VersionRef
+    """The fallback."""
+    proven: bool
+    """Whether it served; silence is no proof."""
+    at: Time
+    """When that drill ended."""
+    proven_at: Time | None = None
+    """When a drill last proved that it serves."""
+    message: Message
+    """What was seen."""
+
+
 class Release(ApiType):
     """How a control arm lost its traffic."""
 
@@ -306,6 +324,10 @@ class RolloutStatus(ApiType):
     """The previous stable version, kept warm."""
     pins: Annotated[tuple[Pin, ...], Keyed("version", 64)] = ()
     """The rendered pods of each version that runs."""
+    proof: FallbackProof | None = None
+    """What the last drill showed of the fallback; each record takes it over from the one before."""
+    unproven_since: Time | None = None
+    """Since when another version than the fallback serves: the first drill counts from here."""
     quarantine: QuarantineRecord | None = None
     """The identity that failed here."""
     vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=64)] = ()

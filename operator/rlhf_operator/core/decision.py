@@ -33,6 +33,8 @@ class Action(StrEnum):
     """The control arm gives its traffic to the stable version."""
     ROLL_BACK = "RollBack"
     """The weight goes to 0 and the run ends."""
+    CONCLUDE = "Conclude"
+    """A drill ends: the weight goes back to 0, and what is stable stays."""
     REPIN = "Repin"
     """The run goes on by another plan, at no higher weight."""
     FORBID = "Forbid"

@@ -18,11 +18,12 @@ from rlhf_operator.api.rollout import (
     RolloutStatus,
     RunType,
 )
-from rlhf_operator.core import capacity, conditions, facts, holdback, pins, repins, vetoes
+from rlhf_operator.core import capacity, conditions, drills, facts, holdback, pins, repins, vetoes
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
 
+_GOOD_ENDS = frozenset({Outcome.PROMOTED, Outcome.PROVEN})
 _BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED}) | pins.RESTRAINING
 
 
@@ -65,7 +66,7 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes = _opened(seen, run)
         case Action.ADVANCE | Action.PARK:
             changes = _new_weight(seen, run, decision)
-        case Action.ROLL_BACK:
+        case Action.ROLL_BACK | Action.CONCLUDE:
             changes = _rolled_back(seen, run, decision)
         case Action.PROMOTE:
             changes = _promoted(seen, run, decision)
@@ -118,8 +119,12 @@ def _opened(seen: Observed, run: Run) -> Changes:
         "standby": holdback.inherited(seen),
         "pins": pins.inherited(seen, run),
     }
-    if spec.type is RunType.ROLLOUT:
+    if seen.previous is not None:
+        known = seen.previous.status
+        changes |= {"proof": known.proof, "unproven_since": known.unproven_since}
+    if spec.type in (RunType.ROLLOUT, RunType.DRILL):
         changes["canary"] = spec.to
+    if spec.type is RunType.ROLLOUT:
         changes |= _inherited_restraint(seen)
     if spec.type in capacity.AT_ONCE:
         changes |= {
@@ -186,7 +191,7 @@ def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
 
 
 def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
-    changes = _ended(seen, run, decision)
+    changes = _ended(seen, run, decision) | drills.ended(seen, run, decision)
     if run.spec.type is RunType.RESTART:
         changes["pins"] = pins.before(seen, run)
         changes |= _inherited_restraint(seen)
@@ -215,6 +220,7 @@ def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
         return changes
     standby = holdback.standby(seen, run, run.status.stable)
     changes |= {"force_block": False, "refuse": False}
+    changes["unproven_since"] = drills.unproven_since(seen, run.status)
     return changes | {"stable": run.status.canary, "standby": standby}
 
 
@@ -269,7 +275,7 @@ def _conditions(seen: Observed, decision: Decision, status: RolloutStatus) -> An
         (
             conditions.Fact(
                 type=ConditionType.READY,
-                status="True" if status.outcome is Outcome.PROMOTED else "False",
+                status="True" if status.outcome in _GOOD_ENDS else "False",
                 reason=status.reason or str(decision.reason),
                 message=status.message or "",
             ),

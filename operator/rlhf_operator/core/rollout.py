@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
-from rlhf_operator.core.rules import consent, control, harm, people, resting, running
+from rlhf_operator.core.rules import consent, control, drill, harm, people, resting, running
 
 Rule = Callable[[Observed], Decision | None]
 
@@ -17,6 +17,7 @@ RULES: tuple[Rule, ...] = (
     people.person_stopped,  # a person knows something we do not
     harm.canary_unsafe,  # straight to 0, no hold, no suspension
     control.control_unsafe,  # before stable flees to it
+    drill.drill_superseded,  # drills wait for everything
     people.person_decided,  # what a person wants, as long as the canary does no harm
     harm.stable_unsafe,  # to the previous version, or to the floor
     harm.stable_vetoed,  # what a person forbade serves no longer than there is another
@@ -30,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     running.first_not_serving,  # the first version, or renewed pods
     resting.nothing_live,  # the floor comes first
     resting.settling,  # one change at a time
+    drill.drill_late,  # before anything waits for it
     running.blind,  # safety unseen for too long: weight down, also while suspended
     running.spec_unreadable,  # traffic can be taken away without it, and no more than that
     running.suspended,  # suspend, pause, freeze windows
@@ -37,10 +39,12 @@ RULES: tuple[Rule, ...] = (
     running.preparing,  # before the first weight
     running.weight_not_in_force,  # what was declared is not yet what the router does
     running.holding,  # every weight gets its time
+    drill.drill_held,  # an answer is a proof, and its objectives are not asked
     running.inconclusive,  # silence is not consent
     consent.awaiting_approval,  # the people whose approval the step asks for
     running.steps_complete,  # promote
     running.step_passed,  # advance
+    drill.drill_due,  # while all is well, the way back is tried
     resting.target_serving,  # all is well
     resting.target_quarantined,  # never again, under any name
     resting.target_failed,  # not again by itself

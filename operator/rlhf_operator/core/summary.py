@@ -15,13 +15,14 @@ from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
-from rlhf_operator.core import capacity, conditions, names, outlook, plans
+from rlhf_operator.core import capacity, conditions, drills, names, outlook, plans
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 
 _ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
 _WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.REFUSE, Action.FORBID})
+_BAD = frozenset({Reason.SAFETY_FAILED, Reason.UNPROVEN})
 _TOLD = frozenset(
     {
         Action.START,
@@ -30,6 +31,7 @@ _TOLD = frozenset(
         Action.PARK,
         Action.ROLL_BACK,
         Action.RELEASE,
+        Action.CONCLUDE,
         Action.REPIN,
         Action.FORBID,
         Action.LIFT,
@@ -56,7 +58,7 @@ def events(
     `run` is the record as it stood before: from it is known whether a wait for people is new.
     """
     if decision.action in _TOLD:
-        bad = decision.action in _WARNINGS or decision.reason is Reason.SAFETY_FAILED
+        bad = decision.action in _WARNINGS or decision.reason in _BAD
         kind = "Warning" if bad else "Normal"
         return (Event(type=kind, reason=str(decision.reason), message=decision.message),)
     awaited = run.status.awaiting if run is not None else None
@@ -100,6 +102,7 @@ def model_status(
         weight=status.weight if status and status.canary else None,
         step=_step(run),
         rollout=run.name if run else None,
+        fallback_proven_at=drills.proven_at(seen, run),
         replicas=seen.workload(stable).ready,
         selector=_selector(seen, stable),
         versions=_versions(seen, status),
@@ -109,10 +112,12 @@ def model_status(
 
 
 def _is_aside(run: Run | None) -> bool:
-    """Return whether what goes on beside what serves does not touch it: a control arm leaves."""
-    standby = run.status.standby if run else None
-    promoted = run is not None and run.status.outcome is Outcome.PROMOTED
-    return promoted and standby is not None and standby.released is not None
+    """Return whether what goes on is beside what serves: a drill, or a control arm that leaves."""
+    if run is None or run.is_settled:
+        return False
+    standby = run.status.standby
+    leaves = standby is not None and standby.released is not None
+    return drills.is_drill(run) or (leaves and run.status.outcome is Outcome.PROMOTED)
 
 
 def _phase(seen: Observed, decision: Decision, *, serves: bool) -> str:
@@ -180,6 +185,7 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             reason="NoReplicas",
             message="the fallback keeps no pod: a rollback to it takes a model load",
         )
+    yield from drills.facts(seen, run)
     if seen.route.failure is not None:
         yield Fact(
             type=ConditionType.ROUTE_DEGRADED,
@@ -222,6 +228,7 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
         spec is not None
         and run is not None
         and run.status.canary is not None
+        and not drills.is_drill(run)
         and (plans.digest(plans.plan(spec), seen.policies) != run.plan_digest)
     ):
         yield Fact(

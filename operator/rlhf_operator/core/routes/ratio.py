@@ -57,6 +57,9 @@ def _arms(spec: ModelSpec) -> Iterator[Failure]:
     last = spec.rollout.canary.steps[-1].weight if spec.rollout.canary else 0
     held = min(spec.standby.holdback, 100 - last)
     shares = [("standby.holdback", held, spec.standby.replicas)]
+    if spec.rollback_drill is not None:
+        percent = spec.rollback_drill.percent
+        shares.append(("rollbackDrill.percent", percent, spec.fallback.replicas))
     for field, weight, kept in shares:
         stable = spec.serving.replicas
         pods = max(kept, max(1, -(-stable * weight // 100)))

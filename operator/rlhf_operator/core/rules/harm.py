@@ -8,7 +8,7 @@ from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, overrides, plans, verdicts
+from rlhf_operator.core import analysis, drills, overrides, plans, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Assessment, Observed, Run
 
@@ -101,8 +101,8 @@ def stable_not_serving(seen: Observed) -> Decision | None:
 def canary_failed(seen: Observed) -> Decision | None:
     """Roll back on a failed Quality or Performance objective."""
     run = _running(seen)
-    if run is None or run.status.canary is None:
-        return None
+    if run is None or run.status.canary is None or drills.is_drill(run):
+        return None  # a floor need not be as good as what it is the floor of
     found = _failed(Assessment(results=overrides.gating(seen, run)), "Quality", "Performance")
     if not found:
         return None
@@ -140,7 +140,7 @@ def _flee(
     refuge = _refuge(seen, run, stable)
     if refuge is None:
         return _nothing_safe(seen, run, stable, message, reached=reached)
-    if run.is_active:
+    if run.is_active and not drills.is_drill(run):
         return roll_back(reason, f"stable {stable.name}: {message}")
     kind = RunType.FALLBACK if refuge == seen.fallback else RunType.ROLLBACK
     told = f"{stable.name}: {message}"
@@ -193,7 +193,7 @@ def _nothing_safe(
         how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
         how = "every request is refused" if run.status.refuse else how
         return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
-    if run.is_active:
+    if run.is_active and not drills.is_drill(run):
         return roll_back(Reason.NOTHING_SAFE, message)
     reason = Reason.REFUSING if refuses else Reason.NOTHING_SAFE
     how = "every request is refused" if refuses else "every guard rule blocks"
