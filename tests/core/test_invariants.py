@@ -177,6 +177,19 @@ def held_for_ever(patch: Patch) -> None:
     )
 
 
+def users_meet_the_shadow(patch: Patch) -> None:
+    """A shadow gets weight where it should get copies."""
+
+    def change(layout: capacity.Layout, *_: Any) -> capacity.Layout:
+        copied = layout.mirror
+        if copied is None:
+            return layout
+        return replace(layout, weights={"sft": 100 - copied.percent, "v1": copied.percent},
+                       mirror=None)  # fmt: skip
+
+    wrapped(patch, capacity, "layout", change)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -268,6 +281,12 @@ def repinned(stage: Stage) -> None:
     stage.run()
 
 
+def shadowed(stage: Stage) -> None:
+    """A tenth of the requests is copied to v1, which is then promoted."""
+    stage.edit(rollout={"strategy": "Shadow", "shadow": {"percent": 10, "hold": "1m"}})
+    stage.run()
+
+
 def drilled(stage: Stage) -> None:
     """A model that rests, and asks for drills."""
     stage.edit(rollbackDrill={"every": "15m", "percent": 1, "hold": "1m"})
@@ -306,8 +325,9 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I20", spares_what_is_pinned, many_runs),
     ("I21", blind_to_approvals, approved_by_one),
     ("I22", one_step_too_far, repinned),
-    ("I23", without(drill.drill_held), drilled),
-    ("I24", held_for_ever, held_back),
+    ("I23", users_meet_the_shadow, shadowed),
+    ("I24", without(drill.drill_held), drilled),
+    ("I25", held_for_ever, held_back),
 ]  # fmt: skip
 
 
@@ -340,7 +360,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one, repinned, drilled, held_back]  # fmt: skip
+           many_runs, approved_by_one, repinned, shadowed, drilled, held_back]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -349,4 +369,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 25)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 26)}

@@ -22,7 +22,9 @@ from tests.core import (
     test_rules_people,
     test_rules_resting,
     test_rules_running,
+    test_rules_strategies,
 )
+from tests.core.test_rules_strategies import DAY, HALVES, LOST, OPEN, primary, trial_of
 
 ROWS = [
     *test_rules_consent.ROWS,
@@ -33,6 +35,7 @@ ROWS = [
     *test_rules_people.ROWS,
     *test_rules_running.ROWS,
     *test_rules_resting.ROWS,
+    *test_rules_strategies.ROWS,
 ]
 SUSPENDED = make.model_spec(suspend=True)
 INVALID = make.failure(Reason.SPEC_INVALID)
@@ -53,7 +56,10 @@ NEIGHBOURS = [
      test_rules_control.HELD | {"quarantines": make.vetoed(V1), "workloads": make.pods(sft=GONE)}),
     ("canary_not_serving", "stable_not_serving", {"workloads": {"sft": GONE, "v1": MISMATCH}}),
     ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
-    ("canary_failed", "person_refused", {"canary": SLOW, "acts": (act("Restart"),)}),
+    ("canary_failed", "test_lost",
+     {"run": trial_of(5), "canary": primary(LOST, SLOW), "route": HALVES}),
+    ("test_lost", "person_refused",
+     {"run": trial_of(5), "canary": primary(LOST), "route": HALVES, "acts": (act("Restart"),)}),
     ("person_refused", "superseded", {"acts": (act("Restart"),), "target": V2}),
     ("spec_invalid", "nothing_live", {"run": None, "invalid": INVALID}),
     ("spec_invalid", "settling", {"run": make.ended(settled_at=None), "invalid": INVALID}),
@@ -71,9 +77,13 @@ NEIGHBOURS = [
      {"run": make.make_run(in_force_at=None), "canary": SILENT}),
     ("holding", "drill_held",
      test_rules_drill.DRILL | {"run": make.drill(in_force_at=ago(0.5)), "canary": SILENT}),
-    ("drill_held", "inconclusive", test_rules_drill.DRILL | {"canary": SILENT}),
-    ("inconclusive", "awaiting_approval",
-     {"run": test_rules_consent.run({"gate": "Leave"}), "canary": SILENT}),
+    ("no_winner", "inconclusive",
+     {"run": trial_of(DAY), "canary": primary(OPEN, SILENT), "route": HALVES}),
+    ("inconclusive", "test_undecided",
+     {"run": trial_of(DAY - 1), "canary": primary(OPEN, SILENT), "route": HALVES}),
+    ("test_undecided", "awaiting_approval",
+     {"run": trial_of(DAY - 1, gate={"gate": "Leave"}), "canary": primary(OPEN),
+      "route": HALVES}),
     ("awaiting_approval", "steps_complete",
      {"run": test_rules_consent.run(None, {"gate": "Leave"}, step=1, weight=50)}),
     ("steps_complete", "step_passed", {"run": make.make_run(step=1, weight=50)}),
@@ -101,6 +111,7 @@ APART = {
     ("drill_late", "blind"): "one needs a drill, the other any other canary",
     ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
     ("step_passed", "drill_due"): "one needs a canary, the other an ended run",
+    ("drill_held", "no_winner"): "one needs a drill, the other a test",
 }
 RULES = {rule.__name__: rule for rule in rollout.RULES}
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from rlhf_operator.api.model import Step
 from rlhf_operator.api.policy import SLO, Indicator
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import (
@@ -23,6 +22,7 @@ from rlhf_operator.api.rollout import (
     RunType,
 )
 from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import plans
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Decision

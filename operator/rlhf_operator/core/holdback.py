@@ -33,7 +33,7 @@ def standby(seen: Observed, run: Run, left: VersionRef | None) -> StandbyRecord:
         version=left,
         until=seen.now + keep,
         # It keeps of what it has: the last step may have left it less.
-        weight=min(seen.spec.standby.holdback, 100 - run.status.weight) if fit and keep else 0,
+        weight=min(seen.spec.standby.holdback, 100 - run.weight) if fit and keep else 0,
     )
 
 

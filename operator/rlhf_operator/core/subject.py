@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rlhf_operator.api.evidence import Checkpoint, SLOResult, StratumRecord
+from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StratumRecord
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
 
 STRATUM = timedelta(minutes=5)
 """A promoted version is judged in windows of this length: old innocence dilutes no new harm."""
+_LONG = timedelta(hours=1)
+"""Before all its traffic goes elsewhere at once, stable's counts are to be worth comparing with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class Subject:
     """Whether users stay with their version, so that each counts once in comparisons."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
+    before_switch: tuple[ArmCount, ...] | None = None
+    """What stable showed before it fell silent; None while it answers beside the canary."""
 
 
 def subject(seen: Observed, run: Run | None) -> Subject | None:
@@ -49,7 +53,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
     if status.canary is not None and status.weight > 0:
         return Subject(
             key=seen.key,
-            policies=policies,
+            policies=plans.asked(run.plan, policies),
             version=status.canary.name,
             stable=status.stable.name if status.stable else None,
             since=since,
@@ -57,6 +61,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             strata=status.strata,
             sticky=run.plan.stickiness == "Arm",
             previous=status.slos,
+            before_switch=status.before_switch if run.weight == 100 else None,
         )
     assert status.stable is not None, "checked above"
     if status.standby is not None and status.standby.weight > 0:
@@ -76,10 +81,15 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
         policies=policies,
         version=status.stable.name,
         stable=None,
-        since=_stratum(since, seen.now),
+        since=_stratum(since, seen.now, _LONG if _is_gathering(run) else STRATUM),
     )
 
 
-def _stratum(start: datetime, now: datetime) -> datetime:
+def _is_gathering(run: Run) -> bool:
+    """Return whether stable is counted for a comparison that comes when it is silent."""
+    return run.status.canary is not None and run.plan.strategy == "BlueGreen"
+
+
+def _stratum(start: datetime, now: datetime, length: timedelta) -> datetime:
     """Return the start of the present window, counted from when the weight was in force."""
-    return start + max(0, (now - start) // STRATUM) * STRATUM
+    return start + max(0, (now - start) // length) * length

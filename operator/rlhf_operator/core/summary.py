@@ -99,13 +99,14 @@ def model_status(
         message=f"{decision.reason}: {decision.message}"[:4096],
         stable=stable,
         canary=status.canary if status else None,
-        weight=status.weight if status and status.canary else None,
+        weight=run.weight if run and run.status.canary else None,
+        copied=run.status.weight if run and run.status.canary and run.is_shadow else None,
         step=_step(run),
         rollout=run.name if run else None,
         fallback_proven_at=drills.proven_at(seen, run),
         replicas=seen.workload(stable).ready,
         selector=_selector(seen, stable),
-        versions=_versions(seen, status),
+        versions=_versions(seen, run),
         last_handled_reconcile_at=handled,
         conditions=conditions.merge(earlier, facts, seen.now, seen.generation),
     )
@@ -143,9 +144,9 @@ def _selector(seen: Observed, stable: VersionRef | None) -> str | None:
     return ",".join(f"{label}={value}" for label, value in labels.items())
 
 
-def _versions(seen: Observed, status: RolloutStatus | None) -> tuple[ModelVersionSummary, ...]:
-    rows = []
-    weights = capacity.weights_of(status) if status is not None else {}
+def _versions(seen: Observed, run: Run | None) -> tuple[ModelVersionSummary, ...]:
+    rows, status = [], run.status if run else None
+    weights = capacity.declared(run) if run is not None else {}
     for name, work in sorted(seen.workloads.items()):
         role = _role(seen, status, name)
         rows.append(
@@ -157,6 +158,12 @@ def _versions(seen: Observed, status: RolloutStatus | None) -> tuple[ModelVersio
             )
         )
     return tuple(rows[:16])
+
+
+def _weight(run: Run | None, role: str, name: str) -> int | None:
+    """Return the percent of the users' requests that a version answers, as declared."""
+    weights = capacity.declared(run) if run is not None else {}
+    return weights.get(name, 0 if run is not None and role in ("Stable", "Canary") else None)
 
 
 def _role(
@@ -255,15 +262,13 @@ def version_status(
     status = run.status if run else None
     quarantine = seen.quarantines.get(version.identity)
     role = _role(seen, status, version.name)
-    weights = capacity.weights_of(status) if status is not None else {}
-    weight = weights.get(version.name, 0 if role in ("Stable", "Canary") else None)
     work = seen.workload(version)
     facts = (_usable(quarantine, refused, work.failure), *_verified(work.verified_at, before))
     return VersionStatus(
         observed_generation=generation,
         identity=version.identity,
         phase=_version_phase(role, quarantine, refused),
-        weight=weight,
+        weight=_weight(run, role, version.name),
         digest_verified=work.verified_at or (before.digest_verified if before else None),
         quarantine=Quarantine(
             reason=quarantine.message[:1024],

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import capacity, names, routes, workloads
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route
 from rlhf_operator.core.routes.port import Arm, Pod, Split
 from rlhf_operator.reconcile.ports import Raw, World
@@ -37,17 +38,24 @@ def arms(
 
 
 def split(
-    seen: Observed, raw: Raw, weights: Mapping[str, int], pods: Mapping[str, tuple[Pod, ...]]
+    seen: Observed,
+    raw: Raw,
+    weights: Mapping[str, int],
+    pods: Mapping[str, tuple[Pod, ...]],
+    mirror: Mirror | None = None,
 ) -> Split:
-    """Return how the traffic is to be split by these weights."""
+    """Return how the traffic is to be split by these weights, and copied."""
     assert seen.traffic is not None
     uid = raw["metadata"]["uid"]
+    if mirror is not None:
+        weights = {mirror.version: 0} | dict(weights)
     return Split(
         namespace=seen.key.namespace,
         model=seen.key.name,
         owner=workloads.owner_reference(seen.key.name, uid),
         traffic=seen.traffic,
         arms=arms(seen, weights, uid, pods),
+        mirror=mirror,
         run=_counted_run(seen),
     )
 
@@ -83,6 +91,9 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
     }
     state = router.read(split(seen, raw, weights, pods), stored)
     if state.reason in (None, Reason.WEIGHT_NOT_IN_FORCE):
-        return Route(weights=state.weights, accepted=state.accepted, note=state.message[:1024])
+        note = state.message[:1024]
+        return Route(weights=state.weights, mirror=state.mirror, accepted=state.accepted, note=note)
     failure = Failure(reason=str(state.reason), message=state.message[:1024])
-    return Route(weights=state.weights, accepted=state.accepted, failure=failure)
+    return Route(
+        weights=state.weights, mirror=state.mirror, accepted=state.accepted, failure=failure
+    )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import ModelSpec, Rollout
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core import plans
 
 TOLERANCE = 1
 """Percentage points that a share may be off. With one more, a step of 1 could be served as 3,
@@ -29,8 +30,11 @@ def choose(weights: Sequence[int], ready: Sequence[int]) -> tuple[int, ...] | No
 
 def problems(rollout: Rollout, replicas: int) -> tuple[Failure, ...]:
     """Return one failure for each step that the ratio of pods cannot give."""
+    if rollout.strategy == "Shadow":
+        why = "router Service cannot copy requests: use GatewayAPI or Istio, or another strategy"
+        return (Failure(reason=Reason.CANNOT_MIRROR, message=why),)
     found = []
-    for step in rollout.canary.steps if rollout.canary else ():
+    for step in plans.steps(rollout):
         stable, canary = _pods(step.weight, replicas, rollout.surge)
         weights = (100 - step.weight, step.weight)
         if step.weight == 0 or choose(weights, (stable, canary)) is not None:
@@ -49,18 +53,19 @@ def problems(rollout: Rollout, replicas: int) -> tuple[Failure, ...]:
 
 def unreachable(spec: ModelSpec) -> tuple[Failure, ...]:
     """Return one failure for each share that a model asks for and the ratio cannot give."""
-    return (*problems(spec.rollout, spec.serving.replicas), *_arms(spec))
+    return (*problems(spec.rollout, spec.serving.replicas), *shares(spec))
 
 
-def _arms(spec: ModelSpec) -> Iterator[Failure]:
+def shares(spec: ModelSpec) -> Iterator[Failure]:
     """Yield what the shares beside a serving version ask for in vain."""
-    last = spec.rollout.canary.steps[-1].weight if spec.rollout.canary else 0
+    shadow = spec.rollout.shadow is not None
+    last = 0 if shadow else plans.steps(spec.rollout)[-1].weight
     held = min(spec.standby.holdback, 100 - last)
-    shares = [("standby.holdback", held, spec.standby.replicas)]
+    asked = [("standby.holdback", held, spec.standby.replicas)]
     if spec.rollback_drill is not None:
         percent = spec.rollback_drill.percent
-        shares.append(("rollbackDrill.percent", percent, spec.fallback.replicas))
-    for field, weight, kept in shares:
+        asked.append(("rollbackDrill.percent", percent, spec.fallback.replicas))
+    for field, weight, kept in asked:
         stable = spec.serving.replicas
         pods = max(kept, max(1, -(-stable * weight // 100)))
         if weight == 0 or choose((100 - weight, weight), (stable, pods)) is not None:
