@@ -161,6 +161,21 @@ def initial(**changes: Any) -> Run:
     return make_run(**defaults | changes)
 
 
+def drill(**changes: Any) -> Run:
+    """A drill: sft gets 1 % beside v1 that serves, held long enough."""
+    defaults: dict[str, Any] = {
+        "revision": 3,
+        "type": RunType.DRILL,
+        "from_": V1,
+        "to": SFT,
+        "stable": V1,
+        "canary": SFT,
+        "weight": 1,
+        "plan": {"steps": [{"weight": 1, "hold": "1m"}], "surge": "Full"},
+    }
+    return make_run(**defaults | changes)
+
+
 PASSED = GoldenResult(at=NOW, passed=True)
 
 
@@ -212,8 +227,8 @@ def failure(reason: Reason) -> Failure:
     return Failure(reason=str(reason), message="the pod says why")
 
 
-def standby(version: VersionRef = SFT) -> StandbyRecord:
-    return StandbyRecord(version=version, until=NOW + 60 * MINUTE)
+def standby(version: VersionRef = SFT, weight: int = 0) -> StandbyRecord:
+    return StandbyRecord(version=version, until=NOW + 60 * MINUTE, weight=weight)
 
 
 SERVING = Workload(wanted=2, ready=2)

@@ -21,7 +21,7 @@ from rlhf_operator.cli import (
     tree,
     verification,
 )
-from rlhf_operator.cli.state import State
+from rlhf_operator.cli.state import State, read
 from tests.cli.fixed import NOW, fixed, objects, text
 from tests.golden import files
 
@@ -164,3 +164,32 @@ def test_the_time_to_decision_is_what_the_missing_answers_take():
 )
 def test_no_time_is_told_where_none_is_known(changes):
     assert weighed(**changes).decided_in is None
+
+
+def drilled(status: str, at: str | None) -> State:
+    """The fixed state with what a drill of the way back showed."""
+    raws = yaml.safe_load(yaml.dump(objects("rolled-back")))
+    (raw,) = (each for each in raws if each["kind"] == "RLHFModel")
+    raw["status"]["conditions"].append(
+        {"type": "FallbackProven", "status": status, "reason": "Proven", "message": "4 answers",
+         "lastTransitionTime": "2026-11-24T20:00:00Z", "observedGeneration": 1}
+    )  # fmt: skip
+    if at is not None:
+        raw["status"]["fallbackProvenAt"] = at
+    return read(raws, NOW["rolled-back"])
+
+
+@pytest.mark.parametrize(
+    ("status", "at", "told", "line"),
+    [
+        ("True", "2026-11-24T20:55:00Z", "60m ago", "fallback support-sft proven: 4 answers"),
+        ("False", None, "never", "fallback support-sft not proven: 4 answers"),
+        ("Unknown", None, "never", "fallback support-sft not known: 4 answers"),
+    ],
+)
+def test_the_way_back_is_shown_where_there_are_drills(status, at, told, line):
+    state = drilled(status, at)
+    table = text(listing.render(listing.listing(state)))
+    assert table.splitlines()[0].endswith("FALLBACK PROVEN")
+    assert table.splitlines()[1].endswith(told)
+    assert line in text(tree.render(tree.tree(state, model(state))))

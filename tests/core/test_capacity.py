@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.rollout import Outcome, RunType
-from rlhf_operator.core import capacity
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, RunType, StandbyRecord
+from rlhf_operator.core import capacity, drills, holdback
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route, Run, Workload
 from tests import builders as make
@@ -142,6 +143,37 @@ def test_a_promotion_keeps_every_bound_and_arrives(drawn: tuple[Cluster, list[in
         cluster.declare(step, weight)
         assert cluster.route == {"sft": 100 - weight, "v1": weight}
     cluster.end(Outcome.PROMOTED)
+
+
+@settings(max_examples=120, deadline=None)
+@given(clusters(), st.integers(1, 20))
+def test_a_control_arm_keeps_its_share_and_gives_it_up_again(
+    drawn: tuple[Cluster, list[int]], held: int
+) -> None:
+    cluster, weights = drawn
+    cluster.budget += capacity.pods_for(held, cluster.replicas)
+    cluster.declare(-1, 0)
+    for step, weight in enumerate(weights):
+        cluster.declare(step, weight)
+    held = min(held, 100 - weights[-1])
+    standby = StandbyRecord(version=SFT, until=NOW + timedelta(days=1), weight=held)
+    changes = {"outcome": Outcome.PROMOTED, "stable": V1, "canary": None, "weight": 0}
+    cluster.run = status(cluster.run, in_force_at=None, standby=standby, **changes)
+    arm = capacity.pods_for(held, cluster.replicas)
+    cluster.until(lambda: capacity.is_drained(cluster.run, cluster.seen.now, DRAIN))
+    cluster.until(lambda: wanted(cluster) == {"v1": cluster.replicas, "sft": arm})
+    assert cluster.route == {"v1": 100 - held, "sft": held}
+    cluster.until(lambda: all(work.ready == work.wanted for work in cluster.pods.values()))
+    gone = holdback.released(standby, Reason.RELEASED, "its time is over", NOW)
+    cluster.run = status(cluster.run, in_force_at=None, standby=gone)
+    cluster.turn()
+    assert cluster.route == {"v1": 100}
+    assert wanted(cluster) == {"v1": cluster.replicas, "sft": arm}, "it drains first"
+    cluster.until(lambda: wanted(cluster) == {"v1": cluster.replicas, "sft": 0})
+
+
+def wanted(cluster: Cluster) -> dict[str, int]:
+    return {name: work.wanted for name, work in cluster.pods.items()}
 
 
 @settings(max_examples=120, deadline=None)
@@ -279,3 +311,19 @@ def test_the_very_first_version_gets_its_route_with_its_first_pod() -> None:
     waiting = make.make_observed(run=make.initial(), workloads={})
     assert capacity.layout(waiting, DRAIN).weights == {}
     assert capacity.layout(make.make_observed(run=make.initial()), DRAIN).weights == {"sft": 100}
+
+
+@pytest.mark.parametrize("replicas", [1, 4, 250])
+@pytest.mark.parametrize("surge", ["None", "One", "Full"])
+def test_a_drill_takes_no_pod_from_stable(replicas: int, surge: str) -> None:
+    spec = make.model_spec(
+        serving={"replicas": replicas}, rollout={"surge": surge}, rollbackDrill={"percent": 2},
+        fallback={"version": "sft", "replicas": 0},
+    )  # fmt: skip
+    asked = drills.begin(make.make_observed(run=make.ended(), spec=spec))
+    run = replace(make.drill(weight=2), spec=asked)
+    full = Workload(wanted=replicas, ready=replicas)
+    seen = make.make_observed(run=run, spec=spec, workloads={"v1": full, "sft": full})
+    found = capacity.layout(seen, DRAIN)
+    assert found.pods == {"v1": replicas, "sft": capacity.pods_for(2, replicas)}
+    assert found.weights == {"v1": 98, "sft": 2}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import SLOResult, StratumRecord, Verdict
 from rlhf_operator.api.model import ModelStatus
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.rollout import PinnedPolicy, RunType
 from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import foresight, outlook, statistics
 from rlhf_operator.core.conditions import merge
@@ -204,6 +204,13 @@ def test_earlier_weights_tell_the_rate_too() -> None:
     )
     found = outlook.fact(seen(run(strata=(record,)), canary=HOUR_OF_LITTLE), None)
     assert "(10 of 2000)" in found.message
+
+
+def test_a_drill_asks_for_an_answer_and_not_for_a_decision() -> None:
+    asked = run()
+    drill = replace(asked, spec=asked.spec.model_copy(update={"type": RunType.DRILL}))
+    assert outlook.fact(seen(asked, canary=HOUR_OF_LITTLE), None) is not None
+    assert outlook.fact(seen(drill, canary=HOUR_OF_LITTLE), None) is None
 
 
 def status_after(picture: Observed, before: ModelStatus | None = None) -> ModelStatus:

@@ -104,3 +104,14 @@ def test_a_lift_ends_what_is_of_its_identity_and_in_force() -> None:
 def test_only_quarantines_that_nobody_lifted_are_in_force() -> None:
     assert set(history.quarantines([quarantining(1)])) == {V1.identity}
     assert history.quarantines([quarantining(1, LIFTED), record(2)]) == {}
+
+
+def test_a_drill_from_which_traffic_fled_was_superseded() -> None:
+    status = history.closed(make.drill(), NOW, epoch=2)
+    assert (status.outcome, status.reason) == (Outcome.SUPERSEDED, "Superseded")
+    assert (status.weight, status.canary, status.settled_at) == (0, None, NOW)
+
+
+def test_a_run_of_a_model_that_went_unseen_was_aborted() -> None:
+    status = history.closed(make.make_run(), NOW, epoch=2)
+    assert (status.outcome, status.reason) == (Outcome.ABORTED, "Deleted")

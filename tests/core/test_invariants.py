@@ -14,6 +14,7 @@ from rlhf_operator.core import (
     approvals,
     capacity,
     history,
+    holdback,
     record,
     repins,
     rollout,
@@ -21,7 +22,7 @@ from rlhf_operator.core import (
     workloads,
 )
 from rlhf_operator.core.routes import gateway_api
-from rlhf_operator.core.rules import harm, resting, running
+from rlhf_operator.core.rules import drill, harm, resting, running
 from rlhf_operator.reconcile import act, line, pods
 from tests.reconcile import invariants
 from tests.reconcile.stage import MINUTE, Stage
@@ -170,6 +171,12 @@ def one_step_too_far(patch: Patch) -> None:
     wrapped(patch, repins, "place", lambda step, *_: step + 1)
 
 
+def held_for_ever(patch: Patch) -> None:
+    patch.setattr(
+        holdback, "inherited", lambda seen: seen.previous and seen.previous.status.standby
+    )
+
+
 def users_meet_the_shadow(patch: Patch) -> None:
     """A shadow gets weight where it should get copies."""
 
@@ -280,6 +287,20 @@ def shadowed(stage: Stage) -> None:
     stage.run()
 
 
+def drilled(stage: Stage) -> None:
+    """A model that rests, and asks for drills."""
+    stage.edit(rollbackDrill={"every": "15m", "percent": 1, "hold": "1m"})
+    stage.run(40 * MINUTE)
+
+
+def held_back(stage: Stage) -> None:
+    """A promotion that keeps a control arm, and a new version beside it."""
+    stage.edit(standby={"holdback": 5})
+    stage.run(15 * MINUTE)
+    stage.edit(version="v2")
+    stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -305,6 +326,8 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I21", blind_to_approvals, approved_by_one),
     ("I22", one_step_too_far, repinned),
     ("I23", users_meet_the_shadow, shadowed),
+    ("I24", without(drill.drill_held), drilled),
+    ("I25", held_for_ever, held_back),
 ]  # fmt: skip
 
 
@@ -337,7 +360,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one, repinned, shadowed]  # fmt: skip
+           many_runs, approved_by_one, repinned, shadowed, drilled, held_back]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -346,4 +369,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 24)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 26)}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.evidence import Checkpoint, FirstCounts, StratumRecord, Verdict
-from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType, StandbyRecord
-from rlhf_operator.core import record, rollout
+from rlhf_operator.api.evidence import Checkpoint, FirstCounts, SLOResult, StratumRecord, Verdict
+from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutStatus, RunType, StandbyRecord
+from rlhf_operator.core import drills, holdback, record, rollout
 from rlhf_operator.core.observed import Act, Assessment
 from tests import builders as make
 from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago
@@ -40,6 +40,32 @@ def test_a_promotion_moves_a_pointer_and_keeps_the_old_version_warm() -> None:
     assert (status.stable, status.canary, status.outcome) == (V1, None, Outcome.PROMOTED)
     assert status.standby is not None and status.standby.version == SFT
     assert status.in_force_at is None and status.quarantine is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "changes", "kept"),
+    [
+        pytest.param(50, {}, 5, id="as a control arm it keeps what the spec says"),
+        pytest.param(97, {}, 3, id="and no more than it has"),
+        pytest.param(50, {"workloads": make.pods(sft=make.GONE)}, 0, id="nothing without a pod"),
+        pytest.param(50, {"quarantines": make.quarantine(SFT)}, 0, id="nothing in quarantine"),
+    ],
+)
+def test_what_a_promotion_leaves_to_the_previous_version(
+    weight: int, changes: dict[str, Any], kept: int
+) -> None:
+    run = make.make_run(step=1, weight=weight)
+    seen = make.make_observed(run=run, spec=make.model_spec(standby={"holdback": 5}), **changes)
+    assert holdback.standby(seen, run, SFT).weight == kept
+
+
+def test_a_released_control_arm_tells_why_and_settles_anew() -> None:
+    arm = make.standby(weight=5)
+    status = after(run=make.ended(standby=arm), control=BAD, spec=make.model_spec())
+    assert status.standby is not None and status.standby.released is not None
+    assert (status.standby.weight, status.standby.released.reason) == (0, "SafetyFailed")
+    assert (status.settled_at, status.in_force_at, status.outcome) == (None, None, "Promoted")
+    assert status.quarantine is not None and status.quarantine.identity == SFT.identity
 
 
 def test_a_rollback_names_what_failed() -> None:
@@ -216,3 +242,59 @@ def test_what_was_counted_for_an_objective_that_was_edited_is_forgotten() -> Non
     for canary in (Assessment(results=(counted,)), None):
         repinned = after(run=run, acts=(act("Repin"),), canary=canary, policies=(edited,))
         assert repinned.repin is not None and repinned.strata == ()
+
+
+ASKED = make.model_spec(rollbackDrill={"every": "1h"})
+COUNTED = Assessment(results=(SLOResult(
+    policy="safe", name="drill-answers", class_="Informational", version="sft",
+    verdict=Verdict.SUCCESSFUL, samples=4),))  # fmt: skip
+KNOWN = FallbackProof(version=SFT, proven=True, at=ago(90), proven_at=ago(90), message="then")
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "proven_at"),
+    [
+        pytest.param({"canary": COUNTED}, Outcome.PROVEN, NOW, id="an answer is a proof"),
+        pytest.param({"run": make.drill(in_force_at=ago(32), proof=KNOWN), "canary": None},
+                     Outcome.UNPROVEN, ago(90), id="silence leaves the last proof as it was"),
+        pytest.param({"run": make.drill(proof=KNOWN), "workloads": make.pods(sft=make.GONE)},
+                     Outcome.UNPROVEN, ago(90), id="lost pods prove that it does not serve"),
+        pytest.param({"run": make.drill(proof=KNOWN), "canary": BAD}, Outcome.ROLLED_BACK,
+                     ago(90), id="so does harm"),
+    ],
+)  # fmt: skip
+def test_what_a_drill_leaves_on_record(
+    changes: dict[str, Any], outcome: Outcome, proven_at: Any
+) -> None:
+    status = after(**{"run": make.drill(), "spec": ASKED} | changes)
+    assert (status.outcome, status.stable, status.canary, status.weight) == (outcome, V1, None, 0)
+    assert status.proof is not None and status.proof.proven is (outcome is Outcome.PROVEN)
+    assert (status.proof.at, status.proof.proven_at) == (NOW, proven_at)
+    assert (status.quarantine is not None) is (outcome is Outcome.ROLLED_BACK)
+    assert status.standby is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"target": make.V2}, id="a new version"),
+        pytest.param({"acts": (act("Abort"),)}, id="a person"),
+    ],
+)
+def test_what_puts_a_drill_off_proves_nothing(changes: dict[str, Any]) -> None:
+    status = after(**{"run": make.drill(proof=KNOWN), "spec": ASKED} | changes)
+    assert status.outcome in (Outcome.SUPERSEDED, Outcome.ABORTED)
+    assert status.proof == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("stable", "since", "known"),
+    [
+        pytest.param(SFT, NOW, ago(500), id="when the fallback itself is left"),
+        pytest.param(V1, ago(500), ago(500), id="not when another version is"),
+        pytest.param(V1, NOW, None, id="or when it was not known"),
+    ],
+)
+def test_from_when_the_fallback_is_unproven(stable: Any, since: Any, known: Any) -> None:
+    run = make.make_run(step=1, weight=50, stable=stable, unproven_since=known)
+    assert drills.unproven_since(make.make_observed(run=run), run.status) == since

@@ -13,6 +13,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import routes
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import port, ratio, sticky
+from tests import builders as make
 
 from .test_routes import TRAFFICS, Cluster, make_split
 
@@ -341,6 +342,39 @@ def test_steps_that_the_ratio_cannot_give(surge, replicas, weights, told):
     for failure, part in zip(found, told, strict=True):
         assert failure.reason == Reason.STEPS_UNREACHABLE
         assert part in failure.message
+
+
+@pytest.mark.parametrize(
+    ("replicas", "holdback", "told"),
+    [
+        pytest.param(9, 10, 0, id="one pod beside nine is a tenth"),
+        pytest.param(2, 5, 1, id="one beside two is a third"),
+        pytest.param(2, 0, 0, id="no control arm, no share"),
+        pytest.param(1, 20, 1, id="none can give what a last step of 99% leaves"),
+    ],
+)
+def test_a_control_arm_that_the_ratio_cannot_give(replicas, holdback, told):
+    weight = 50 if replicas > 1 else 99
+    rollout = {"canary": {"steps": [{"weight": weight, "hold": "1m"}]}, "surge": "Full"}
+    spec = make.model_spec(
+        rollout=rollout, serving={"replicas": replicas}, standby={"holdback": holdback}
+    )
+    found = [each for each in ratio.unreachable(spec) if "standby.holdback" in each.message]
+    assert len(found) == told
+
+
+def test_a_switch_leaves_no_share_to_a_control_arm():
+    rollout = {"strategy": "BlueGreen", "blueGreen": {"hold": "1m"}, "canary": None}
+    with pytest.raises(ValueError, match="leaves the previous version no share"):
+        make.model_spec(rollout=rollout | {"surge": "Full"}, standby={"holdback": 5})
+    assert make.model_spec(rollout=rollout | {"surge": "Full"}).standby.holdback == 0
+
+
+def test_a_drill_that_the_ratio_cannot_give():
+    spec = make.model_spec(serving={"replicas": 2}, rollbackDrill={"percent": 1})
+    assert "rollbackDrill.percent" in ratio.unreachable(spec)[-1].message
+    enough = make.model_spec(serving={"replicas": 49}, rollbackDrill={"percent": 2})
+    assert not [each for each in ratio.unreachable(enough) if "Drill" in each.message]
 
 
 @pytest.mark.parametrize("weight", range(1, 100))

@@ -6,17 +6,23 @@ from typing import Any
 
 import pytest
 
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.policy import Indicator
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core.decision import Action
-from rlhf_operator.core.observed import Route, Workload
+from rlhf_operator.core.observed import Assessment, Route, Workload
 from tests import builders as make
 from tests.builders import BAD, DULL, GONE, GOOD, SFT, SLOW, V1, V2, ago
 from tests.core.rule_rows import check, row
 
 FLEE = {"run": make.ended(standby=make.standby()), "stable": BAD}
 NO_REFUGE = {"run": make.ended(), "stable": BAD, "quarantines": make.quarantine(SFT)}
+REFUSE = make.model_spec(rollout={"whenNothingIsSafe": "Refuse"})
 KEEP_SERVING = make.model_spec(rollout={"whenNothingIsSafe": "KeepServing"})
+
+GENERATED = make.POLICY.model_copy(update={"slos": (make.POLICY.slos[0].model_copy(
+    update={"indicator": Indicator(type="UnsafeGeneratedRate")}),)})  # fmt: skip
 
 CANARY = [
     row("an unsafe canary is rolled back at once",
@@ -103,6 +109,33 @@ STABLE = [
         **NO_REFUGE | {"run": make.ended(force_block=True)}),
     row("where nothing is safe KeepServing goes on",
         "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **NO_REFUGE | {"spec": KEEP_SERVING}),
+    row("with Refuse every request is refused",
+        "stable_unsafe", Action.START, Reason.REFUSING, **NO_REFUGE | {"spec": REFUSE}),
+    row("with Refuse the floor itself refuses where it serves",
+        "stable_unsafe", Action.REFUSE, Reason.REFUSING, stable=BAD, fallback=SFT, spec=REFUSE,
+        run=make.ended(stable=SFT, to=SFT), target=SFT),
+    row("it refuses too where every guard rule blocks already",
+        "stable_unsafe", Action.REFUSE, Reason.REFUSING, stable=BAD, fallback=SFT, spec=REFUSE,
+        run=make.ended(stable=SFT, to=SFT, force_block=True), target=SFT),
+    row("what was made and blocked never leads to a refusal",
+        "stable_unsafe", Action.START, Reason.NOTHING_SAFE,
+        **NO_REFUGE | {"spec": REFUSE, "policies": (GENERATED,)}),
+    row("what was made and blocked counts for nothing beside what reached users",
+        "stable_unsafe", Action.START, Reason.REFUSING,
+        **NO_REFUGE | {"spec": REFUSE, "policies": (GENERATED,), "stable": Assessment(
+            results=(*BAD.results, *make.judged(Verdict.FAILED, name="csae").results))}),
+    row("once everything is refused a person must act",
+        "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE,
+        **NO_REFUGE | {"spec": REFUSE, "run": make.ended(force_block=True, refuse=True)}),
+    row("what is refused is told also where the floor is what is asked for",
+        "target_serving", Action.KEEP, Reason.REFUSING, spec=REFUSE, target=SFT,
+        run=make.ended(stable=SFT, to=SFT, force_block=True, refuse=True)),
+    row("where nothing else may serve what a person forbade refuses",
+        "stable_vetoed", Action.REFUSE, Reason.REFUSING, quarantines=make.vetoed(SFT),
+        run=make.ended(stable=SFT, to=SFT), target=SFT, spec=REFUSE),
+    row("a run against a floor that blocks goes on, for it may be the cure",
+        "step_passed", Action.ADVANCE, Reason.ADVANCED, stable=BAD, fallback=SFT,
+        run=make.make_run(force_block=True)),
     row("where nothing is safe a canary is taken out first",
         "stable_unsafe", Action.ROLL_BACK, Reason.NOTHING_SAFE, stable=BAD, fallback=SFT),
     row("without a spec that can be read nothing is started",

@@ -49,7 +49,7 @@ specs = st.none() | st.builds(
     ),
     maybe,
     st.sampled_from(["None", "One", "Full"]),
-    st.sampled_from(["ServeFallback", "KeepServing"]),
+    st.sampled_from(["ServeFallback", "Refuse", "KeepServing"]),
     st.integers(1, 3),
 )
 acts = st.lists(
@@ -102,6 +102,7 @@ def other_runs(draw: st.DrawFn) -> Any:
         settled_at=draw(st.none() | moments),
         finished_at=draw(moments),
         force_block=draw(maybe),
+        refuse=draw(maybe),
         standby=draw(st.none() | st.just(make.standby())),
     )
 

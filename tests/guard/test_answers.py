@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.guard import tokens
+from rlhf_operator.guard import server, tokens
 from tests.guard.world import KEY, MakeWorld, World, a_stage
 
 BLOCK = {"stages": [a_stage(action="Block", appliesTo=["Input", "Output"])]}
@@ -159,6 +159,36 @@ async def test_force_block_turns_flags_into_blocks(make_world: MakeWorld) -> Non
     world = await make_world(forceBlock=True)
     world.triton.text = "a bomb"
     assert (await world.complete()).headers["x-rlhf-verdict"] == "blocked"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v2/models/model/generate",
+        "/v2/models/model/generate_stream",
+        "/v2/models/model/infer",
+    ],
+)
+async def test_where_nothing_is_safe_nobody_gets_an_answer(
+    make_world: MakeWorld, path: str
+) -> None:
+    world = await make_world(refuse=True)
+    reply = await world.users.post(path, json={"prompt": "Hello", "stream": True})
+    assert reply.status == 503
+    assert reply.headers["Retry-After"] == server.REFUSED_FOR
+    error = (await reply.json())["error"]
+    assert (error["type"], error["code"]) == ("server_error", "nothing_safe")
+    assert world.triton.asked == []
+    seen = await world.metrics()
+    assert seen["requests_total"] == seen["errors_total"] == seen["responses_total"] == 0
+
+
+async def test_what_refuses_stays_ready_so_that_the_router_keeps_it(make_world: MakeWorld) -> None:
+    world = await make_world(refuse=True)
+    assert (await world.users.get("/healthz/ready")).status == 200
+    assert (await world.operations.post("/golden")).status == 200
 
 
 async def test_the_models_own_refusals_are_counted(world: World) -> None:

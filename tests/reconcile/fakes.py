@@ -249,6 +249,8 @@ class FakeSLOs:
 
     counted: dict[str, int] | None = None
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
+    answers: int = 5
+    """How many answers a drill counts, where its record asks for them."""
 
     def follow(self, subject: Subject) -> None:
         self.subjects[subject.key] = subject
@@ -261,6 +263,7 @@ class FakeSLOs:
         if subject is None:
             return None
         mine = self._result(subject, subject.version) + self._errors(subject.version)
+        mine += self._answers(subject)
         mine += self._primary(subject)
         stable = self._result(subject, subject.stable) if subject.stable else ()
         return Judged(
@@ -282,6 +285,21 @@ class FakeSLOs:
                 verdict=verdict,
                 message=f"unsafe of {version}: {verdict}",
                 **(self.counted or {"samples": 1000 if measured else few}),
+            ),
+        )
+
+    def _answers(self, subject: Subject) -> tuple[SLOResult, ...]:
+        asked = [slo.name for policy in subject.policies for slo in policy.slos]
+        if "drill-answers" not in asked:
+            return ()
+        return (
+            SLOResult(
+                policy="safe",
+                name="drill-answers",
+                class_="Informational",
+                version=subject.version,
+                verdict=Verdict.SUCCESSFUL if self.answers else Verdict.INCONCLUSIVE,
+                samples=self.answers,
             ),
         )
 

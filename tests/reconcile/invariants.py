@@ -1,4 +1,4 @@
-"""I1 to I23: what must hold at every change of every stored object.
+"""I1 to I25: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -158,7 +158,8 @@ def i2_never_above_the_declared_weight(change: Change) -> Iterator[str]:
         named(status.get("canary")): 0 if is_shadow(change.newest) else status.get("weight", 0),
     }
     if status.get("outcome") == "Promoted":
-        allowed.setdefault(named(spec.get("from")), 100)
+        held = (status.get("standby") or {}).get("weight", 0) if status.get("inForceAt") else 100
+        allowed.setdefault(named(spec.get("from")), held)
     for version, part in weights(change.after).items():
         if part > max(
             allowed.get(version, 0), change.route.get(version, 0) if version not in allowed else 0
@@ -422,7 +423,9 @@ def i17_pods_stay_in_the_budget(change: Change) -> Iterator[str]:
         return
     size = spec["serving"]["replicas"]
     budget = size + {"None": 0, "One": 1, "Full": size}[plan["surge"]]
-    budget += spec["fallback"].get("replicas", 1) + spec.get("standby", {}).get("replicas", 1)
+    standby = spec.get("standby", {})
+    held = -(-size * standby.get("holdback", 0) // 100)
+    budget += spec["fallback"].get("replicas", 1) + max(standby.get("replicas", 1), held)
     others = [
         raw
         for raw in change.store.of_model("Deployment", change.key)
@@ -442,7 +445,11 @@ def i18_suspension_raises_nothing(change: Change) -> Iterator[str]:
     if still and now.get("weight", 0) > was.get("weight", 0):
         yield "a weight rises while it should stand still"
     kind = change.after["spec"]["type"]
-    if change.before is None and change.spec.get("suspend") and kind in ("Initial", "Rollout"):
+    if (
+        change.before is None
+        and change.spec.get("suspend")
+        and kind in ("Initial", "Rollout", "Drill")
+    ):
         yield "a run starts while suspended"
 
 
@@ -451,7 +458,8 @@ def i19_renewed_pods_are_new(change: Change) -> Iterator[str]:
     if change.kind != "RLHFRollout" or change.after is None or not change.ours:
         return
     status, spec = status_of(change.after), change.after["spec"]
-    if spec["type"] != "Restart" or status.get("outcome") != "Promoted":
+    done = status_of(change.before).get("outcome") == "Promoted"
+    if spec["type"] != "Restart" or status.get("outcome") != "Promoted" or done:
         return
     version = spec["to"]["name"]
     pins = {pin["version"]: pin["revision"] for pin in status.get("pins", ())}
@@ -562,6 +570,37 @@ def i23_nobody_meets_a_shadow(change: Change) -> Iterator[str]:
         yield f"users are routed to the shadow {canary}"
 
 
+def i24_a_drill_changes_nothing(change: Change) -> Iterator[str]:
+    """A drill leaves stable as it is, gives no more than its one step, and is proven by answers."""
+    if change.kind != "RLHFRollout" or change.after is None:
+        return
+    spec, now = change.after["spec"], status_of(change.after)
+    if spec["type"] != "Drill" or not now.get("startedAt"):
+        return
+    if now.get("stable") != spec["from"] or now.get("outcome") == "Promoted":
+        yield f"a drill makes {named(now.get('stable'))} stable"
+    (step,) = spec["plan"]["steps"]
+    if now.get("weight", 0) > step["weight"]:
+        yield f"a drill gives {now['weight']}%"
+    found = [slo for one in now.get("steps", ()) for slo in one.get("slos", ())]
+    counted = sum(slo.get("samples", 0) for slo in found if slo["name"] == "drill-answers")
+    if now.get("outcome") == "Proven" and not counted:
+        yield "silence is taken for a proof"
+
+
+def i25_a_control_arm_only_shrinks(change: Change) -> Iterator[str]:
+    """A control arm gets its share at a promotion, and then only loses it."""
+    if change.kind != "RLHFRollout" or change.after is None:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    before, after = ((one.get("standby") or {}).get("weight", 0) for one in (was, now))
+    promoted = now.get("outcome") == "Promoted" and not was.get("outcome")
+    if after > before and not promoted:
+        yield f"a control arm rises from {before}% to {after}%"
+    if after and now.get("outcome") != "Promoted":
+        yield f"a control arm keeps {after}% while another run goes on"
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -584,6 +623,8 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i21_gates_open_by_people,
     i22_a_new_plan_raises_nothing,
     i23_nobody_meets_a_shadow,
+    i24_a_drill_changes_nothing,
+    i25_a_control_arm_only_shrinks,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

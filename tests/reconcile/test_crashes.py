@@ -106,6 +106,23 @@ def ann_repins(stage: Stage) -> None:
         stage.say("Repin", name="new")
 
 
+def v1_is_held_back(stage: Stage) -> None:
+    """The floor keeps a tenth of the traffic beside v1 for two minutes."""
+    if not stage.model["spec"].get("standby"):
+        stage.edit(standby={"holdback": 10, "keep": "2m"})
+
+
+def the_control_arm_turns_unsafe(stage: Stage) -> None:
+    """Once it stands beside v1, the floor fails."""
+    v1_is_held_back(stage)
+
+    def script(name: str, _: object) -> Verdict:
+        done = any(run.spec.to.name == "v1" and run.is_settled for run in stage.runs)
+        return Verdict.FAILED if name == "sft" and done else Verdict.SUCCESSFUL
+
+    stage.script = script
+
+
 def by(strategy: str, **plan: Any) -> Callable[[Stage], None]:
     """Have the model's first run go by another strategy."""
 
@@ -161,6 +178,17 @@ def v1_turns_unsafe_in_service(stage: Stage) -> None:
     stage.script = script
 
 
+def the_way_back_is_tried(stage: Stage) -> None:
+    """Once v1 was promoted and has settled, a drill is asked for, and after it no more."""
+    runs = stage.runs
+    asked = stage.model["spec"].get("rollbackDrill")
+    if runs and runs[-1].spec.type == "Drill" and runs[-1].is_settled:
+        if asked["every"] != "168h":
+            stage.edit(rollbackDrill={"every": "168h"})
+    elif runs and runs[-1].spec.to.name == "v1" and runs[-1].is_settled and not asked:
+        stage.edit(rollbackDrill={"every": "1m", "hold": "10s"})
+
+
 STORIES = [
     pytest.param(SHADOW, "v1", id="a shadow is promoted"),
     pytest.param(one_after_another(SHADOW, v1_is_unsafe), "sft", id="a shadow is unsafe"),
@@ -181,6 +209,9 @@ STORIES = [
     pytest.param(two_approve, "v1", id="two people approve"),
     pytest.param(ann_repins, "v1", id="a person repins"),
     pytest.param(ann_vetoes, "sft", id="a person vetoes what serves"),
+    pytest.param(v1_is_held_back, "v1", id="a control arm"),
+    pytest.param(the_control_arm_turns_unsafe, "v1", id="an unsafe control arm"),
+    pytest.param(the_way_back_is_tried, "v1", id="a drill"),
 ]
 
 

@@ -182,6 +182,10 @@ class GuardConfig(ApiType):
     force_block: bool = False
     """Treat every `Flag` as `Block`: the fallback serves so when nothing is known safe."""
 
+    refuse: bool = False
+    """Answer every request for an answer with 503: nothing is known safe, and so the team wants it.
+    Health stays as it is, so that the route keeps its backends and no pod is restarted."""
+
     refusal_text: Annotated[str, Field(min_length=1, max_length=1024)] = (
         "I'm sorry, but I can't help with that."
     )

@@ -16,6 +16,7 @@ from rlhf_operator.api.schema import (
     Percent,
     Replicas,
     Text,
+    Time,
     parse_duration,
     rule,
 )
@@ -124,9 +125,10 @@ class Rollout(ApiType):
     """How long a Safety SLO may lack data before the weight goes to 0."""
     on_inconclusive: Literal["RollBack", "Hold"] = "RollBack"
     """What happens after `maxHold`."""
-    when_nothing_is_safe: Literal["ServeFallback", "KeepServing"] = "ServeFallback"
+    when_nothing_is_safe: Literal["ServeFallback", "Refuse", "KeepServing"] = "ServeFallback"
     """When stable and fallback both fail Safety: serve the fallback with every guard rule set to
-    Block, or go on as before."""
+    Block; answer every request with 503; or go on as before. What was generated and blocked
+    (UnsafeGeneratedRate) never leads to 503: then the fallback serves."""
     cool_down: Duration = "5m"
     """How long after a rollback no new run starts."""
     freeze_windows: Annotated[tuple[FreezeWindow, ...], Field(max_length=32)] = ()
@@ -178,6 +180,25 @@ class Standby(ApiType):
     """Pods kept ready."""
     keep: Duration = "24h"
     """How long."""
+    holdback: Annotated[int, Field(ge=0, le=20)] = 0
+    """Percent of the traffic that it keeps as a control arm meanwhile: the promoted version is
+    judged against it. 0 keeps none, and ends one that is in force."""
+
+
+class RollbackDrill(ApiType):
+    """On schedule the fallback gets a little traffic, to prove that going back to it works."""
+
+    every: Duration = "168h"
+    """How long a proof is good for; a new drill starts after it, when the model rests."""
+    percent: Annotated[int, Field(ge=1, le=20)] = 1
+    """Percent of the traffic that the fallback gets meanwhile."""
+    hold: Duration = "5m"
+    """How long. Where it has answered nobody by then, a drill goes on for `rollout.maxBlind`."""
+
+    @rule("!has(self.every) || duration(self.every) >= duration('1m')", "every must be 1m or more")
+    def every_leaves_rest(self) -> bool:
+        """Return whether there is any time between two drills."""
+        return parse_duration(self.every).total_seconds() >= 60
 
 
 class ParentRef(ApiType):
@@ -262,6 +283,8 @@ class ModelSpec(ApiType):
     """How pods are run."""
     rollout: Rollout
     """How a change of what is live is carried out."""
+    rollback_drill: RollbackDrill | None = None
+    """A drill of the way back, on schedule; never when unset."""
     standby: Standby = Standby()
     """The previous stable version stays warm after a promotion."""
     traffic: Traffic = Traffic()
@@ -272,6 +295,15 @@ class ModelSpec(ApiType):
     """How many rollout records are kept."""
     suspend: bool = False
     """True stops weight increases and new runs; rollbacks go on."""
+
+    @rule(
+        "!has(self.standby) || !has(self.standby.holdback) || self.standby.holdback == 0 || "
+        "self.rollout.strategy != 'BlueGreen'",
+        "standby.holdback: a BlueGreen switch leaves the previous version no share to keep",
+    )
+    def holdback_has_a_share(self) -> bool:
+        """Return whether the last step leaves the control arm anything."""
+        return self.standby.holdback == 0 or self.rollout.strategy != "BlueGreen"
 
 
 class ModelVersionSummary(ApiType):
@@ -308,6 +340,8 @@ class ModelStatus(ApiType):
     """The step of the plan, for instance 2/3."""
     rollout: Text | None = None
     """The newest `RLHFRollout`."""
+    fallback_proven_at: Time | None = None
+    """When a drill last proved that the fallback serves."""
     replicas: Replicas = 0
     """Pods of the stable version, for autoscalers."""
     selector: Text | None = None

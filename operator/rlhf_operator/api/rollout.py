@@ -44,6 +44,7 @@ class RunType(StrEnum):
     ROLLBACK = "Rollback"
     FALLBACK = "Fallback"
     RESTART = "Restart"
+    DRILL = "Drill"
 
 
 class Outcome(StrEnum):
@@ -53,6 +54,8 @@ class Outcome(StrEnum):
     ROLLED_BACK = "RolledBack"
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
+    PROVEN = "Proven"
+    UNPROVEN = "Unproven"
 
 
 class Plan(ApiType):
@@ -204,6 +207,32 @@ class DecisionRecord(ApiType):
     """When it took effect."""
 
 
+class FallbackProof(ApiType):
+    """What the last drill showed of the fallback."""
+
+    version: VersionRef
+    """The fallback."""
+    proven: bool
+    """Whether it served; silence is no proof."""
+    at: Time
+    """When that drill ended."""
+    proven_at: Time | None = None
+    """When a drill last proved that it serves."""
+    message: Message
+    """What was seen."""
+
+
+class Release(ApiType):
+    """How a control arm lost its traffic."""
+
+    at: Time
+    """When."""
+    reason: ReasonWord
+    """One word."""
+    message: Message
+    """A sentence with numbers."""
+
+
 class StandbyRecord(ApiType):
     """The previous stable version, kept warm."""
 
@@ -211,6 +240,10 @@ class StandbyRecord(ApiType):
     """Which one."""
     until: Time
     """Until when."""
+    weight: Percent = 0
+    """Percent of the traffic that it keeps as a control arm."""
+    released: Release | None = None
+    """How it lost that."""
 
 
 class Pin(ApiType):
@@ -220,6 +253,8 @@ class Pin(ApiType):
     """The version."""
     revision: Annotated[str, Field(max_length=253)]
     """The `ControllerRevision` that holds the rendering; its name carries the content's hash."""
+    restrained: bool = False
+    """Whether its guard blocks or refuses because nothing safe is left; gone when others serve."""
 
 
 class Repin(ApiType):
@@ -263,6 +298,8 @@ class RolloutStatus(ApiType):
     """The step of the plan, from 0; -1 before the first."""
     force_block: bool = False
     """Whether every guard rule blocks, because nothing safe is left."""
+    refuse: bool = False
+    """Whether every request is answered with 503, because nothing safe is left."""
     started_at: Time | None = None
     """When the run began."""
     ready_since: Time | None = None
@@ -303,6 +340,10 @@ class RolloutStatus(ApiType):
     """The previous stable version, kept warm."""
     pins: Annotated[tuple[Pin, ...], Keyed("version", 64)] = ()
     """The rendered pods of each version that runs."""
+    proof: FallbackProof | None = None
+    """What the last drill showed of the fallback; each record takes it over from the one before."""
+    unproven_since: Time | None = None
+    """Since when another version than the fallback serves: the first drill counts from here."""
     quarantine: QuarantineRecord | None = None
     """The identity that failed here."""
     vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=64)] = ()

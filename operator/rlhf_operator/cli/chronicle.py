@@ -156,6 +156,8 @@ def _attempt(record: RLHFRollout) -> str:
             return f"{who or 'the operator fled'} {'to flee ' if who else ''}from {before} to {to}"
         case RunType.RESTART:
             return f"{who or 'the spec asked'} for new pods of {to}"
+        case RunType.DRILL:
+            return f"{to} got a little traffic beside {before}, to prove the way back"
 
 
 def _end(record: RLHFRollout, left: datetime | None) -> str:
@@ -172,6 +174,10 @@ def _end(record: RLHFRollout, left: datetime | None) -> str:
             return f"it was ended and {stable} went on serving"
         case Outcome.SUPERSEDED:
             return f"another version was asked for meanwhile; {stable} went on serving"
+        case Outcome.PROVEN:
+            return f"it served, and {stable} went on serving"
+        case Outcome.UNPROVEN:
+            return f"it was not proven, and {stable} went on serving"
         case None if status.started_at is None:
             return "it has not begun yet"
         case None:
@@ -192,7 +198,7 @@ def render(found: Chronicle) -> Group | Text:
 
 
 def _lines(entry: Entry) -> list[Text | Padding]:
-    style = {"Promoted": "good", None: "wait"}.get(entry.outcome, "bad")
+    style = {"Promoted": "good", "Proven": "good", None: "wait"}.get(entry.outcome, "bad")
     head = Text.assemble(
         (f"#{entry.revision}", "name"),
         f"  {_clock(entry.began) if entry.began else 'not begun'}",

@@ -134,6 +134,8 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
     if spec.traffic.router == "Service":
         for failure in ratio.problems(spec.rollout, spec.serving.replicas):
             yield "error", f"rollout.{_PLANS[spec.rollout.strategy]}: {failure.message}"
+        for failure in ratio.shares(spec):
+            yield "error", failure.message
     crowded = capacity.too_small(spec.rollout, spec.serving.replicas)
     if crowded is not None:
         yield "error", f"rollout.shadow.percent: {crowded.message}"

@@ -97,7 +97,7 @@ def quarantined_has_no_weight(state: State, model: RLHFModel) -> Iterator[str]:
     declared = {status.canary.name} if status.canary and status.weight > 0 else set()
     for name in sorted(routed.keys() | declared):
         found = banned.get(identities.get(name, ""))
-        if found is not None and not status.force_block:
+        if found is not None and not (status.force_block or status.refuse):
             weight = routed.get(name, status.weight)
             as_ = f" as {found.version}" if found.version else ""
             yield f"{name} gets {weight} % though quarantined{as_}: {found.message}"

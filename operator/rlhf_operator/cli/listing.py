@@ -33,6 +33,10 @@ class Row:
     ready: str | None
     reason: str | None
     message: str | None
+    way_back: str | None
+    """Whether a drill proved the way back, as the condition FallbackProven says."""
+    proven: datetime | None
+    """When one last did."""
     created: datetime | None
 
 
@@ -62,6 +66,7 @@ def listing(state: State, chosen: tuple[str, ...] = ()) -> Listing:
 def _row(model: RLHFModel) -> Row:
     status = model.status
     ready = condition(status.conditions, "Ready") if status else None
+    way_back = condition(status.conditions, "FallbackProven") if status else None
     return Row(
         namespace=model.metadata.namespace,
         name=model.metadata.name,
@@ -75,6 +80,8 @@ def _row(model: RLHFModel) -> Row:
         ready=ready.status if ready else None,
         reason=ready.reason if ready else None,
         message=(status.message if status else None) or (ready.message if ready else None),
+        way_back=way_back.status if way_back else None,
+        proven=status.fallback_proven_at if status else None,
         created=model.metadata.creation_timestamp,
     )
 
@@ -88,10 +95,23 @@ def render(found: Listing, *, everywhere: bool = False) -> RenderableType:
         table.add_column("NAMESPACE", no_wrap=True)
     for title in ("NAME", "WANTED", "STABLE", "CANARY", "TRAFFIC", "STEP", "PHASE", "READY", "AGE"):
         table.add_column(title, no_wrap=title != "TRAFFIC")
+    drilled = any(row.way_back for row in found.models)
+    if drilled:
+        table.add_column("FALLBACK PROVEN", no_wrap=True)
     for row in found.models:
-        table.add_row(*([row.namespace] if everywhere else []), *_cells(row, found.at))
+        proof = [_proof(row, found.at)] if drilled else []
+        table.add_row(*([row.namespace] if everywhere else []), *_cells(row, found.at), *proof)
     unreadable = (Text(f"cannot be read: {each}", "bad") for each in found.unreadable)
     return Group(table, *unreadable)
+
+
+def _proof(row: Row, now: datetime) -> Text:
+    """Return when the way back was last proven, and what the newest drill showed."""
+    if row.way_back is None:
+        return Text("")
+    last = f"{sentences.age(row.proven, now)} ago" if row.proven else "never"
+    style = {"True": "good", "False": "bad"}.get(row.way_back, "wait")
+    return Text(last, style)
 
 
 def _cells(row: Row, now: datetime) -> list[Text | str]:

@@ -19,6 +19,8 @@ _OUTCOMES = {
     Outcome.ROLLED_BACK: "bad",
     Outcome.ABORTED: "bad",
     Outcome.SUPERSEDED: "wait",
+    Outcome.PROVEN: "good",
+    Outcome.UNPROVEN: "bad",
 }
 
 

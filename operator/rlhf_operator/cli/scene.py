@@ -240,4 +240,4 @@ def _invalid(spec: ModelSpec, policies: tuple[PinnedPolicy, ...]) -> Failure | N
         return Failure(reason=Reason.POLICY_NOT_FOUND, message=message)
     if spec.traffic.router != "Service":
         return None
-    return next(iter(ratio.problems(spec.rollout, spec.serving.replicas)), None)
+    return next(iter(ratio.unreachable(spec)), None)

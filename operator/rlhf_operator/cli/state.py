@@ -20,7 +20,7 @@ from rlhf_operator.api.policy import AlignmentPolicy
 from rlhf_operator.api.rollout import PinnedPolicy, Plan, RLHFRollout, RolloutStatus
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import sentences
-from rlhf_operator.core import names, routes
+from rlhf_operator.core import capacity, names, routes
 from rlhf_operator.core.routes.port import TRAFFIC_LABEL, Arm, Pod, Split
 
 Raw = Mapping[str, Any]
@@ -274,12 +274,13 @@ def _arms(record: RLHFRollout, pods: Iterable[Raw]) -> tuple[Arm, ...]:
     status = status_of(record)
     stable, canary = status.stable, status.canary
     assert stable is not None, "the caller asks only where something is stable"
-    refs = (stable, canary, record.spec.from_, record.spec.to)
+    standby = status.standby.version if status.standby else None
+    refs = (stable, canary, standby, record.spec.from_, record.spec.to)
     weights = {ref.name: 0 for ref in refs if ref is not None}
     share = users_share(record)
-    weights[stable.name] = 100 - share
+    weights |= capacity.at_rest(status)
     if canary is not None:
-        weights[canary.name] = share
+        weights |= {stable.name: 100 - share, canary.name: share}
     return tuple(
         Arm(
             version=version,

@@ -8,6 +8,7 @@ from datetime import datetime
 from rich.text import Text
 from rich.tree import Tree
 
+from rlhf_operator.api.common import Condition
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.rollout import RLHFRollout
 from rlhf_operator.api.version import RLHFModelVersion
@@ -60,6 +61,9 @@ class ModelTree:
     ready: str | None
     reason: str | None
     message: str | None
+    way_back: str | None
+    """What the last drill of the way back showed."""
+    is_proven: bool
     route: RouteSeen | None
     versions: tuple[VersionNode, ...]
     rollout: RolloutNode | None
@@ -70,6 +74,7 @@ def tree(state: State, model: RLHFModel) -> ModelTree:
     name, status = model.metadata.name, model.status
     route, newest = state.route(name), state.newest(name)
     ready = listing.condition(status.conditions, "Ready") if status else None
+    drilled = listing.condition(status.conditions, "FallbackProven") if status else None
     roles = {each.name: each.role for each in status.versions} if status else {}
     weights = dict(route.weights) if route else {}
     mine = {each.metadata.name: each for each in state.versions if each.spec.model == name}
@@ -83,6 +88,8 @@ def tree(state: State, model: RLHFModel) -> ModelTree:
         ready=ready.status if ready else None,
         reason=ready.reason if ready else None,
         message=status.message if status else None,
+        way_back=_way_back(model.spec.fallback.version, drilled) if drilled else None,
+        is_proven=drilled is not None and drilled.status == "True",
         route=route,
         versions=tuple(
             _version(state, name, each, mine.get(each), roles.get(each), weights.get(each, 0))
@@ -90,6 +97,11 @@ def tree(state: State, model: RLHFModel) -> ModelTree:
         ),
         rollout=_rollout(newest) if newest else None,
     )
+
+
+def _way_back(fallback: str, drilled: Condition) -> str:
+    found = {"True": "proven", "False": "not proven"}.get(drilled.status, "not known")
+    return f"fallback {fallback} {found}: {drilled.message}"
 
 
 def _version(
@@ -142,6 +154,8 @@ def render(found: ModelTree) -> Tree:
     top = Tree(head, guide_style="faint")
     if found.message:
         top.add(Text(found.message))
+    if found.way_back:
+        top.add(Text(found.way_back, "good" if found.is_proven else "wait"))
     if found.route is not None:
         top.add(_route(found.route))
     for version in found.versions:
@@ -199,7 +213,7 @@ def _rollout_line(rollout: RolloutNode) -> Text:
     if rollout.outcome is None:
         line.append(f"step {rollout.step + 1}/{rollout.steps}, {rollout.share}", "wait")
     else:
-        line.append(rollout.outcome, "good" if rollout.outcome == "Promoted" else "bad")
+        line.append(rollout.outcome, "good" if rollout.outcome in ("Promoted", "Proven") else "bad")
     return line
 
 

@@ -17,8 +17,10 @@ from rlhf_operator.controller import trial
 from rlhf_operator.controller.followed import Assessment, Followed
 from rlhf_operator.controller.goal import Beat, Goal, Values
 from rlhf_operator.controller.reader import MetricSource, Observer, Reader
+from rlhf_operator.core.facts import MOST_STRATA
 from rlhf_operator.core.moments import sums_of
 from rlhf_operator.core.observed import Key
+from rlhf_operator.core.sequential import condensed
 from rlhf_operator.core.subject import Subject
 
 __all__ = ["Assessment", "Engine", "MetricSource", "Observer", "Subject"]
@@ -127,7 +129,10 @@ class Engine:
             if (count := self._count(followed, goal, version, until)) is not None
         )
         return Checkpoint(
-            since=followed.subject.since, at=until, counts=counts, strata=followed.strata()
+            since=followed.subject.since,
+            at=until,
+            counts=counts,
+            strata=condensed(followed.strata(), MOST_STRATA),
         )
 
     def _settled(self, followed: Followed, at: datetime) -> datetime | None:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec, Rollout
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
 
@@ -61,8 +61,17 @@ def declared(run: Run) -> dict[str, int]:
     if status.stable is None:
         return {}
     if status.canary is None:
-        return {status.stable.name: 100}
+        return at_rest(status)
     return _pair(status.canary.name, status.stable.name, run.weight)
+
+
+def at_rest(status: RolloutStatus) -> dict[str, int]:
+    """Return the weights of a record that tries nothing: all, but for a control arm's share."""
+    if status.stable is None:
+        return {}
+    arm = status.standby if status.standby and status.standby.weight > 0 else None
+    held = {arm.version.name: arm.weight} if arm is not None else {}
+    return {status.stable.name: 100 - sum(held.values())} | held
 
 
 def mirror(run: Run) -> Mirror | None:
@@ -123,9 +132,7 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
     else:
         pods, weights = _resting(seen, run, spec, drain)
     _add(pods, seen.fallback, spec.fallback.replicas)
-    standby = run.status.standby
-    if standby is not None and seen.now < standby.until:
-        _add(pods, standby.version, spec.standby.replicas)
+    _add(pods, *_standby(seen, run, spec, drain))
     return Layout(pods=pods, weights=weights, mirror=copies)
 
 
@@ -135,7 +142,28 @@ def _retreat(seen: Observed, run: Run) -> dict[str, int]:
     assert stable is not None
     left = run.status.outcome not in (None, Outcome.PROMOTED) or run.status.phase == "Parked"
     fled = run.spec.type in AT_ONCE and seen.workload(stable).ready > 0
-    return {stable.name: 100} if left or fled else {}
+    released = run.status.outcome is Outcome.PROMOTED and _is_released(run.status)
+    return {stable.name: 100} if left or fled or released else {}
+
+
+def _is_released(status: RolloutStatus) -> bool:
+    return status.standby is not None and status.standby.released is not None
+
+
+def _standby(
+    seen: Observed, run: Run, spec: ModelSpec, drain: timedelta
+) -> tuple[VersionRef | None, int]:
+    """Return what is kept warm and its pods: a control arm has as many as its traffic takes."""
+    standby = run.status.standby
+    if standby is None:
+        return None, 0
+    pods = spec.standby.replicas if seen.now < standby.until else 0
+    if standby.weight > 0:
+        pods = max(pods, pods_for(standby.weight, spec.serving.replicas))
+    elif _is_released(run.status) and not is_drained(run, seen.now, drain):
+        pods = max(pods, seen.workload(standby.version).wanted)
+    over = seen.now >= standby.until and pods == 0
+    return (None if over else standby.version), pods
 
 
 def _add(pods: dict[str, int], version: VersionRef | None, count: int) -> None:
@@ -153,7 +181,10 @@ def _move(run: Run, now: datetime, drain: timedelta) -> Move | None:
         return Move(incoming=status.canary, outgoing=status.stable, declared=status.weight)
     before = run.spec.from_
     if status.outcome is Outcome.PROMOTED and before is not None and before != status.stable:
-        return Move(incoming=status.stable, outgoing=before, declared=100)
+        held = status.standby.weight if status.standby else 0
+        if _is_released(status) or (held > 0 and is_drained(run, now, drain)):
+            return None
+        return Move(incoming=status.stable, outgoing=before, declared=100 - held)
     return None
 
 
@@ -226,4 +257,4 @@ def _resting(
     first = run.spec.type is RunType.INITIAL and status.in_force_at is None
     if first and seen.workload(status.stable).ready == 0:
         return pods, {}
-    return pods, {status.stable.name: 100}
+    return pods, declared(run)

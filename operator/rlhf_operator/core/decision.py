@@ -29,8 +29,12 @@ class Action(StrEnum):
     """The canary becomes stable."""
     PARK = "Park"
     """The weight goes to 0 without blame; the run resumes at its first step."""
+    RELEASE = "Release"
+    """The control arm gives its traffic to the stable version."""
     ROLL_BACK = "RollBack"
     """The weight goes to 0 and the run ends."""
+    CONCLUDE = "Conclude"
+    """A drill ends: the weight goes back to 0, and what is stable stays."""
     REPIN = "Repin"
     """The run goes on by another plan, at no higher weight."""
     FORBID = "Forbid"
@@ -39,6 +43,8 @@ class Action(StrEnum):
     """A quarantine ends."""
     BLOCK = "Block"
     """Nothing safe is left: every guard rule of what serves blocks."""
+    REFUSE = "Refuse"
+    """Nothing safe is left: what serves answers every request with 503."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepReco
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, repins, reward_hacking, sequential
+from rlhf_operator.core import capacity, pins, repins, reward_hacking, sequential
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.moments import moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
@@ -22,6 +22,7 @@ Changes = dict[str, Any]
 """Fields of a RolloutStatus, with their new values."""
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
+PROMOTED_CHECKPOINT_EVERY = timedelta(hours=1)
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset(
@@ -54,8 +55,8 @@ def seen_now(
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
     drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
-    if not run.is_active and not run.is_settled and drained:
-        facts |= {"settled_at": seen.now, "phase": "Completed"}
+    if not run.is_active and not run.is_settled and drained and not moved:
+        facts |= {"settled_at": seen.now, "phase": "Completed", "pins": pins.unrestrained(status)}
     if run.is_active and not moved:
         facts |= _clocks(seen, status, decision)
     return facts
@@ -104,6 +105,8 @@ def evidence(
     seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None, *, moved: bool
 ) -> Changes:
     """Return counts and results to go on from: with every decision, else once a minute."""
+    if not run.is_active and not moved:
+        return _held_back(seen, status, checkpoint)
     if not run.is_active or seen.canary is None or (status.weight == 0 and not moved):
         return {}
     streaks = [(slo.policy, slo.name, slo.failures) for slo in seen.canary.results]
@@ -196,6 +199,17 @@ def _first_of(mine: ArmCount | None, other: ArmCount | None) -> Stretch | None:
         stable_events=other.first_events or 0,
         stable_samples=other.first_samples or 0,
     )
+
+
+def _held_back(seen: Observed, status: RolloutStatus, checkpoint: Checkpoint | None) -> Changes:
+    """Return what a promoted version showed beside its control arm, once an hour."""
+    held = status.standby is not None and status.standby.weight > 0
+    if not held or seen.stable is None or checkpoint is None or status.in_force_at is None:
+        return {}
+    before = status.checkpoint.at if status.checkpoint is not None else status.in_force_at
+    if seen.now < before + PROMOTED_CHECKPOINT_EVERY:
+        return {}
+    return {"slos": seen.stable.results, "checkpoint": checkpoint}
 
 
 def _strata(

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf_operator.api.model import History
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import Lift, Outcome, Pin, QuarantineRecord, RolloutStatus
+from rlhf_operator.api.rollout import Lift, Outcome, Pin, QuarantineRecord, RolloutStatus, RunType
 from rlhf_operator.api.schema import GROUP, parse_duration
 from rlhf_operator.core import conditions
 from rlhf_operator.core.observed import Run
@@ -71,20 +71,23 @@ def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | Non
 def closed(run: Run, now: datetime, *, epoch: int) -> RolloutStatus:
     """Return the last status of an earlier record: what it left to do is the newest one's.
 
-    One whose outcome is open is the record of a model that was deleted while nobody looked.
+    One whose outcome is open is the record of a model that was deleted while nobody looked, or
+    of a drill from which traffic fled.
     """
     changes: dict[str, Any] = {"settled_at": now, "phase": "Completed"}
     if run.is_active:
-        message = "the model was deleted"
+        drilled = run.spec.type is RunType.DRILL
+        message = "traffic fled from what served" if drilled else "the model was deleted"
+        reason = str(Reason.SUPERSEDED if drilled else Reason.DELETED)
         fact = conditions.Fact(
-            type=ConditionType.READY, status="False", reason=str(Reason.DELETED), message=message
+            type=ConditionType.READY, status="False", reason=reason, message=message
         )
         changes |= {
-            "outcome": Outcome.ABORTED,
+            "outcome": Outcome.SUPERSEDED if drilled else Outcome.ABORTED,
             "finished_at": now,
             "canary": None,
             "weight": 0,
-            "reason": str(Reason.DELETED),
+            "reason": reason,
             "message": message,
             "observed_generation": 1,
             "conditions": conditions.merge(run.status.conditions, (fact,), now, 1),

@@ -199,6 +199,8 @@ class Observed:
     canary: Assessment | None = None
     """None while nothing was measured since the last weight change."""
     stable: Assessment | None = None
+    control: Assessment | None = None
+    """What Safety says of the control arm, while there is one."""
     golden: GoldenResult | None = None
     """A result that is not on record yet."""
     query_problems: tuple[str, ...] = ()

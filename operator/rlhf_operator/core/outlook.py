@@ -14,7 +14,7 @@ from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import ConditionType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import foresight, overrides, plans, sequential
+from rlhf_operator.core import drills, foresight, overrides, plans, sequential
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.foresight import Doubt, Pace
 from rlhf_operator.core.objective import Objective, objectives
@@ -32,8 +32,8 @@ Known = tuple[tuple[Objective, Pace | None], ...]
 def fact(seen: Observed, before: ModelStatus | None) -> Fact | None:
     """Return the condition that should stand, given the model's status as it was stored."""
     run = seen.run
-    if run is None or run.status.canary is None or not run.is_active:
-        return None
+    if run is None or run.status.canary is None or not run.is_active or drills.is_drill(run):
+        return None  # a drill asks for one answer, and not for a decision
     if run.plan.strategy not in ("Canary", "ABTest"):
         return None  # the weight of the others is not the canary's share of what is counted
     earlier = _told(before, run)

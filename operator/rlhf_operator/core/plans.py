@@ -114,12 +114,18 @@ def begin(
     reason: Reason,
     message: str,
     *,
+    pinned: Plan | None = None,
+    policies: tuple[PinnedPolicy, ...] | None = None,
     author: str | None = None,
     decision: str | None = None,
 ) -> RolloutSpec:
-    """Return the spec of a new record that changes what is live to `to`."""
+    """Return the spec of a new record that changes what is live to `to`.
+
+    `pinned` and `policies` take the place of what the spec asks for.
+    """
     assert seen.spec is not None, "a run needs a spec that could be read"
-    pinned = plan(seen.spec)
+    pinned = pinned or plan(seen.spec)
+    policies = seen.policies if policies is None else policies
     status = seen.run.status if seen.run else None
     return RolloutSpec(
         model=seen.key.name,
@@ -129,8 +135,8 @@ def begin(
         from_=status.stable if status else None,
         to=to,
         plan=pinned,
-        plan_digest=digest(pinned, seen.policies),
-        policies=seen.policies,
+        plan_digest=digest(pinned, policies),
+        policies=policies,
         changed_by=seen.changed_by,
         cause=Cause(reason=reason, message=message, author=author, decision=decision),
     )

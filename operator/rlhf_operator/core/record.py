@@ -14,19 +14,17 @@ from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import (
     DecisionRecord,
     Outcome,
-    Pin,
     QuarantineRecord,
     RolloutStatus,
     RunType,
-    StandbyRecord,
 )
-from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import capacity, conditions, facts, repins, vetoes
+from rlhf_operator.core import capacity, conditions, drills, facts, holdback, pins, repins, vetoes
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
 
-_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED, Reason.NOTHING_SAFE})
+_GOOD_ENDS = frozenset({Outcome.PROMOTED, Outcome.PROVEN})
+_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED}) | pins.RESTRAINING
 
 
 def next_status(
@@ -68,14 +66,13 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes = _opened(seen, run)
         case Action.ADVANCE | Action.PARK:
             changes = _new_weight(seen, run, decision)
-        case Action.ROLL_BACK:
+        case Action.ROLL_BACK | Action.CONCLUDE:
             changes = _rolled_back(seen, run, decision)
         case Action.PROMOTE:
             changes = _promoted(seen, run, decision)
-        case Action.BLOCK:
-            stable = run.status.stable.name if run.status.stable else None
-            kept = tuple(pin for pin in run.status.pins if pin.version != stable)
-            changes = {"force_block": True, "pins": kept}
+        case Action.BLOCK | Action.REFUSE:
+            changes = {"force_block": True, "pins": pins.without_stable(run)}
+            changes["refuse"] = decision.action is Action.REFUSE
         case Action.REPIN:
             changes = {"repin": decision.repin}
             if run.status.weight > 0:
@@ -83,6 +80,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes["strata"] = repins.still_asked(run, decision.repin, run.status.strata)
             shown = repins.still_asked(run, decision.repin, run.status.before_switch)
             changes["before_switch"] = shown
+        case Action.RELEASE:
+            changes = _released(seen, run, decision)
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
@@ -119,11 +118,16 @@ def _opened(seen: Observed, run: Run) -> Changes:
         "reason": str(Reason.STARTED),
         "message": spec.cause.message,
         "steps": (StepRecord(index=-1, weight=0, declared_at=seen.now),),
-        "standby": _inherited_standby(seen),
-        "pins": _inherited_pins(seen, run),
+        "standby": holdback.inherited(seen),
+        "pins": pins.inherited(seen, run),
     }
-    if spec.type is RunType.ROLLOUT:
+    if seen.previous is not None:
+        known = seen.previous.status
+        changes |= {"proof": known.proof, "unproven_since": known.unproven_since}
+    if spec.type in (RunType.ROLLOUT, RunType.DRILL):
         changes["canary"] = spec.to
+    if spec.type is RunType.ROLLOUT:
+        changes |= _inherited_restraint(seen)
     if spec.type in capacity.AT_ONCE:
         changes |= {
             "stable": spec.to,
@@ -132,34 +136,20 @@ def _opened(seen: Observed, run: Run) -> Changes:
             "phase": "Settling",
             "reason": spec.cause.reason,
             "standby": None,
-            "force_block": spec.cause.reason == Reason.NOTHING_SAFE,
+            "force_block": spec.cause.reason in pins.RESTRAINING,
+            "refuse": spec.cause.reason == Reason.REFUSING,
         }
         if spec.cause.reason in _BLAMED and spec.from_ is not None:
             changes["quarantine"] = _quarantine(seen, spec.from_, spec.cause.message)
     return changes
 
 
-def _inherited_standby(seen: Observed) -> StandbyRecord | None:
-    """Return what is kept warm, so that the new record alone says what is live."""
-    before = seen.previous.status.standby if seen.previous else None
-    return before if before is not None and seen.now < before.until else None
-
-
-def _inherited_pins(seen: Observed, run: Run) -> tuple[Pin, ...]:
-    """Return the pins of what serves or may serve at once, but of no pods that are made anew.
-
-    A restart renders them from the spec of today; a floor that blocks has another guard. A
-    version that was left and comes back is rendered anew too, unless traffic flees to it.
-    """
-    pins = seen.previous.status.pins if seen.previous else ()
-    if seen.fallback is not None:
-        standby = _inherited_standby(seen)
-        refuge = run.spec.to if run.spec.type in capacity.AT_ONCE else None
-        parts = (run.spec.from_, refuge, seen.fallback, standby.version if standby else None)
-        kept = {ref.name for ref in parts if ref}
-        pins = tuple(pin for pin in pins if pin.version in kept)
-    renews = run.spec.type is RunType.RESTART or run.spec.cause.reason == Reason.NOTHING_SAFE
-    return tuple(pin for pin in pins if not (renews and pin.version == run.spec.to.name))
+def _inherited_restraint(seen: Observed) -> Changes:
+    """Return how what serves is restrained: while another version is tried it goes on so."""
+    before = seen.previous.status if seen.previous else None
+    if before is None:
+        return {}
+    return {"force_block": before.force_block, "refuse": before.refuse}
 
 
 def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
@@ -206,9 +196,10 @@ def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
 
 
 def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
-    changes = _ended(seen, run, decision)
+    changes = _ended(seen, run, decision) | drills.ended(seen, run, decision)
     if run.spec.type is RunType.RESTART:
-        changes["pins"] = _pins_before(seen, run)
+        changes["pins"] = pins.before(seen, run)
+        changes |= _inherited_restraint(seen)
     if seen.deleted:  # the pods go with the model; nothing is left to drain
         changes |= {"settled_at": seen.now, "phase": "Completed"}
     if decision.quarantine:
@@ -216,16 +207,6 @@ def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
     if decision.quarantine and decision.act is not None:
         changes["quarantine"] = vetoes.quarantine(decision.act, run.spec.to.name, seen.now)
     return changes
-
-
-def _pins_before(seen: Observed, run: Run) -> tuple[Pin, ...]:
-    """Return the pins with those that a restart made anew as they were before it."""
-    name = run.spec.to.name
-    before = seen.previous.status.pins if seen.previous else ()
-    old = tuple(pin for pin in before if pin.version == name)
-    if not old:
-        return run.status.pins
-    return (*(pin for pin in run.status.pins if pin.version != name), *old)
 
 
 def _forbidden(seen: Observed, run: Run, decision: Decision) -> Changes:
@@ -242,10 +223,27 @@ def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
         if run.spec.from_ is None:  # nothing served before that could drain
             changes |= {"settled_at": seen.now, "phase": "Completed"}
         return changes
-    keep = parse_duration(seen.spec.standby.keep) if seen.spec else timedelta()
-    assert run.status.stable is not None
-    standby = StandbyRecord(version=run.status.stable, until=seen.now + keep)
+    standby = holdback.standby(seen, run, run.status.stable)
+    changes |= {"force_block": False, "refuse": False}
+    changes["unproven_since"] = drills.unproven_since(seen, run.status)
     return changes | {"stable": run.status.canary, "standby": standby}
+
+
+def _released(seen: Observed, run: Run, decision: Decision) -> Changes:
+    before = run.status.standby
+    assert before is not None, "only what is kept warm can be a control arm"
+    why = decision.message[:4096]
+    changes: Changes = {
+        "standby": holdback.released(before, decision.reason, why, seen.now),
+        "declared_at": seen.now,
+        "in_force_at": None,
+        "settled_at": None,
+        "phase": "Settling",
+        "checkpoint": None,
+    }
+    if decision.quarantine:
+        changes["quarantine"] = _quarantine(seen, before.version, why)
+    return changes
 
 
 def _quarantine(seen: Observed, version: VersionRef, message: str) -> QuarantineRecord:
@@ -282,7 +280,7 @@ def _conditions(seen: Observed, decision: Decision, status: RolloutStatus) -> An
         (
             conditions.Fact(
                 type=ConditionType.READY,
-                status="True" if status.outcome is Outcome.PROMOTED else "False",
+                status="True" if status.outcome in _GOOD_ENDS else "False",
                 reason=status.reason or str(decision.reason),
                 message=status.message or "",
             ),

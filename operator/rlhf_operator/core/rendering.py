@@ -125,6 +125,7 @@ def render(
     *,
     arm_token: str | None = None,
     force_block: bool = False,
+    refuse: bool = False,
     renewed_in: str | None = None,
 ) -> Rendering:
     """Return what a version's objects are made of, from the specs as they are now.
@@ -132,7 +133,7 @@ def render(
     `renewed_in` names a restart: it makes pods anew also where the specs say what they said.
     """
     config = _guard_config(key, model_spec, version, version_spec, defaults, arm_token)
-    config = config.model_copy(update={"force_block": force_block})
+    config = config.model_copy(update={"force_block": force_block, "refuse": refuse})
     generated = repository.render(version_spec.serving)
     paths = {path.replace("/", "__"): path for path in generated}
     data = {pods.GUARD_CONFIG: json.dumps(config.dump(), indent=2, sort_keys=True) + "\n"}

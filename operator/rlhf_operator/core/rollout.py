@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
-from rlhf_operator.core.rules import consent, contest, harm, people, resting, running
+from rlhf_operator.core.rules import (
+    consent,
+    contest,
+    control,
+    drill,
+    harm,
+    people,
+    resting,
+    running,
+)
 
 Rule = Callable[[Observed], Decision | None]
 
@@ -16,9 +25,12 @@ RULES: tuple[Rule, ...] = (
     harm.run_not_open,  # a record without a first status says nothing yet
     people.person_stopped,  # a person knows something we do not
     harm.canary_unsafe,  # straight to 0, no hold, no suspension
+    control.control_unsafe,  # before stable flees to it
+    drill.drill_superseded,  # drills wait for everything
     people.person_decided,  # what a person wants, as long as the canary does no harm
     harm.stable_unsafe,  # to the previous version, or to the floor
     harm.stable_vetoed,  # what a person forbade serves no longer than there is another
+    control.control_over,  # the previous version keeps its traffic only for a while
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance
@@ -29,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     running.first_not_serving,  # the first version, or renewed pods
     resting.nothing_live,  # the floor comes first
     resting.settling,  # one change at a time
+    drill.drill_late,  # before anything waits for it
     running.blind,  # safety unseen for too long: weight down, also while suspended
     running.spec_unreadable,  # traffic can be taken away without it, and no more than that
     running.suspended,  # suspend, pause, freeze windows
@@ -37,12 +50,14 @@ RULES: tuple[Rule, ...] = (
     running.weight_not_in_force,  # what was declared is not yet what the router does
     running.reward_hacking,  # a pleased reward model is no pleased user
     running.holding,  # every weight gets its time
+    drill.drill_held,  # an answer is a proof, and its objectives are not asked
     contest.no_winner,  # a test whose time is over
     running.inconclusive,  # silence is not consent
     contest.test_undecided,  # a test goes on until one is better
     consent.awaiting_approval,  # the people whose approval the step asks for
     running.steps_complete,  # promote
     running.step_passed,  # advance
+    drill.drill_due,  # while all is well, the way back is tried
     resting.target_serving,  # all is well
     resting.target_quarantined,  # never again, under any name
     resting.target_failed,  # not again by itself

@@ -64,6 +64,18 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             before_switch=status.before_switch if run.weight == 100 else None,
         )
     assert status.stable is not None, "checked above"
+    if status.standby is not None and status.standby.weight > 0:
+        # Until the first checkpoint what is on record was judged on the way to promotion.
+        known = status.slos if status.checkpoint is not None else ()
+        return Subject(
+            key=seen.key,
+            policies=policies,
+            version=status.stable.name,
+            stable=status.standby.version.name,
+            since=since,
+            checkpoint=status.checkpoint,
+            previous=known,
+        )
     return Subject(
         key=seen.key,
         policies=policies,

@@ -13,15 +13,24 @@ from typing import Literal
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import QuarantineRecord, RolloutStatus
+from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
-from rlhf_operator.core import conditions, names, outlook, plans, reward_hacking
+from rlhf_operator.core import (
+    capacity,
+    conditions,
+    drills,
+    names,
+    outlook,
+    plans,
+    reward_hacking,
+)
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
 
 _ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
-_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.FORBID})
+_WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.REFUSE, Action.FORBID})
+_BAD = frozenset({Reason.SAFETY_FAILED, Reason.UNPROVEN})
 _TOLD = frozenset(
     {
         Action.START,
@@ -29,10 +38,13 @@ _TOLD = frozenset(
         Action.PROMOTE,
         Action.PARK,
         Action.ROLL_BACK,
+        Action.RELEASE,
+        Action.CONCLUDE,
         Action.REPIN,
         Action.FORBID,
         Action.LIFT,
         Action.BLOCK,
+        Action.REFUSE,
     }
 )
 
@@ -54,7 +66,7 @@ def events(
     `run` is the record as it stood before: from it is known whether a wait for people is new.
     """
     if decision.action in _TOLD:
-        bad = decision.action in _WARNINGS or decision.reason is Reason.SAFETY_FAILED
+        bad = decision.action in _WARNINGS or decision.reason in _BAD
         kind = "Warning" if bad else "Normal"
         return (Event(type=kind, reason=str(decision.reason), message=decision.message),)
     awaited = run.status.awaiting if run is not None else None
@@ -85,11 +97,13 @@ def model_status(
         and seen.workload(stable).ready > 0
         and seen.invalid is None
     )
-    facts = (*conditions.summarize(decision, target_serves=serves), *_warnings(seen, run, before))
+    calm = serves and not decision.stalled and _is_aside(run)
+    told = replace(decision, action=Action.KEEP) if calm else decision
+    facts = (*conditions.summarize(told, target_serves=serves), *_warnings(seen, run, before))
     earlier = before.conditions if before else ()
     return ModelStatus(
         observed_generation=seen.generation,
-        phase=_phase(seen, decision, serves=serves),
+        phase=_phase(seen, told, serves=serves),
         message=f"{decision.reason}: {decision.message}"[:4096],
         stable=stable,
         canary=status.canary if status else None,
@@ -97,12 +111,22 @@ def model_status(
         copied=run.status.weight if run and run.status.canary and run.is_shadow else None,
         step=_step(run),
         rollout=run.name if run else None,
+        fallback_proven_at=drills.proven_at(seen, run),
         replicas=seen.workload(stable).ready,
         selector=_selector(seen, stable),
         versions=_versions(seen, run),
         last_handled_reconcile_at=handled,
         conditions=conditions.merge(earlier, facts, seen.now, seen.generation),
     )
+
+
+def _is_aside(run: Run | None) -> bool:
+    """Return whether what goes on is beside what serves: a drill, or a control arm that leaves."""
+    if run is None or run.is_settled:
+        return False
+    standby = run.status.standby
+    leaves = standby is not None and standby.released is not None
+    return drills.is_drill(run) or (leaves and run.status.outcome is Outcome.PROMOTED)
 
 
 def _phase(seen: Observed, decision: Decision, *, serves: bool) -> str:
@@ -130,24 +154,24 @@ def _selector(seen: Observed, stable: VersionRef | None) -> str | None:
 
 def _versions(seen: Observed, run: Run | None) -> tuple[ModelVersionSummary, ...]:
     rows, status = [], run.status if run else None
+    weights = capacity.declared(run) if run is not None else {}
     for name, work in sorted(seen.workloads.items()):
         role = _role(seen, status, name)
         rows.append(
             ModelVersionSummary(
                 name=name,
                 role=role,
-                weight=_weight(run, role) or 0,
+                weight=weights.get(name, 0),
                 ready=f"{work.ready}/{work.wanted}",
             )
         )
     return tuple(rows[:16])
 
 
-def _weight(run: Run | None, role: str) -> int | None:
+def _weight(run: Run | None, role: str, name: str) -> int | None:
     """Return the percent of the users' requests that a version answers, as declared."""
-    if run is None or role not in ("Stable", "Canary"):
-        return None
-    return run.weight if role == "Canary" else 100 - run.weight
+    weights = capacity.declared(run) if run is not None else {}
+    return weights.get(name, 0 if run is not None and role in ("Stable", "Canary") else None)
 
 
 def _role(
@@ -176,6 +200,7 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             reason="NoReplicas",
             message="the fallback keeps no pod: a rollback to it takes a model load",
         )
+    yield from drills.facts(seen, run)
     if seen.route.failure is not None:
         yield Fact(
             type=ConditionType.ROUTE_DEGRADED,
@@ -189,6 +214,14 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             status="True",
             reason="Refused",
             message=f"the API server refuses {seen.refused}"[:1024],
+        )
+    if run is not None and run.status.refuse:
+        yield Fact(
+            type=ConditionType.REFUSING,
+            status="True",
+            reason=str(Reason.REFUSING),
+            message=f"nothing safe is left: {run.status.stable.name if run.status.stable else ''} "
+            "answers every request with 503",
         )
     if seen.unscraped:
         yield Fact(
@@ -218,6 +251,7 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
         spec is not None
         and run is not None
         and run.status.canary is not None
+        and not drills.is_drill(run)
         and (plans.digest(plans.plan(spec), seen.policies) != run.plan_digest)
     ):
         yield Fact(
@@ -254,7 +288,7 @@ def version_status(
         observed_generation=generation,
         identity=version.identity,
         phase=_version_phase(role, quarantine, refused),
-        weight=_weight(run, role),
+        weight=_weight(run, role, version.name),
         digest_verified=work.verified_at or (before.digest_verified if before else None),
         quarantine=Quarantine(
             reason=quarantine.message[:1024],

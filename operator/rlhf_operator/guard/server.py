@@ -25,6 +25,9 @@ from rlhf_operator.guard.triton import Refused, Triton, TritonError
 
 log = logging.getLogger("rlhf_operator.guard")
 
+REFUSED_FOR = "60"
+"""Seconds after which a client may ask again while everything is refused: people decide the end."""
+
 Answering = Callable[[Guard, web.Request, Call], Awaitable[web.StreamResponse]]
 
 
@@ -146,6 +149,11 @@ def _limited(
     limits = guard.setup.config.limits
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        if guard.setup.config.refuse:
+            # Neither an answer nor a fault of this version, so it counts as neither.
+            refused = _problem(503, "no safe version of this model is left", code="nothing_safe")
+            refused.headers["Retry-After"] = REFUSED_FOR
+            return refused
         call = Call(started=time.monotonic(), user=guard.whose(request))
         if guard.in_flight >= limits.concurrency:
             guard.fail(call)

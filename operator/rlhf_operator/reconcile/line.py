@@ -48,7 +48,7 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
 def _takes_weight_away(decision: Decision, run: Run | None) -> bool:
     if decision.action is Action.OPEN:
         return run is not None and run.spec.type in capacity.AT_ONCE
-    return decision.action in (Action.ROLL_BACK, Action.PARK)
+    return decision.action in (Action.ROLL_BACK, Action.PARK, Action.RELEASE, Action.CONCLUDE)
 
 
 async def _attempt(mirror: Coroutine[None, None, None]) -> Exception | None:

@@ -12,6 +12,7 @@ from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.subject import subject
 from rlhf_operator.reconcile.ports import World
 
+_TRIED = (RunType.ROLLOUT, RunType.DRILL)
 _UNSCRAPED_AFTER = timedelta(seconds=60)
 
 
@@ -27,7 +28,7 @@ async def measured(seen: Observed, world: World) -> Observed:
             seen = _judged(seen, run, judged.results, judged.stable_results)
     preparing = run.is_active and run.status.canary is not None and run.status.step < 0
     parked = run.status.phase == "Parked"
-    if not preparing or seen.spec is None or run.spec.type is not RunType.ROLLOUT:
+    if not preparing or seen.spec is None or run.spec.type not in _TRIED:
         return seen
     assert run.status.canary is not None
     if seen.workload(run.status.canary).ready == 0:
@@ -64,4 +65,6 @@ def _judged(
     if canary_judged:
         stable = assessment(stable_results) if stable_results else None
         return replace(seen, canary=assessment(results), stable=stable)
+    if run.status.standby is not None and run.status.standby.weight > 0:
+        seen = replace(seen, control=assessment(stable_results) if stable_results else None)
     return replace(seen, stable=assessment(results))

@@ -46,7 +46,7 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
     if zone is not None:
         return Failure(reason=Reason.SPEC_INVALID, message=f"no time zone is called {zone}")
     if spec.traffic.router == "Service":
-        unreachable = ratio.problems(spec.rollout, spec.serving.replicas)
+        unreachable = ratio.unreachable(spec)
         if unreachable:
             return unreachable[0]
     unfit = _unfit_strategy(seen, spec)

@@ -107,7 +107,10 @@ async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -
 
 
 def _checkpoint(seen: Observed, run: Run, world: World) -> Checkpoint | None:
-    if not run.is_active or run.status.weight == 0 or run.status.in_force_at is None:
+    standby = run.status.standby
+    held = not run.is_active and standby is not None and standby.weight > 0
+    compares = held or (run.is_active and run.status.weight > 0)
+    if not compares or run.status.in_force_at is None:
         return None
     found = world.slos.checkpoint(seen.key, seen.now)
     # Counts of another stratum would be added to the wrong step.
@@ -130,9 +133,7 @@ async def _pinned(
     for version in sorted(set(wanted) - known):
         renews = run.spec.type is RunType.RESTART and version == run.spec.to.name
         renewed_in = run.name if renews else None
-        pin = await _pin(
-            seen, version, world, force_block=status.force_block, renewed_in=renewed_in
-        )
+        pin = await _pin(seen, version, world, status, renewed_in=renewed_in)
         if pin is None:  # what cannot be rendered anew stays as it is
             pin = _last_pin(seen, run, version)
         if pin is not None:
@@ -149,7 +150,7 @@ def _last_pin(seen: Observed, run: Run, version: str) -> Pin | None:
 
 
 async def _pin(
-    seen: Observed, version: str, world: World, *, force_block: bool, renewed_in: str | None
+    seen: Observed, version: str, world: World, status: RolloutStatus, *, renewed_in: str | None
 ) -> Pin | None:
     raw = world.store.get("RLHFModelVersion", seen.key.namespace, version)
     model = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
@@ -159,6 +160,9 @@ async def _pin(
     if rendering.refusal(seen.spec, spec, world.settings.serving) is not None:
         return None
     uid = model["metadata"]["uid"]
+    # What may be the cure must not be silenced with what is not safe.
+    serves = status.stable is not None and status.stable.name == version
+    blocks, refuses = serves and status.force_block, serves and status.refuse
     sticky = seen.spec.traffic.stickiness.mode == "Arm"
     made = rendering.render(
         seen.key,
@@ -167,7 +171,8 @@ async def _pin(
         spec,
         world.settings.serving,
         arm_token=arm_token(uid, version) if sticky else None,
-        force_block=force_block,
+        force_block=blocks,
+        refuse=refuses,
         renewed_in=renewed_in,
     )
     await world.cluster.create(
@@ -184,7 +189,7 @@ async def _pin(
             "data": made.to_json(),
         }
     )
-    return Pin(version=version, revision=made.revision_name)
+    return Pin(version=version, revision=made.revision_name, restrained=blocks or refuses)
 
 
 async def tell(seen: Observed, decision: Decision, world: World) -> None:

@@ -81,6 +81,8 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
         for ref in (run.status.stable, run.status.canary, run.spec.from_, run.spec.to)
         if ref is not None
     }
+    if run.status.standby is not None:
+        known.add(run.status.standby.version.name)
     weights = {name: 0 for name in known} | capacity.declared(run)
     router = routes.router_for(seen.traffic)
     stored = {

@@ -6,10 +6,10 @@ the question is how many of each arm give the wanted percentages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rlhf_operator.api.common import Failure
-from rlhf_operator.api.model import Rollout
+from rlhf_operator.api.model import ModelSpec, Rollout
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import plans
 
@@ -49,6 +49,32 @@ def problems(rollout: Rollout, replicas: int) -> tuple[Failure, ...]:
             )
         )
     return tuple(found)
+
+
+def unreachable(spec: ModelSpec) -> tuple[Failure, ...]:
+    """Return one failure for each share that a model asks for and the ratio cannot give."""
+    return (*problems(spec.rollout, spec.serving.replicas), *shares(spec))
+
+
+def shares(spec: ModelSpec) -> Iterator[Failure]:
+    """Yield what the shares beside a serving version ask for in vain."""
+    shadow = spec.rollout.shadow is not None
+    last = 0 if shadow else plans.steps(spec.rollout)[-1].weight
+    held = min(spec.standby.holdback, 100 - last)
+    asked = [("standby.holdback", held, spec.standby.replicas)]
+    if spec.rollback_drill is not None:
+        percent = spec.rollback_drill.percent
+        asked.append(("rollbackDrill.percent", percent, spec.fallback.replicas))
+    for field, weight, kept in asked:
+        stable = spec.serving.replicas
+        pods = max(kept, max(1, -(-stable * weight // 100)))
+        if weight == 0 or choose((100 - weight, weight), (stable, pods)) is not None:
+            continue
+        yield Failure(
+            reason=Reason.STEPS_UNREACHABLE,
+            message=f"{stable} stable pods and {pods} more cannot give the {weight}% of {field}: "
+            "raise serving.replicas, change it, or use a router with weights",
+        )
 
 
 def _apportion(weights: Sequence[int], total: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, overrides, plans, verdicts
+from rlhf_operator.core import analysis, drills, overrides, plans, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Assessment, Observed, Run
 
@@ -44,7 +44,8 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     if run is None or run.status.stable is None or not found:
         return None
     stable, message = run.status.stable, verdicts.tell(found)
-    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message)
+    reached = _reached_users(seen, run, found)
+    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message, reached=reached)
 
 
 def stable_vetoed(seen: Observed) -> Decision | None:
@@ -100,8 +101,8 @@ def stable_not_serving(seen: Observed) -> Decision | None:
 def canary_failed(seen: Observed) -> Decision | None:
     """Roll back on a failed Quality or Performance objective."""
     run = _running(seen)
-    if run is None or run.status.canary is None:
-        return None
+    if run is None or run.status.canary is None or drills.is_drill(run):
+        return None  # a floor need not be as good as what it is the floor of
     found = _failed(Assessment(results=overrides.gating(seen, run)), "Quality", "Performance")
     if not found:
         return None
@@ -133,12 +134,13 @@ def _flee(
     message: str,
     *,
     author: str | None = None,
+    reached: bool = True,
 ) -> Decision | None:
     """End a run against stable, then leave stable itself."""
     refuge = _refuge(seen, run, stable)
     if refuge is None:
-        return _nothing_safe(seen, run, stable, message)
-    if run.is_active:
+        return _nothing_safe(seen, run, stable, message, reached=reached)
+    if run.is_active and not drills.is_drill(run):
         return roll_back(reason, f"stable {stable.name}: {message}")
     kind = RunType.FALLBACK if refuge == seen.fallback else RunType.ROLLBACK
     told = f"{stable.name}: {message}"
@@ -165,18 +167,39 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     return fallback
 
 
-def _nothing_safe(seen: Observed, run: Run, stable: VersionRef, message: str) -> Decision | None:
+def _reached_users(seen: Observed, run: Run, found: tuple[SLOResult, ...]) -> bool:
+    """Return whether what failed counts what users got, and not only what was made and blocked."""
+    pinned = run.status.canary is not None
+    policies = plans.binding(run.policies, seen.policies) if pinned else seen.policies
+    blocked = {
+        (policy.name, slo.name)
+        for policy in policies
+        for slo in policy.slos
+        if slo.indicator is not None and slo.indicator.type == "UnsafeGeneratedRate"
+    }
+    return any((result.policy, result.name) not in blocked for result in found)
+
+
+def _nothing_safe(
+    seen: Observed, run: Run, stable: VersionRef, message: str, *, reached: bool
+) -> Decision | None:
     """Do as `whenNothingIsSafe` says; a version that may be the cure still gets its run."""
-    keeps = seen.spec is None or seen.spec.rollout.when_nothing_is_safe == "KeepServing"
-    if keeps or run.status.force_block:
-        if seen.target is not None and seen.target.identity != stable.identity:
+    way = seen.spec.rollout.when_nothing_is_safe if seen.spec is not None else "KeepServing"
+    refuses = way == "Refuse" and reached
+    done = run.status.refuse or (run.status.force_block and not refuses)
+    if way == "KeepServing" or done:
+        if run.is_active or (seen.target and seen.target.identity != stable.identity):
             return None
         how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
+        how = "every request is refused" if run.status.refuse else how
         return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
-    if run.is_active:
+    if run.is_active and not drills.is_drill(run):
         return roll_back(Reason.NOTHING_SAFE, message)
-    said = f"{stable.name}: {message}; every guard rule blocks from now on"
+    reason = Reason.REFUSING if refuses else Reason.NOTHING_SAFE
+    how = "every request is refused" if refuses else "every guard rule blocks"
+    said = f"{stable.name}: {message}; {how} from now on"
     if seen.fallback is None or seen.fallback == stable:
-        return Decision(action=Action.BLOCK, reason=Reason.NOTHING_SAFE, message=said, stalled=True)
-    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, Reason.NOTHING_SAFE, said)
-    return Decision(action=Action.START, reason=Reason.NOTHING_SAFE, message=said, start=spec)
+        action = Action.REFUSE if refuses else Action.BLOCK
+        return Decision(action=action, reason=reason, message=said, stalled=True)
+    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, reason, said)
+    return Decision(action=Action.START, reason=reason, message=said, start=spec)

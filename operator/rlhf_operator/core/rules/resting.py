@@ -8,7 +8,7 @@ from datetime import datetime
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import approvals, capacity, plans
+from rlhf_operator.core import approvals, capacity, drills, holdback, plans
 from rlhf_operator.core.decision import Action, Decision, hold, keep
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules.acts import said
@@ -63,7 +63,17 @@ def target_serving(seen: Observed) -> Decision | None:
     if work.ready == 0:
         why = f": {work.failure.message}" if work.failure else ""
         return hold(Reason.STABLE_NOT_SERVING, f"{stable.name} has no ready pod{why}")
-    return keep(Reason.SERVING, f"{stable.name} serves all traffic")
+    if run.status.refuse:
+        why = f"nothing safe is left: {stable.name} answers every request with 503"
+        ends = "until another version is good, or a Restart decision lets it serve again"
+        return keep(Reason.REFUSING, f"{why} {ends}", stalled=True)
+    arm = holdback.arm(run)
+    if arm is not None:
+        until = f"{arm.version.name} keeps {arm.weight}% as control arm until {arm.until:%d %H:%M}"
+        return keep(Reason.SERVING, f"{stable.name} serves {100 - arm.weight}%; {until}")
+    due = drills.due(seen)
+    wake = due if due is not None and due > seen.now else None
+    return replace(keep(Reason.SERVING, f"{stable.name} serves all traffic"), wake=wake)
 
 
 def target_quarantined(seen: Observed) -> Decision | None:
@@ -123,7 +133,7 @@ def start_not_allowed(seen: Observed) -> Decision | None:
             "set its annotation rlhf.dev/changed-by to their user name",
             stalled=True,
         )
-    until = _cool_down_end(run, seen.spec.rollout.cool_down)
+    until = cool_down_end(run, seen.spec.rollout.cool_down)
     if until is not None and seen.now < until:
         return hold(
             Reason.COOLING_DOWN,
@@ -220,7 +230,8 @@ def _same_try(seen: Observed, run: Run) -> bool:
     return run.spec.to.identity == seen.target.identity and run.spec.generation >= seen.generation
 
 
-def _cool_down_end(run: Run, cool_down: str) -> datetime | None:
+def cool_down_end(run: Run, cool_down: str) -> datetime | None:
+    """Return until when no run starts after a rollback."""
     if run.status.finished_at is None:
         return None
     fled = run.spec.type in capacity.AT_ONCE and run.spec.cause.author is None

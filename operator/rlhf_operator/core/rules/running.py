@@ -9,7 +9,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, approvals, capacity, overrides, verdicts
+from rlhf_operator.core import analysis, approvals, capacity, drills, overrides, verdicts
 from rlhf_operator.core import reward_hacking as hacking
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.mirrors import Mirror
@@ -21,7 +21,7 @@ from rlhf_operator.core.rules.acts import canary_run
 def superseded(seen: Observed) -> Decision | None:
     """End the run when another version is asked for: it starts anew against the old stable."""
     run = canary_run(seen)
-    if run is None or seen.invalid is not None or seen.target is None:
+    if run is None or seen.invalid is not None or seen.target is None or drills.is_drill(run):
         return None
     assert run.status.canary is not None
     if seen.target.identity == run.status.canary.identity:
@@ -98,7 +98,7 @@ def suspended(seen: Observed) -> Decision | None:
 def blind(seen: Observed) -> Decision | None:
     """Park a canary whose safety could not be seen for `maxBlind`."""
     run = canary_run(seen)
-    if run is None:
+    if run is None or drills.is_drill(run):
         return None
     status = run.status
     limit = parse_duration(run.plan.max_blind)
