@@ -14,6 +14,7 @@ from rlhf_operator.core.observed import Observed, Workload
 from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
+    test_rules_alike,
     test_rules_consent,
     test_rules_course,
     test_rules_harm,
@@ -23,6 +24,7 @@ from tests.core import (
 )
 
 ROWS = [
+    *test_rules_alike.ROWS,
     *test_rules_consent.ROWS,
     *test_rules_course.ROWS,
     *test_rules_harm.ROWS,
@@ -41,14 +43,18 @@ NEIGHBOURS = [
      {"run": make.make_run(started_at=None), "acts": (act("Abort"),)}),
     ("person_stopped", "canary_unsafe", {"acts": (act("Abort"),), "canary": BAD}),
     ("canary_unsafe", "person_decided", {"acts": (act("Pause"),), "canary": BAD}),
-    ("person_decided", "stable_unsafe", {"acts": (act("Pause"),), "stable": BAD}),
+    ("person_decided", "not_the_model",
+     test_rules_alike.SAME | {"acts": (act("Restart"),), "run": test_rules_alike.fled(
+         test_rules_alike.SAME["stable"], settled_at=ago(1))}),
+    ("not_the_model", "stable_unsafe", test_rules_alike.SAME),
     ("stable_unsafe", "stable_vetoed",
      {"run": make.ended(), "stable": BAD, "quarantines": make.vetoed(V1)}),
     ("stable_vetoed", "canary_not_serving",
      {"quarantines": make.vetoed(make.SFT), "workloads": make.pods(v1=GONE)}),
     ("canary_not_serving", "stable_not_serving", {"workloads": {"sft": GONE, "v1": MISMATCH}}),
     ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
-    ("canary_failed", "person_refused", {"canary": SLOW, "acts": (act("Restart"),)}),
+    ("stable_failed", "person_refused",
+     test_rules_harm.PROMOTED | {"stable": SLOW, "acts": (act("Abort"),)}),
     ("person_refused", "superseded", {"acts": (act("Restart"),), "target": V2}),
     ("spec_invalid", "nothing_live", {"run": None, "invalid": INVALID}),
     ("spec_invalid", "settling", {"run": make.ended(settled_at=None), "invalid": INVALID}),
@@ -86,6 +92,7 @@ APART = {
     ("spec_invalid", "first_not_serving"): "one needs a model without a run, the other a run",
     ("first_not_serving", "nothing_live"): "one needs a record, the other that there is none",
     ("nothing_live", "settling"): "one needs that there is no record, the other an ended one",
+    ("canary_failed", "stable_failed"): "one needs a canary, the other a model without a run",
     ("settling", "blind"): "one needs an ended run, the other a canary",
     ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
     ("step_passed", "target_serving"): "one needs a canary, the other an ended run",

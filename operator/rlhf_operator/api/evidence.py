@@ -63,9 +63,9 @@ class SLOResult(ApiType):
     stable_value: DecimalText | None = None
     """The stable version's value at the same time."""
     events: Count | None = None
-    """Counted events since the last weight change."""
+    """Counted events since the last weight change; after promotion, of the last hour or window."""
     samples: Count | None = None
-    """Samples since the last weight change."""
+    """Samples since the last weight change; after promotion, of the last hour or window."""
     stable_events: Count | None = None
     """The stable version's events in the same time."""
     stable_samples: Count | None = None
@@ -166,6 +166,19 @@ class StratumRecord(ApiType):
     """Stable's samples."""
     firsts: FirstCounts | None = None
     """The same as it is compared where users stay with their version."""
+
+
+class BaselineRecord(ApiType):
+    """What a version showed of one objective in its own run, frozen when it was promoted."""
+
+    slo: Annotated[str, Field(max_length=128)]
+    """Policy and objective, as policy/objective."""
+    measure: Annotated[str, Field(max_length=4096)]
+    """What was counted; where the objective counts something else now, this is not compared."""
+    events: Count
+    """Counted events."""
+    samples: Count
+    """Samples."""
 
 
 class Checkpoint(ApiType):

@@ -31,6 +31,8 @@ class ConditionType(StrEnum):
     """Margin, rate and traffic make a decision within `maxHold` unlikely; nothing waits for it."""
     VERSION_DELETED = "VersionDeleted"
     """A version that serves was deleted; it goes on serving from its pinned template."""
+    NOT_THE_MODEL = "NotTheModel"
+    """Traffic fled by itself, and what it fled to fails alike: look at traffic, guard, metrics."""
     VERIFIED = "Verified"
     """The artefact's digest was checked before its server started."""
     ACCEPTED = "Accepted"
@@ -121,6 +123,8 @@ class Reason(StrEnum):
     """This artefact failed before; only a `LiftQuarantine` decision lets it run again."""
     NOTHING_SAFE = "NothingSafe"
     """Neither the stable version nor the fallback is safe; `whenNothingIsSafe` decides."""
+    NOT_THE_MODEL = "NotTheModel"
+    """What traffic fled to fails alike, so the model is not the cause; no further move is made."""
     # -- a person must act --------------------------------------------------------------------
     SPEC_INVALID = "SpecInvalid"
     """The spec could not be understood; what runs goes on."""

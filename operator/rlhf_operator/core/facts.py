@@ -8,7 +8,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepRecord, StratumRecord
+from rlhf_operator.api.evidence import (
+    ArmCount,
+    BaselineRecord,
+    Checkpoint,
+    SLOResult,
+    StepRecord,
+    StratumRecord,
+)
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
@@ -108,6 +115,23 @@ def evidence(
     elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept
+
+
+def baseline(
+    results: tuple[SLOResult, ...], strata: tuple[StratumRecord, ...]
+) -> tuple[BaselineRecord, ...]:
+    """Return what the canary of a run showed of each rate in all its strata."""
+    found = []
+    for each in results:
+        if each.harm is not None and each.query is not None:
+            name = f"{each.policy}/{each.name}"
+            counted = sequential.total(sequential.stretches(strata, name))
+            found.append(
+                BaselineRecord(
+                    slo=name, measure=each.query, events=counted.events, samples=counted.samples
+                )
+            )
+    return tuple(found)
 
 
 def _counted(each: SLOResult) -> Stretch:

@@ -6,12 +6,15 @@ import hashlib
 import json
 
 from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import SLO, PolicySpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
 from rlhf_operator.api.schema import decimal
 from rlhf_operator.core.observed import Observed
+
+_MOST_EVIDENCE = 16
 
 
 def plan(spec: ModelSpec) -> Plan:
@@ -58,8 +61,12 @@ def begin(
     *,
     author: str | None = None,
     decision: str | None = None,
+    evidence: tuple[SLOResult, ...] = (),
 ) -> RolloutSpec:
-    """Return the spec of a new record that changes what is live to `to`."""
+    """Return the spec of a new record that changes what is live to `to`.
+
+    `evidence` is what failed, where traffic flees by itself.
+    """
     assert seen.spec is not None, "a run needs a spec that could be read"
     pinned = plan(seen.spec)
     status = seen.run.status if seen.run else None
@@ -74,7 +81,13 @@ def begin(
         plan_digest=digest(pinned, seen.policies),
         policies=seen.policies,
         changed_by=seen.changed_by,
-        cause=Cause(reason=reason, message=message, author=author, decision=decision),
+        cause=Cause(
+            reason=reason,
+            message=message,
+            author=author,
+            decision=decision,
+            evidence=evidence[:_MOST_EVIDENCE],
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
-from rlhf_operator.core.rules import consent, harm, people, resting, running
+from rlhf_operator.core.rules import alike, consent, harm, people, resting, running
 
 Rule = Callable[[Observed], Decision | None]
 
@@ -17,11 +17,13 @@ RULES: tuple[Rule, ...] = (
     people.person_stopped,  # a person knows something we do not
     harm.canary_unsafe,  # straight to 0, no hold, no suspension
     people.person_decided,  # what a person wants, as long as the canary does no harm
+    alike.not_the_model,  # a second move helps no more than the first
     harm.stable_unsafe,  # to the previous version, or to the floor
     harm.stable_vetoed,  # what a person forbade serves no longer than there is another
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance
+    harm.stable_failed,  # to the previous version alone
     people.person_refused,  # what cannot be carried out is told, after what is urgent
     running.superseded,  # the team wants something else now
     resting.spec_invalid,  # a run goes on by its pinned plan; a rest stays a rest

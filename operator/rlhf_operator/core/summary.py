@@ -22,6 +22,7 @@ from rlhf_operator.core.observed import Observed, Run
 
 _ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
 _WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.FORBID})
+_BAD = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED})
 _TOLD = frozenset(
     {
         Action.START,
@@ -54,7 +55,7 @@ def events(
     `run` is the record as it stood before: from it is known whether a wait for people is new.
     """
     if decision.action in _TOLD:
-        bad = decision.action in _WARNINGS or decision.reason is Reason.SAFETY_FAILED
+        bad = decision.action in _WARNINGS or decision.reason in _BAD
         kind = "Warning" if bad else "Normal"
         return (Event(type=kind, reason=str(decision.reason), message=decision.message),)
     awaited = run.status.awaiting if run is not None else None
@@ -186,6 +187,13 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             status="True",
             reason="Refused",
             message=f"the API server refuses {seen.refused}"[:1024],
+        )
+    if run is not None and run.status.not_the_model is not None:
+        yield Fact(
+            type=ConditionType.NOT_THE_MODEL,
+            status="True",
+            reason="RefugeFailsAlike",
+            message=run.status.not_the_model,
         )
     if seen.unscraped:
         yield Fact(

@@ -41,10 +41,10 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     """Leave an unsafe stable version for the previous one, or for the fallback."""
     run = seen.run
     found = _failed(seen.stable, "Safety")
-    if run is None or run.status.stable is None or not found:
+    if run is None or run.status.stable is None or not found or _moves_no_more(run):
         return None
     stable, message = run.status.stable, verdicts.tell(found)
-    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message)
+    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message, evidence=found)
 
 
 def stable_vetoed(seen: Observed) -> Decision | None:
@@ -108,6 +108,47 @@ def canary_failed(seen: Observed) -> Decision | None:
     return roll_back(Reason.SLO_FAILED, _at(run, found), quarantine=True)
 
 
+def stable_failed(seen: Observed) -> Decision | None:
+    """Leave a promoted version of poor quality or speed for the previous one, if that is good."""
+    run = seen.run
+    if run is None or run.is_active or run.status.stable is None or _moves_no_more(run):
+        return None
+    overridden = {entry.slo for entry in overrides.in_force(run, seen.now)}
+    found = tuple(
+        each
+        for each in _failed(seen.stable, "Quality", "Performance")
+        if each.name not in overridden
+    )
+    if not found:
+        return None
+    stable, message = run.status.stable, verdicts.tell(found)
+    previous = _previous(seen, run, stable)
+    is_floor = (
+        previous is not None
+        and seen.fallback is not None
+        and (previous.identity == seen.fallback.identity)
+    )
+    if previous is not None and seen.spec is not None and not is_floor:
+        told = f"{stable.name}: {message}"
+        spec = plans.begin(
+            seen, RunType.ROLLBACK, previous, Reason.SLO_FAILED, told, evidence=found
+        )
+        return Decision(action=Action.START, reason=Reason.SLO_FAILED, message=message, start=spec)
+    if seen.target is None or seen.target.identity != stable.identity:
+        return None  # what is asked for has its own rule, which starts it or says why not
+    return keep(
+        Reason.SLO_FAILED,
+        f"{stable.name}: {message}; no previous version is good and warm, and the fallback is "
+        "for safety alone: ship a better version, or make a RollBackTo decision",
+        stalled=True,
+    )
+
+
+def _moves_no_more(run: Run) -> bool:
+    """Return whether a move made before has not helped, so that none follows by itself."""
+    return not run.is_active and run.status.not_the_model is not None
+
+
 def _running(seen: Observed) -> Run | None:
     return seen.run if seen.run is not None and seen.run.is_active else None
 
@@ -133,16 +174,17 @@ def _flee(
     message: str,
     *,
     author: str | None = None,
+    evidence: tuple[SLOResult, ...] = (),
 ) -> Decision | None:
     """End a run against stable, then leave stable itself."""
     refuge = _refuge(seen, run, stable)
     if refuge is None:
-        return _nothing_safe(seen, run, stable, message)
+        return _nothing_safe(seen, run, stable, message, evidence)
     if run.is_active:
         return roll_back(reason, f"stable {stable.name}: {message}")
     kind = RunType.FALLBACK if refuge == seen.fallback else RunType.ROLLBACK
     told = f"{stable.name}: {message}"
-    spec = plans.begin(seen, kind, refuge, reason, told, author=author)
+    spec = plans.begin(seen, kind, refuge, reason, told, author=author, evidence=evidence)
     return Decision(action=Action.START, reason=reason, message=message, start=spec)
 
 
@@ -150,6 +192,18 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     """Return where to flee: the previous stable if it is good and warm, else the fallback."""
     if seen.spec is None:
         return None
+    previous = _previous(seen, run, stable)
+    if previous is not None:
+        return previous
+    fallback = seen.fallback
+    same = fallback is not None and fallback.identity == stable.identity
+    if fallback is None or same or seen.is_quarantined(fallback):
+        return None
+    return fallback
+
+
+def _previous(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
+    """Return the previous stable if it is good and warm."""
     standby = run.status.standby
     if (
         standby is not None
@@ -158,14 +212,12 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
         and seen.workload(standby.version).ready > 0
     ):
         return standby.version
-    fallback = seen.fallback
-    same = fallback is not None and fallback.identity == stable.identity
-    if fallback is None or same or seen.is_quarantined(fallback):
-        return None
-    return fallback
+    return None
 
 
-def _nothing_safe(seen: Observed, run: Run, stable: VersionRef, message: str) -> Decision | None:
+def _nothing_safe(
+    seen: Observed, run: Run, stable: VersionRef, message: str, evidence: tuple[SLOResult, ...]
+) -> Decision | None:
     """Do as `whenNothingIsSafe` says; a version that may be the cure still gets its run."""
     keeps = seen.spec is None or seen.spec.rollout.when_nothing_is_safe == "KeepServing"
     if keeps or run.status.force_block:
@@ -178,5 +230,7 @@ def _nothing_safe(seen: Observed, run: Run, stable: VersionRef, message: str) ->
     said = f"{stable.name}: {message}; every guard rule blocks from now on"
     if seen.fallback is None or seen.fallback == stable:
         return Decision(action=Action.BLOCK, reason=Reason.NOTHING_SAFE, message=said, stalled=True)
-    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, Reason.NOTHING_SAFE, said)
+    spec = plans.begin(
+        seen, RunType.FALLBACK, seen.fallback, Reason.NOTHING_SAFE, said, evidence=evidence
+    )
     return Decision(action=Action.START, reason=Reason.NOTHING_SAFE, message=said, start=spec)
