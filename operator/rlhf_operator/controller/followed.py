@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,8 @@ from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
 from rlhf_operator.controller.reader import Reader
+from rlhf_operator.controller.recall import Gap
+from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.objective import (
     Judgement,
@@ -24,6 +26,7 @@ from rlhf_operator.core.objective import (
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
 from rlhf_operator.core.sequential import Past, record_of, stretches
+from rlhf_operator.core.steady import watched
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
 
@@ -44,7 +47,7 @@ class Assessment(Judged):
 class Followed:
     """One subject and what was judged of it. Mutable; owned by the engine."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, now: datetime, before: Followed | None = None) -> None:
         self.subject = subject
         fits = subject.checkpoint is not None and subject.checkpoint.since == subject.since
         self.checkpoint = subject.checkpoint if fits else None
@@ -54,8 +57,15 @@ class Followed:
             else (subject.version, subject.stable or "")
         )
         self.goals = tuple(
-            self._goal(policy, goal) for policy, goal in objectives(subject.policies)
+            self._goal(policy, goal)
+            for policy, goal in (
+                watched(subject.policies, subject.baseline)
+                if subject.promoted
+                else objectives(subject.policies)
+            )
         )
+        if subject.promoted:
+            self._keep_vigil(before, now)
         self.beats = frozenset(goal.beat for goal in self.goals) | frozenset(
             Beat(goal.source, goal.beat.interval, False) for goal in self.goals
         )
@@ -104,6 +114,25 @@ class Followed:
                     made.stable.measured = remembered(before)
         return made
 
+    def _keep_vigil(self, before: Followed | None, now: datetime) -> None:
+        """Begin windows, or go on with those of the same version at the same weight."""
+        mine = self.subject
+        known = {}
+        if before is not None and (before.subject.version, before.subject.since) == (
+            mine.version,
+            mine.since,
+        ):
+            known = {(goal.source, goal.objective.name): goal for goal in before.goals}
+        for goal in self.goals:
+            old = known.get((goal.source, goal.objective.name))
+            if old is None or old.objective.measure != goal.objective.measure or not old.vigil:
+                goal.vigil = Vigil(goal.objective.watch, mine.since, now)
+            else:
+                goal.vigil = old.vigil
+                goal.vigil.retuned(goal.objective.watch)
+                goal.canary.measured = old.canary.measured
+            goal.starts = dict.fromkeys(self.versions, Start(goal.vigil.start))
+
     def _start(self, name: str, version: str) -> Start:
         for count in self.checkpoint.counts if self.checkpoint else ():
             if count.slo == name and count.version == version:
@@ -119,24 +148,22 @@ class Followed:
 
     def is_about(self, subject: Subject) -> bool:
         """Return whether a subject asks for what is followed already."""
-        mine = self.subject
-        return (subject.version, subject.stable, subject.since, subject.sticky) == (
-            mine.version,
-            mine.stable,
-            mine.since,
-            mine.sticky,
-        ) and subject.policies == mine.policies
+        return _asked(subject) == _asked(self.subject)
 
     def marks(self, source: str) -> tuple[float, ...]:
-        """Return the instants from which a source's counters are counted."""
-        return tuple(
-            {
-                start.mark
-                for goal in self.goals
-                if goal.source == source
-                for start in goal.starts.values()
-            }
-        )
+        """Return the instants from which a source's counters are counted, also later."""
+        goals = [goal for goal in self.goals if goal.source == source]
+        now = {start.mark for goal in goals for start in goal.starts.values()}
+        return tuple(now | {goal.vigil.ends for goal in goals if goal.vigil is not None})
+
+    def gaps(self, beat: Beat, now: datetime, settle: timedelta) -> Iterator[Gap]:
+        """Yield what the goals of a beat lack of the windows before they were followed."""
+        if not self.subject.promoted:
+            return
+        for goal in self.on(beat):
+            if goal.vigil is not None and goal.vigil.lacks(now, settle):
+                who = (*self.model, self.subject.version)
+                yield Gap(who, goal.objective.measure, goal.vigil)
 
     @property
     def newest_mark(self) -> datetime:
@@ -169,6 +196,8 @@ class Followed:
         stable = self.versions[1] if len(self.versions) > 1 else None
         stale = reader.settle if reader else timedelta(0)
         since = self.subject.since
+        if reader is not None and self.subject.promoted:
+            self._turn(beat, reader, now)
         for goal in self.on(beat):
             mine = reading(goal, self.model, self.subject.version, reader, values)
             other = None
@@ -186,6 +215,7 @@ class Followed:
                     since=since,
                     stale=stale,
                     past=goal.past,
+                    found=goal.found(mine),
                 )
             )
             goal.close(now, since)
@@ -202,6 +232,14 @@ class Followed:
                     )
                 )
         self._at = now
+
+    def _turn(self, beat: Beat, reader: Reader, now: datetime) -> None:
+        """End the windows that are over, and mark the ends of the next ones."""
+        turned = [
+            goal.turn(self.model, self.subject.version, reader, now) for goal in self.on(beat)
+        ]
+        if any(turned):
+            reader.ledger.start(self.model, self.marks(beat.source))
 
     def strata(self) -> tuple[StratumRecord, ...]:
         """Return the stretches that ended at this weight, as they go on record."""
@@ -254,6 +292,19 @@ class Followed:
                 if goal.stable.last is not None
             ),
         )
+
+
+def _asked(subject: Subject) -> tuple[object, ...]:
+    """Return what makes a subject another one; counts on record do not."""
+    return (
+        subject.version,
+        subject.stable,
+        subject.since,
+        subject.sticky,
+        subject.promoted,
+        subject.policies,
+        subject.baseline,
+    )
 
 
 _NOT_YET = Judgement(

@@ -15,7 +15,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO, SLOClass
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import evidence
+from rlhf_operator.core import evidence, steady
 from rlhf_operator.core.indicators import Better
 from rlhf_operator.core.objective import (
     Judgement,
@@ -29,6 +29,7 @@ from rlhf_operator.core.objective import (
     short,
 )
 from rlhf_operator.core.sequential import NO_PAST, Past
+from rlhf_operator.core.watch import Found
 
 __all__ = ["Reading", "blind", "failed", "judge", "stale_after", "weigh", "worst"]
 
@@ -77,8 +78,12 @@ def weigh(
     since: datetime,
     stale: timedelta,
     past: Past = NO_PAST,
+    found: Found | None = None,
 ) -> Judgement:
-    """Return the verdict on one reading; `past` is what the run showed before it."""
+    """Return the verdict on one reading.
+
+    `past` is what the run showed before it, `found` what a promoted version shows of a rate.
+    """
     failures = 0 if previous is None else previous.failures
     if _safety_count_exceeded(goal, reading):
         # An event that was counted has happened: no silence that follows takes it back.
@@ -89,12 +94,15 @@ def weigh(
     reading = _usable(goal, reading, now=now, since=since, stale=stale)
     if stable is not None:
         stable = _usable(goal, stable, now=now, since=since, stale=stale)
+    if goal.rate is not None and goal.watch is not None and found is not None:
+        return steady.judge(goal, goal.rate, goal.watch, reading, found)
     if goal.rate is not None:
         return evidence.judge(goal, goal.rate, reading, stable, previous, past, now - since)
     verdict, failures, message = _verdict(goal, reading, stable, previous, failures)
-    return Judgement(
+    judged = Judgement(
         verdict=verdict, failures=failures, message=message, reading=reading, stable=stable
     )
+    return judged if found is None else steady.burnt(goal, judged, found)
 
 
 def _verdict(

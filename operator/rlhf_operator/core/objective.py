@@ -16,6 +16,7 @@ from rlhf_operator.core import sequential, statistics
 from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.queries import longest_range
 from rlhf_operator.core.sequential import Proof, Rate, Stretch
+from rlhf_operator.core.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +89,8 @@ class Objective:
     range: timedelta
     rate: Rate | None = None
     """Its sequential tests; None where bounds are compared as plain numbers."""
+    watch: Watch | None = None
+    """The tests of a rate after promotion; None while it is a run's."""
 
     @property
     def name(self) -> str:
@@ -258,7 +261,7 @@ def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
     evidence = found.evidence
     if goal.rate is None or evidence is None or found.verdict is not Verdict.INCONCLUSIVE:
         return None
-    if not evidence.proofs or not found.measured:
+    if not evidence.proofs or not found.measured or goal.watch is not None:
         return None
     newest = evidence.stretches[-1]
     both = newest.samples + newest.stable_samples

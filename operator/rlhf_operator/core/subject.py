@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from rlhf_operator.api.evidence import Checkpoint, SLOResult, StratumRecord
+from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, SLOResult, StratumRecord
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
+from rlhf_operator.core.windows import WINDOW
 
-STRATUM = timedelta(minutes=5)
-"""A promoted version is judged in windows of this length: old innocence dilutes no new harm."""
+STRATUM = WINDOW
+"""The longest time in which both arms of a run surely see the same users."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,7 @@ class Subject:
     stable: str | None
     """The version to compare with; None when no other serves."""
     since: datetime
-    """The last weight change in force: the start of the stratum."""
+    """The last weight change in force."""
     checkpoint: Checkpoint | None = None
     """Counts from which to count on."""
     strata: tuple[StratumRecord, ...] = ()
@@ -34,6 +35,10 @@ class Subject:
     """Whether users stay with their version, so that each counts once in comparisons."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
+    promoted: bool = False
+    """Whether it serves for good, and is judged by windows for as long as it does."""
+    baseline: tuple[BaselineRecord, ...] = ()
+    """What a promoted version showed in its own run."""
 
 
 def subject(seen: Observed, run: Run | None) -> Subject | None:
@@ -64,10 +69,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
         policies=policies,
         version=status.stable.name,
         stable=None,
-        since=_stratum(since, seen.now),
+        since=since,
+        promoted=True,
+        baseline=status.baseline,
     )
-
-
-def _stratum(start: datetime, now: datetime) -> datetime:
-    """Return the start of the present window, counted from when the weight was in force."""
-    return start + max(0, (now - start) // STRATUM) * STRATUM
