@@ -53,9 +53,10 @@ def judge(goal: Objective, rate: Rate, asked: Watch, reading: Reading, found: Fo
 
     Proof of harm stands also where nothing new can be seen.
     """
-    verdict, message = _concluded(goal, rate, asked, reading, found)
+    hour = _of_the_hour(reading, found)
+    verdict, message = _concluded(goal, rate, asked, hour, found)
     if reading.problem is None:
-        reading = _of_the_hour(reading, found)
+        reading = hour
     evidence = Evidence(
         stretches=(Stretch(events=found.events, samples=found.samples),),
         proofs=found.proofs,
@@ -89,7 +90,7 @@ def _concluded(
     goal: Objective, rate: Rate, asked: Watch, reading: Reading, found: Found
 ) -> tuple[Verdict, str]:
     slo = goal.slo
-    counts = amount(goal, _of_the_hour(reading, found)) if found.samples else "(0 of 0)"
+    counts = amount(goal, reading) if found.samples else "(0 of 0)"
     shown = f"{slo.name} {counts}"
     for bound, proof in zip(asked.bounds, found.proofs, strict=True):
         if proof.harm >= asked.proven:

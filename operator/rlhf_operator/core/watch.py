@@ -182,13 +182,22 @@ def find(
     )
 
 
+def _may_burn(budget: float, counts: Mapping[int, Count]) -> bool:
+    """Return whether a short window burns fast enough for any page; mostly none does."""
+    return any(
+        counts[rule.short // WINDOW].events
+        > counts[rule.short // WINDOW].samples * budget * rule.factor
+        for rule in _PAGES
+    )
+
+
 def _burning(asked: Watch, counts: Mapping[int, Count]) -> tuple[Burn, ...]:
     """Return the page rules that fire on more than chance.
 
     One bad answer among ten burns a budget of 1 % ten times too fast, and proves nothing. So the
     long window must prove harm as well, or thirty days would hold more false alarms than agreed.
     """
-    if asked.budget is None:
+    if asked.budget is None or not _may_burn(asked.budget, counts):
         return ()
     by_length = {number * WINDOW: count for number, count in counts.items()}
     found = []

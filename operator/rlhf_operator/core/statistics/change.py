@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from math import exp, log, log1p
 
 from rlhf_operator.core.statistics.numerics import checked, checked_level, log_mean_exp
 from rlhf_operator.core.statistics.rates import Count
 from rlhf_operator.core.statistics.ratio import GRID
-
-_BETS = tuple((factor - 1, log(factor)) for factor in GRID)
-"""What each alternative adds to an event's odds, and what it wins for one in ln E."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +52,17 @@ class RateChange:
         return log_mean_exp(self._with(count))
 
     def _with(self, count: Count) -> list[float]:
-        events, samples, ceiling = count.events, count.samples, self.ceiling
+        events, samples = count.events, count.samples
         return [
-            level + events * won - samples * log1p(ceiling * gain)
-            for level, (gain, won) in zip(self.levels, _BETS, strict=True)
+            level + events * won - samples * paid
+            for level, (won, paid) in zip(self.levels, _bets(self.ceiling), strict=True)
         ]
+
+
+@lru_cache(maxsize=4096)
+def _bets(ceiling: float) -> tuple[tuple[float, float], ...]:
+    """Return what each alternative wins for an event, and what it pays for an answer, in ln E."""
+    return tuple((log(factor), log1p(ceiling * (factor - 1))) for factor in GRID)
 
 
 def change_threshold(
