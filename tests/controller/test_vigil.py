@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import BaselineRecord, SLOResult, Verdict
-from rlhf_operator.api.measurements import Problem, Silence
+from rlhf_operator.api.measurements import Problem, Series, Silence
 from rlhf_operator.api.metrics import GUARD_ERRORS, GUARD_REQUESTS
 from rlhf_operator.controller.engine import Subject
 from rlhf_operator.controller.vigil import Vigil
@@ -263,6 +263,82 @@ async def test_windows_are_exact_through_resets_gaps_and_late_scrapes(
     )
     assert tally is not None and (tally.events, tally.samples) == after
     assert goal.vigil.start == at(0).timestamp()
+
+
+LENGTH = {"name": "long", "class": "Quality", "indicator": {"type": "ResponseLength"},
+          "versusStable": {"difference": "100", "method": "Threshold"}}  # fmt: skip
+SLOW = {
+    "name": "slow", "class": "Performance",
+    "query": {"promQL": "sum by (namespace, rlhf_model, rlhf_version) (rate(d[1m]))",
+              "samples": "rlhf_guard_responses_total", "betterWhen": "Lower"},
+    "versusStable": {"difference": "1", "method": "Threshold"},
+}  # fmt: skip
+
+
+class Lengths(Served):
+    """Answers of 800 tokens, a little more or less, and from a moment on of more."""
+
+    def __init__(self, later: float, since: int = 2 * 3600) -> None:
+        super().__init__((-10, 0.0))
+        total = 0.0
+        sums = self.metrics.add("rlhf_guard_response_length_tokens_sum")
+        counts = self.metrics.add("rlhf_guard_response_length_tokens_count")
+        for second in range(-10, 3 * 3600):
+            wobble = 10 if second // 300 % 2 else -10
+            total += (800 if second < since else later) + wobble
+            stamp = at(second).timestamp()
+            sums.points.append((stamp, total, stamp))
+            counts.points.append((stamp, float(second + 11), stamp))
+
+
+async def test_a_mean_that_drifts_from_its_first_hour_is_found() -> None:
+    world = Lengths(later=900)
+    world.engine.follow(promoted(LENGTH))
+    await world.live(10, 3600, every=50)
+    assert "11 of 12 windows" in world.result.message
+    await world.live(3600, 7200, every=50)
+    assert world.result.verdict is Verdict.INCONCLUSIVE
+    assert "as its first hour's 800, so far" in world.result.message
+    await world.live(7200, 8100, every=50)
+    assert world.result.verdict is Verdict.FAILED
+    assert "has moved from its first hour's 800" in world.result.message
+
+
+async def test_the_baseline_of_a_mean_is_handed_out_until_it_is_on_record() -> None:
+    world = Lengths(later=900)
+    world.engine.follow(promoted(LENGTH))
+    await world.live(10, 3500, every=50)
+    found = world.engine.results(KEY)
+    assert found is not None and found.baselines == ()
+    await world.live(3500, 4000, every=50)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (record,) = found.baselines
+    assert record.slo == "p/long" and float(record.mean or 0) == pytest.approx(800, abs=1)
+    vigil = world.vigil
+    world.engine.follow(promoted(LENGTH, baseline=(record,)))
+    await world.live(4000, 4050, every=50)
+    found = world.engine.results(KEY)
+    assert found is not None and found.baselines == () and world.vigil is vigil
+    world.restarted().follow(promoted(LENGTH, baseline=(record,)))
+    await world.live(7000, 8100, every=50)
+    assert world.result.verdict is Verdict.FAILED, "the baseline outlives the process"
+
+
+async def test_an_expression_that_drifts_is_found_too() -> None:
+    world = Served((-10, 0.0))
+    world.engine.follow(promoted(SLOW))
+    labels = {"namespace": "shop", "rlhf_model": "support", "rlhf_version": "v2"}
+    verdicts = []
+    for second in range(10, 7200, 50):
+        value = 2.0 + (0.1 if second % 100 else -0.1) + (2.0 if second > 5400 else 0.0)
+        text = SLOW["query"]["promQL"]  # type: ignore[index]
+        world.metrics.values = {text: (Series(labels, [(at(second).timestamp(), value)]),)}
+        await world.tick(second)
+        found = world.engine.results(KEY)
+        verdicts.append(found.results[0].verdict if found else None)
+    assert Verdict.FAILED not in verdicts[: 5400 // 50]
+    assert verdicts[-1] is Verdict.FAILED
 
 
 @pytest.mark.parametrize("models", [1, 30])

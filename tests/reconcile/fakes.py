@@ -15,7 +15,7 @@ from typing import Any
 
 from rlhf_operator.adapters.applied import Refusals
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult, Verdict
+from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.schema import format_time
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.core.observed import Key
@@ -243,9 +243,10 @@ class FakeSLOs:
     subjects: dict[Key, Subject] = field(default_factory=dict)
     errors: Verdict | None = None
     """What the Performance objective `errors` says of the version under judgement, if asked."""
-
     counted: dict[str, int] | None = None
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
+    baselines: tuple[BaselineRecord, ...] = ()
+    """Baselines of means that a promoted version has shown by now."""
 
     def follow(self, subject: Subject) -> None:
         self.subjects[subject.key] = subject
@@ -260,7 +261,11 @@ class FakeSLOs:
         mine = self._result(subject, subject.version) + self._errors(subject.version)
         stable = self._result(subject, subject.stable) if subject.stable else ()
         return Judged(
-            version=subject.version, since=subject.since, results=mine, stable_results=stable
+            version=subject.version,
+            since=subject.since,
+            results=mine,
+            stable_results=stable,
+            baselines=self.baselines if subject.promoted else (),
         )
 
     def _result(self, subject: Subject, version: str) -> tuple[SLOResult, ...]:

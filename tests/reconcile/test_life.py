@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.evidence import BaselineRecord, Verdict
 from rlhf_operator.api.rollout import Outcome
 from tests.reconcile.stage import KEY, Stage
 
@@ -99,6 +99,20 @@ def test_a_flight_that_does_not_help_is_the_last() -> None:
     stage.edit(version="v1")
     stage.run()
     assert stage.condition("Ready") == ("True", "Serving")
+
+
+def test_the_baseline_of_a_mean_is_written_once() -> None:
+    stage = Stage()
+    stage.run()
+    record = BaselineRecord(slo="safe/long", measure="l", mean="800", deviation="10")
+    stage.slos.baselines = (record,)
+    stage.run()
+    assert stage.runs[-1].status.baseline == (record,)
+    writes = stage.cluster.writes
+    stage.slos.baselines = (record.model_copy(update={"mean": "900"}),)
+    stage.run(60 * MINUTE)
+    assert stage.runs[-1].status.baseline == (record,), "what is frozen never changes"
+    assert stage.cluster.writes == writes
 
 
 def test_silence_holds_and_success_resumes() -> None:

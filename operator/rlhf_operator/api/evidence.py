@@ -169,16 +169,23 @@ class StratumRecord(ApiType):
 
 
 class BaselineRecord(ApiType):
-    """What a version showed of one objective in its own run, frozen when it was promoted."""
+    """What a version showed of one objective at first, frozen for as long as it serves.
+
+    Of a rate: in its own run. Of a mean: in the first hour after its promotion.
+    """
 
     slo: Annotated[str, Field(max_length=128)]
     """Policy and objective, as policy/objective."""
     measure: Annotated[str, Field(max_length=4096)]
     """What was counted; where the objective counts something else now, this is not compared."""
-    events: Count
-    """Counted events."""
-    samples: Count
-    """Samples."""
+    events: Count | None = None
+    """Counted events of a rate."""
+    samples: Count | None = None
+    """Samples of a rate."""
+    mean: DecimalText | None = None
+    """The mean of the first windows' means."""
+    deviation: DecimalText | None = None
+    """Their standard deviation."""
 
 
 class Checkpoint(ApiType):

@@ -26,7 +26,7 @@ from rlhf_operator.core.objective import (
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
 from rlhf_operator.core.sequential import Past, record_of, stretches
-from rlhf_operator.core.steady import watched
+from rlhf_operator.core.steady import frozen, watched
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
 
@@ -126,10 +126,11 @@ class Followed:
         for goal in self.goals:
             old = known.get((goal.source, goal.objective.name))
             if old is None or old.objective.measure != goal.objective.measure or not old.vigil:
-                goal.vigil = Vigil(goal.objective.watch, mine.since, now)
+                asked = goal.objective
+                goal.vigil = Vigil(asked.watch, mine.since, now, asked.drift)
             else:
                 goal.vigil = old.vigil
-                goal.vigil.retuned(goal.objective.watch)
+                goal.vigil.retuned(goal.objective.watch, goal.objective.drift)
                 goal.canary.measured = old.canary.measured
             goal.starts = dict.fromkeys(self.versions, Start(goal.vigil.start))
 
@@ -206,16 +207,18 @@ class Followed:
             ):
                 other = reading(goal, self.model, stable, reader, values)
             goal.canary.note(
-                weigh(
-                    goal.objective,
-                    mine,
-                    other,
-                    goal.canary.measured,
-                    now=now,
-                    since=since,
-                    stale=stale,
-                    past=goal.past,
-                    found=goal.found(mine),
+                goal.drifted(
+                    weigh(
+                        goal.objective,
+                        mine,
+                        other,
+                        goal.canary.measured,
+                        now=now,
+                        since=since,
+                        stale=stale,
+                        past=goal.past,
+                        found=goal.found(mine),
+                    )
                 )
             )
             goal.close(now, since)
@@ -290,6 +293,12 @@ class Followed:
                 result(goal.objective, subject.stable or "", goal.stable.last)
                 for goal in self.goals
                 if goal.stable.last is not None
+            ),
+            baselines=tuple(
+                record
+                for goal in self.goals
+                if goal.vigil is not None and goal.vigil.drift is not None
+                if (record := frozen(goal.objective, goal.vigil.drift)) is not None
             ),
         )
 

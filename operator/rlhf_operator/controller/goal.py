@@ -10,6 +10,7 @@ from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.vigil import Vigil
+from rlhf_operator.core import steady
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.objective import Judgement, Objective, Reading
@@ -90,6 +91,14 @@ class Goal:
         vigil.close(events, samples, now)
         self.starts = dict.fromkeys(self.starts, Start(mark))
         return True
+
+    def drifted(self, judged: Judgement) -> Judgement:
+        """Return a verdict after what the means of a promoted version's windows show."""
+        if self.vigil is None or self.vigil.drift is None:
+            return judged
+        is_query = self.objective.measure.form is Form.QUERY
+        self.vigil.look(judged, self.objective.slo.min_samples, averaged=is_query)
+        return steady.drifted(self.objective, judged, self.vigil.drift)
 
     def found(self, reading: Reading) -> Found | None:
         """Return what a promoted version shows of a rate; None for all else."""

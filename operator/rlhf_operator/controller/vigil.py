@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import fsum
 
-from rlhf_operator.core.objective import Reading
+from rlhf_operator.core.drift import Drift, DriftTest
+from rlhf_operator.core.objective import Judgement, Reading
 from rlhf_operator.core.watch import SPANS, Found, Watch, find
 from rlhf_operator.core.windows import WINDOW, Windows, first_whole, slot, start_of
 
@@ -17,11 +21,20 @@ class Vigil:
     the end of goes on into the next.
     """
 
-    __slots__ = ("_asked", "_changes", "_found", "_not_before", "_spans", "_windows", "ends",
-                 "lacking", "start")  # fmt: skip
+    __slots__ = ("_asked", "_changes", "_found", "_looks", "_not_before", "_spans", "_windows",
+                 "drift", "ends", "lacking", "start")  # fmt: skip
 
-    def __init__(self, asked: Watch | None, since: datetime, now: datetime) -> None:
+    def __init__(
+        self,
+        asked: Watch | None,
+        since: datetime,
+        now: datetime,
+        drift: DriftTest | None = None,
+    ) -> None:
         self._asked = asked
+        self.drift = None if drift is None else Drift(test=drift)
+        """What the means of the windows show; from before a restart nothing but the baseline."""
+        self._looks = array("d")
         newest = slot(now)
         self.start = max(since.timestamp(), start_of(newest))
         """When the window that goes on began, in Unix seconds."""
@@ -33,8 +46,14 @@ class Vigil:
         self._windows = Windows()
         self._reckon()
 
-    def retuned(self, asked: Watch | None) -> None:
+    def retuned(self, asked: Watch | None, drift: DriftTest | None) -> None:
         """Go on with other tests: what was counted is judged by them anew."""
+        if drift is None:
+            self.drift = None
+        elif self.drift is None or self.drift.test.difference != drift.difference:
+            self.drift = Drift(test=drift)
+        else:
+            self.drift = replace(self.drift, test=drift)
         if asked == self._asked:
             return
         self._asked = asked
@@ -61,6 +80,9 @@ class Vigil:
             self._windows.add(slot(self.ends) - 1, events, samples)
             self._changes = self._asked.after(self._changes, max(0, events), max(0, samples))
             self._summed()
+        if self.drift is not None and self._looks:
+            self.drift = self.drift.update(fsum(self._looks) / len(self._looks))
+        del self._looks[:]
         self.start, self.ends = self.ends, start_of(slot(now) + 1)
 
     # -- windows from before a restart --------------------------------------------------------
@@ -80,6 +102,19 @@ class Vigil:
         self._windows.precede(self.lacking.start, events, samples)
         self.lacking = range(0)
         self._reckon()
+
+    def look(self, judged: Judgement, least: int, *, averaged: bool) -> None:
+        """Take in the mean of the window so far; an expression's value is averaged instead.
+
+        What rests on too few samples is left out.
+        """
+        value = judged.reading.value
+        if self.drift is None or not judged.measured or value is None:
+            return
+        if (judged.reading.samples or 0) >= least:
+            if not averaged:
+                del self._looks[:]
+            self._looks.append(value)
 
     # -- what they show -----------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ Changes = dict[str, Any]
 """Fields of a RolloutStatus, with their new values."""
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
+_MOST_BASELINES = 128
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset(
@@ -59,6 +60,8 @@ def seen_now(
         facts["steps"] = in_force_steps(seen, status)
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
+    if seen.baselines and not moved:
+        facts["baseline"] = _with(status.baseline, seen.baselines)
     drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
     if not run.is_active and not run.is_settled and drained:
         facts |= {"settled_at": seen.now, "phase": "Completed"}
@@ -115,6 +118,16 @@ def evidence(
     elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept
+
+
+def _with(
+    known: tuple[BaselineRecord, ...], fresh: tuple[BaselineRecord, ...]
+) -> tuple[BaselineRecord, ...]:
+    """Return the baselines on record and the fresh ones; what is frozen never changes."""
+    frozen = {(each.slo, each.measure) for each in known}
+    found = [each for each in fresh if (each.slo, each.measure) not in frozen]
+    replaced = {each.slo for each in found}
+    return (*(each for each in known if each.slo not in replaced), *found)[-_MOST_BASELINES:]
 
 
 def baseline(

@@ -13,6 +13,7 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import sequential, statistics
+from rlhf_operator.core.drift import DriftTest
 from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.queries import longest_range
 from rlhf_operator.core.sequential import Proof, Rate, Stretch
@@ -91,6 +92,8 @@ class Objective:
     """Its sequential tests; None where bounds are compared as plain numbers."""
     watch: Watch | None = None
     """The tests of a rate after promotion; None while it is a run's."""
+    drift: DriftTest | None = None
+    """The test of a mean after promotion."""
 
     @property
     def name(self) -> str:

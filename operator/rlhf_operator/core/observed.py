@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
-from rlhf_operator.api.evidence import GoldenResult, SLOResult
+from rlhf_operator.api.evidence import BaselineRecord, GoldenResult, SLOResult
 from rlhf_operator.api.model import ModelSpec, Traffic
 from rlhf_operator.api.rollout import (
     PinnedPolicy,
@@ -185,6 +185,8 @@ class Observed:
     canary: Assessment | None = None
     """None while nothing was measured since the last weight change."""
     stable: Assessment | None = None
+    baselines: tuple[BaselineRecord, ...] = ()
+    """Means of stable's first hour that are not on record yet."""
     golden: GoldenResult | None = None
     """A result that is not on record yet."""
     query_problems: tuple[str, ...] = ()

@@ -13,8 +13,10 @@ from datetime import timedelta
 from math import exp
 
 from rlhf_operator.api.evidence import BaselineRecord, Verdict
+from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import sequential
+from rlhf_operator.core.drift import BASELINE, Drift, compares, drift_test
 from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.objective import (
     Evidence,
@@ -22,6 +24,7 @@ from rlhf_operator.core.objective import (
     Objective,
     Reading,
     amount,
+    decimal_text,
     objectives,
     short,
 )
@@ -36,7 +39,7 @@ def watched(
 ) -> tuple[tuple[PinnedPolicy, Objective], ...]:
     """Return every SLO of a promoted version, each beside its policy, with its tests."""
     known = {each.slo: each for each in baselines}
-    count = sum(tests(slo, measure(slo)) for policy in policies for slo in policy.slos)
+    count = sum(_tests(slo) for policy in policies for slo in policy.slos)
     found = []
     for policy, goal in objectives(policies):
         asked = watch(policy, goal.slo, goal.rate, count, known.get(goal.name))
@@ -44,8 +47,15 @@ def watched(
         if asked is not None and rate is not None:
             levels = Levels(harm=asked.proven, good=rate.levels.good)
             rate = replace(rate, levels=levels)
-        found.append((policy, replace(goal, watch=asked, rate=rate)))
+        drift = drift_test(policy, goal.slo, count, known.get(goal.name))
+        found.append((policy, replace(goal, watch=asked, rate=rate, drift=drift)))
     return tuple(found)
+
+
+def _tests(slo: SLO) -> int:
+    found = measure(slo)
+    drifts = compares(slo, found) and slo.class_ != "Informational"
+    return tests(slo, found) + int(drifts)
 
 
 def judge(goal: Objective, rate: Rate, asked: Watch, reading: Reading, found: Found) -> Judgement:
@@ -78,6 +88,41 @@ def burnt(goal: Objective, judged: Judgement, found: Found) -> Judgement:
         verdict=Verdict.FAILED,
         failures=max(1, judged.failures),
         message=f"{shown} {_told(found.burning)}",
+    )
+
+
+def drifted(goal: Objective, judged: Judgement, drift: Drift) -> Judgement:
+    """Return a verdict on a mean, or Failed where it has moved since its baseline."""
+    detector, baseline = drift.detector(), drift.baseline
+    name = goal.slo.name
+    if detector is None or baseline is None:
+        if judged.verdict is not Verdict.INCONCLUSIVE or not goal.only_compares:
+            return judged
+        told = f"{name}: {len(drift.means)} of {BASELINE} windows of its baseline"
+        return replace(judged, message=told) if judged.measured else judged
+    than = f"its first hour's {short(baseline[0])}"
+    if detector.alarmed:
+        value = amount(goal, judged.reading) if judged.measured else ""
+        return replace(
+            judged,
+            verdict=Verdict.FAILED,
+            failures=max(1, judged.failures),
+            message=f"{name} {value} has moved from {than}, where {goal.bound} is allowed: "
+            f"level {short(detector.level)}, {short(detector.threshold)} is an alarm",
+        )
+    if judged.verdict is Verdict.INCONCLUSIVE and goal.only_compares and judged.measured:
+        return replace(judged, message=f"{name} {amount(goal, judged.reading)}: as {than}, so far")
+    return judged
+
+
+def frozen(goal: Objective, drift: Drift) -> BaselineRecord | None:
+    """Return the baseline of a mean that should go on record now, if there is one."""
+    if drift.test.known is not None or drift.baseline is None:
+        return None
+    mean, deviation = drift.baseline
+    asked = goal.slo.query.prom_ql if goal.slo.query else str(goal.measure)
+    return BaselineRecord(
+        slo=goal.name, measure=asked, mean=decimal_text(mean), deviation=decimal_text(deviation)
     )
 
 

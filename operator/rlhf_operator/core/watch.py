@@ -142,7 +142,7 @@ def _compared(rate: Rate, margin: float, baseline: BaselineRecord | None) -> flo
 
     The baseline's rate is not known, only the end of its interval that is the worse one.
     """
-    if baseline is None or not baseline.samples:
+    if baseline is None or not baseline.samples or baseline.events is None:
         return None
     seen = min(baseline.events, baseline.samples)
     interval = statistics.rate_interval(seen, baseline.samples, _BASELINE_ERROR)
