@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +10,10 @@ from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.controller import promoted
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.recall import Gap
-from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.objective import (
     Judgement,
@@ -26,7 +26,7 @@ from rlhf_operator.core.objective import (
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
 from rlhf_operator.core.sequential import Past, record_of, stretches
-from rlhf_operator.core.steady import frozen, watched
+from rlhf_operator.core.steady import watched
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
 
@@ -65,7 +65,9 @@ class Followed:
             )
         )
         if subject.promoted:
-            self._keep_vigil(before, now)
+            old = before.goals if before is not None else ()
+            last = before.subject if before is not None else None
+            promoted.watch_over(self.goals, subject, last, old, now)
         self.beats = frozenset(goal.beat for goal in self.goals) | frozenset(
             Beat(goal.source, goal.beat.interval, False) for goal in self.goals
         )
@@ -114,26 +116,6 @@ class Followed:
                     made.stable.measured = remembered(before)
         return made
 
-    def _keep_vigil(self, before: Followed | None, now: datetime) -> None:
-        """Begin windows, or go on with those of the same version at the same weight."""
-        mine = self.subject
-        known = {}
-        if before is not None and (before.subject.version, before.subject.since) == (
-            mine.version,
-            mine.since,
-        ):
-            known = {(goal.source, goal.objective.name): goal for goal in before.goals}
-        for goal in self.goals:
-            old = known.get((goal.source, goal.objective.name))
-            if old is None or old.objective.measure != goal.objective.measure or not old.vigil:
-                asked = goal.objective
-                goal.vigil = Vigil(asked.watch, mine.since, now, asked.drift)
-            else:
-                goal.vigil = old.vigil
-                goal.vigil.retuned(goal.objective.watch, goal.objective.drift)
-                goal.canary.measured = old.canary.measured
-            goal.starts = dict.fromkeys(self.versions, Start(goal.vigil.start))
-
     def _start(self, name: str, version: str) -> Start:
         for count in self.checkpoint.counts if self.checkpoint else ():
             if count.slo == name and count.version == version:
@@ -149,7 +131,7 @@ class Followed:
 
     def is_about(self, subject: Subject) -> bool:
         """Return whether a subject asks for what is followed already."""
-        return _asked(subject) == _asked(self.subject)
+        return subject.question == self.subject.question
 
     def marks(self, source: str) -> tuple[float, ...]:
         """Return the instants from which a source's counters are counted, also later."""
@@ -157,14 +139,10 @@ class Followed:
         now = {start.mark for goal in goals for start in goal.starts.values()}
         return tuple(now | {goal.vigil.ends for goal in goals if goal.vigil is not None})
 
-    def gaps(self, beat: Beat, now: datetime, settle: timedelta) -> Iterator[Gap]:
-        """Yield what the goals of a beat lack of the windows before they were followed."""
-        if not self.subject.promoted:
-            return
-        for goal in self.on(beat):
-            if goal.vigil is not None and goal.vigil.lacks(now, settle):
-                who = (*self.model, self.subject.version)
-                yield Gap(who, goal.objective.measure, goal.vigil)
+    def gaps(self, beat: Beat, now: datetime, settle: timedelta) -> Iterable[Gap]:
+        """Return what the goals of a beat lack of the windows before they were followed."""
+        who = (*self.model, self.subject.version)
+        return promoted.gaps(self.on(beat), who, now, settle) if self.subject.promoted else ()
 
     @property
     def newest_mark(self) -> datetime:
@@ -198,7 +176,9 @@ class Followed:
         stale = reader.settle if reader else timedelta(0)
         since = self.subject.since
         if reader is not None and self.subject.promoted:
-            self._turn(beat, reader, now)
+            who = (self.model, self.subject.version)
+            if promoted.turn(self.on(beat), *who, reader, now):
+                reader.ledger.start(self.model, self.marks(beat.source))
         for goal in self.on(beat):
             mine = reading(goal, self.model, self.subject.version, reader, values)
             other = None
@@ -235,14 +215,6 @@ class Followed:
                     )
                 )
         self._at = now
-
-    def _turn(self, beat: Beat, reader: Reader, now: datetime) -> None:
-        """End the windows that are over, and mark the ends of the next ones."""
-        turned = [
-            goal.turn(self.model, self.subject.version, reader, now) for goal in self.on(beat)
-        ]
-        if any(turned):
-            reader.ledger.start(self.model, self.marks(beat.source))
 
     def strata(self) -> tuple[StratumRecord, ...]:
         """Return the stretches that ended at this weight, as they go on record."""
@@ -294,26 +266,8 @@ class Followed:
                 for goal in self.goals
                 if goal.stable.last is not None
             ),
-            baselines=tuple(
-                record
-                for goal in self.goals
-                if goal.vigil is not None and goal.vigil.drift is not None
-                if (record := frozen(goal.objective, goal.vigil.drift)) is not None
-            ),
+            baselines=promoted.baselines(self.goals),
         )
-
-
-def _asked(subject: Subject) -> tuple[object, ...]:
-    """Return what makes a subject another one; counts on record do not."""
-    return (
-        subject.version,
-        subject.stable,
-        subject.since,
-        subject.sticky,
-        subject.promoted,
-        subject.policies,
-        subject.baseline,
-    )
 
 
 _NOT_YET = Judgement(

@@ -38,7 +38,13 @@ class Subject:
     promoted: bool = False
     """Whether it serves for good, and is judged by windows for as long as it does."""
     baseline: tuple[BaselineRecord, ...] = ()
-    """What a promoted version showed in its own run."""
+    """What a promoted version showed at first."""
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """Return what makes it another subject; counts that are on record do not."""
+        judged = (self.version, self.stable, self.since, self.sticky, self.promoted)
+        return (*judged, self.policies, self.baseline)
 
 
 def subject(seen: Observed, run: Run | None) -> Subject | None:
