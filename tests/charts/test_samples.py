@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import promql_parser
 import pytest
@@ -10,6 +11,8 @@ import yaml
 
 from rlhf_operator.api.guard import compile_problems
 from rlhf_operator.api.kinds import KINDS
+from rlhf_operator.api.strategies import StrategyName
+from rlhf_operator.core import capacity
 from rlhf_operator.core.routes import ratio
 
 SAMPLES = Path(__file__).parents[2] / "manifests/samples"
@@ -56,6 +59,27 @@ def test_the_plans_can_be_carried_out():
         assert not compile_problems(model.spec.guard)
         if model.spec.traffic.router == "Service":
             assert not ratio.problems(model.spec.rollout, model.spec.serving.replicas)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SAMPLES / "strategies").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_each_strategy_is_shown_with_the_same_model(path):
+    (raw,) = yaml.safe_load_all(path.read_text())
+    model = TYPES["RLHFModel"].model_validate(raw)
+    (known,) = (each for each in parsed("RLHFModel") if each.metadata.name == model.metadata.name)
+    same = ("version", "policies", "fallback")
+    assert [getattr(model.spec, each) for each in same] == [
+        getattr(known.spec, each) for each in same
+    ]
+    words = path.stem.replace("-", "")
+    assert model.spec.rollout.strategy.lower() == words
+    assert capacity.too_small(model.spec.rollout, model.spec.serving.replicas) is None
+
+
+def test_every_strategy_is_shown():
+    shown = {path.stem.replace("-", "") for path in (SAMPLES / "strategies").glob("*.yaml")}
+    assert {name.lower() for name in get_args(StrategyName)} == shown | {"canary"}
 
 
 def test_the_queries_are_promql():

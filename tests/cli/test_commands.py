@@ -117,8 +117,8 @@ def typed(*words: str):
         pytest.param(["why", "support", "--revision", "1"], "support-1", id="why of a revision"),
         pytest.param(["why", "support-1"], "first_not_serving", id="why of a record by name"),
         pytest.param(["diff", "support-v1", "support-v2"], "artifact.digest", id="diff"),
-        pytest.param(["verify"], "18 invariants, all hold", id="verify"),
-        pytest.param(["verify", "-A"], "1 model, 18 invariants each: all hold", id="verify -A"),
+        pytest.param(["verify"], "19 invariants, all hold", id="verify"),
+        pytest.param(["verify", "-A"], "1 model, 19 invariants each: all hold", id="verify -A"),
         pytest.param(["lint", "--live", "support"], "rlhf-demo/support", id="lint of a live model"),
     ],
 )

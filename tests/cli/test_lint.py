@@ -50,6 +50,12 @@ ONE_ANSWER = {
     "max": "0.1",
 }
 GOLDEN = {"name": "g", "prompt": "hi", "maxTokens": 4, "mustMatch": "(?=x)"}
+SHADOW = {"strategy": "Shadow", "shadow": {"percent": 60, "hold": "1m"}}
+TEST = {
+    "strategy": "ABTest",
+    "abTest": {"primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}},
+}
+VOTES = {"name": "votes", "class": "Quality", "indicator": {"type": "ThumbsDownRate"}}
 STEPS = {"strategy": "Canary", "canary": {"steps": [{"weight": 3, "hold": "1m"}]}}
 
 
@@ -77,6 +83,15 @@ STEPS = {"strategy": "Canary", "canary": {"steps": [{"weight": 3, "hold": "1m"}]
         ),
         pytest.param(
             model(rollout=STEPS), "error", "give 20.0%, not 3%", id="a step no pods can give"
+        ),
+        pytest.param(
+            model(rollout=SHADOW), "error", "cannot copy requests", id="a router that cannot copy"
+        ),
+        pytest.param(
+            model(rollout=SHADOW), "error", "take 3 pods", id="a shadow with too few pods"
+        ),
+        pytest.param(
+            model(rollout=TEST), "advice", "lets users change arms", id="a test that mixes users"
         ),
         pytest.param(model(policies=[]), "error", "needs at least one", id="no policy"),
         pytest.param(
@@ -136,6 +151,12 @@ def test_versions_must_be_of_the_model():
     raw = model(version=wrong["metadata"]["name"])
     read = manifests.readable([raw, wrong])
     assert any("is a version of support" in each.message for each in findings.together(read))
+
+
+def test_what_a_shadow_cannot_be_judged_by_is_told():
+    raw, votes = model(rollout=SHADOW), policy(VOTES | {"max": "0.1"})
+    found = [each.message for each in findings.together(manifests.readable([raw, votes]))]
+    assert any("Shadow cannot judge customer-facing/votes: nobody votes" in each for each in found)
 
 
 def test_a_live_model_tells_what_it_is_stalled_by():

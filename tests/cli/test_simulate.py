@@ -42,6 +42,11 @@ spec:
   - {name: errors, class: Performance, indicator: {type: ErrorRate}, max: "0.02", minSamples: 50}
 """
 
+SHADOWED = MODEL.replace("strategy: Canary", "strategy: Shadow").replace(
+    "canary: {steps: [{weight: 10, hold: 5m}, {weight: 50, hold: 5m}]}",
+    "shadow: {percent: 10, hold: 5m}",
+)
+
 
 def make_scene(text: str = MODEL, *, flags: float = 0.01, traffic: float = 5.0, **changes):
     read = manifests.readable(yaml.safe_load_all(text))
@@ -162,6 +167,7 @@ def test_the_dice_have_the_mean_and_variance_of_a_poisson(expected):
         pytest.param(MODEL.split("---")[0], "AlignmentPolicy safe is not in", id="no policy"),
         pytest.param(MODEL.split("---")[1], "no usable RLHFModel", id="no model"),
         pytest.param(MODEL.replace("version: v1", "version: sft"), "already", id="nothing to do"),
+        pytest.param(SHADOWED, "only the strategy Canary is played", id="another strategy"),
     ],
 )
 def test_what_cannot_be_played_is_told_in_one_line(text, said):

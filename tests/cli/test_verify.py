@@ -55,6 +55,13 @@ def canary_gets_more(stored: Stored) -> None:
     stored.weights(sft=20, v1=80)
 
 
+def canary_gets_copies(stored: Stored) -> None:
+    backend = {"name": "support-v1-serving", "port": 80}
+    copied = {"type": "RequestMirror", "requestMirror": {"backendRef": backend, "percent": 10}}
+    for rule in stored["HTTPRoute", "support"]["spec"]["rules"]:
+        rule["filters"] = [copied]
+
+
 def canary_pod_is_gone(stored: Stored) -> None:
     stored.pod("support-v1")["status"]["conditions"] = []
 
@@ -134,6 +141,7 @@ def model_was_made_anew(stored: Stored) -> None:
 
 FAULTS = [
     ("midway", canary_gets_more, "canary_gets_what_was_declared"),
+    ("midway", canary_gets_copies, "copies_are_declared"),
     ("midway", canary_pod_is_gone, "weight_has_pods"),
     ("midway", stable_is_scaled_down, "way_back_is_there"),
     ("midway", stable_is_quarantined, "quarantined_has_no_weight"),

@@ -10,9 +10,19 @@ from io import StringIO
 import pytest
 import yaml
 
-from rlhf_operator.cli import chronicle, difference, evidence, listing, live, terminal, tree
+from rlhf_operator.cli import (
+    chronicle,
+    difference,
+    evidence,
+    listing,
+    live,
+    state,
+    terminal,
+    tree,
+    verification,
+)
 from rlhf_operator.cli.state import State
-from tests.cli.fixed import fixed, text
+from tests.cli.fixed import NOW, fixed, objects, text
 from tests.golden import files
 
 STATES = ("rolled-back", "midway", "people")
@@ -51,6 +61,50 @@ VIEWS = {
 def test_the_text_is_as_it_was(command, name):
     view, render = VIEWS[command]
     files.compare(f"cli/{command}/{name}.txt", text(render(view(fixed(name)))))
+
+
+def shadowed() -> State:
+    """The midway state, had half of the requests been copied and not sent."""
+    raws = objects("midway")
+    stored = {(raw["kind"], raw["metadata"]["name"]): raw for raw in raws}
+    newest_record = stored["RLHFRollout", "support-2"]
+    newest_record["spec"]["plan"] |= {"strategy": "Shadow"}
+    for rule in stored["HTTPRoute", "support"]["spec"]["rules"]:
+        stable, canary = rule["backendRefs"]
+        rule["backendRefs"] = [stable | {"weight": 100}]
+        target = {"name": canary["name"], "port": canary["port"]}
+        copied = {"backendRef": target, "percent": 50}
+        rule["filters"] = [{"type": "RequestMirror", "requestMirror": copied}]
+    status = stored["RLHFModel", "support"]["status"]
+    status |= {"weight": 0, "copied": 50}
+    return state.read(raws, NOW["midway"])
+
+
+@pytest.mark.parametrize("command", VIEWS)
+def test_a_shadow_is_shown_as_copies(command):
+    view, render = VIEWS[command]
+    shown = text(render(view(shadowed())))
+    files.compare(f"cli/{command}/shadow.txt", shown)
+    assert "0 % copied" in shown
+
+
+def test_a_test_waits_for_a_winner():
+    raws = objects("midway")
+    stored = {(raw["kind"], raw["metadata"]["name"]): raw for raw in raws}
+    primary = {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}
+    stored["RLHFRollout", "support-2"]["spec"]["plan"] |= {
+        "strategy": "ABTest", "abTest": {"duration": "3h", "primary": primary},
+    }  # fmt: skip
+    read = state.read(raws, NOW["midway"] + timedelta(hours=1))
+    found = live.frame(read, model(read))
+    assert "thumbs to show which version is better" in found.waits_for
+    began = newest(read).status.in_force_at
+    assert found.due == began + timedelta(hours=3)
+
+
+def test_a_shadow_keeps_every_invariant():
+    read = shadowed()
+    assert verification.verify(read, model(read)).is_fine
 
 
 @pytest.mark.parametrize("command", VIEWS)

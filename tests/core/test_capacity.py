@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import capacity
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route, Run, Workload
 from tests import builders as make
 from tests.builders import NOW, SFT, V1, V2
@@ -35,6 +36,7 @@ class Cluster:
     chance: Random
     run: Run
     route: dict[str, int] = field(default_factory=lambda: {"sft": 100})
+    copies: Mirror | None = None
     pods: dict[str, Workload] = field(default_factory=dict)
     seconds: int = 0
     budget: int = 0
@@ -53,21 +55,22 @@ class Cluster:
     def seen(self) -> Observed:
         return Observed(
             now=NOW + timedelta(seconds=self.seconds), key=make.KEY, spec=self.spec, run=self.run,
-            workloads=self.pods, route=Route(weights=self.route, accepted=True),
+            workloads=self.pods,
+            route=Route(weights=self.route, mirror=self.copies, accepted=True),
         )  # fmt: skip
 
     def turn(self) -> None:
         """One pass: route first, then pods; then some of them get ready."""
         layout = capacity.layout(self.seen, DRAIN)
         self.check(layout)
-        self.route = dict(layout.weights) or self.route
+        if layout.weights:
+            self.route, self.copies = dict(layout.weights), layout.mirror
         self.pods = {
             name: self.ready(self.pods.get(name, Workload()), wanted)
             for name, wanted in layout.pods.items()
         }
         self.seconds += 1
-        declared = capacity.declared(self.run)
-        if self.run.status.in_force_at is None and self.seen.route.does(declared):
+        if self.run.status.in_force_at is None and capacity.is_in_force(self.seen, self.run):
             self.run = status(self.run, in_force_at=self.seen.now)
 
     def ready(self, before: Workload, wanted: int) -> Workload:
@@ -88,7 +91,12 @@ class Cluster:
         assert stable is not None and layout.pods[stable.name] >= 1, "I4"
         canary = self.run.status.canary
         if canary is not None:
-            assert weights.get(canary.name, 0) <= self.run.status.weight, "I2"
+            assert weights.get(canary.name, 0) <= self.run.weight, "I2"
+        if layout.mirror is not None:
+            assert canary is not None and layout.mirror.version == canary.name, "I23"
+            assert 0 < layout.mirror.percent <= self.run.status.weight, "I23"
+            assert self.run.is_shadow, "I23"
+            assert layout.pods["sft"] == self.replicas, "stable serves everything"
 
     def until(self, fact: Any, most: int = 400) -> None:
         for _ in range(most):
@@ -169,6 +177,52 @@ def test_a_parked_canary_drains_before_its_pods_go(drawn: tuple[Cluster, list[in
     assert cluster.pods["v1"].wanted == before
     cluster.until(lambda: cluster.seconds > 60 and cluster.pods["v1"].wanted == 1)
     cluster.declare(0, weights[0])
+
+
+@st.composite
+def others(draw: st.DrawFn) -> tuple[Cluster, int]:
+    """A cluster whose run is a shadow, or moves all traffic at once; and its one weight."""
+    strategy = draw(st.sampled_from(["Shadow", "BlueGreen"]))
+    surge = "Full" if strategy == "BlueGreen" else draw(st.sampled_from(["One", "Full"]))
+    replicas = draw(st.integers(1, 12))
+    most = 100 if surge == "Full" else 100 // replicas
+    weight = 100 if strategy == "BlueGreen" else draw(st.integers(1, most))
+    steps = [{"weight": weight, "hold": "1m"}]
+    run = make.preparing(
+        plan={"strategy": strategy, "surge": surge, "steps": steps}, in_force_at=None
+    )
+    chance = Random(draw(st.integers(0, 2**16)))
+    return Cluster(replicas=replicas, surge=surge, chance=chance, run=run), weight
+
+
+@settings(max_examples=80, deadline=None)
+@given(others(), st.sampled_from([Outcome.PROMOTED, Outcome.ROLLED_BACK]))
+def test_shadows_and_switches_keep_every_bound_and_arrive(
+    drawn: tuple[Cluster, int], outcome: Outcome
+) -> None:
+    cluster, weight = drawn
+    cluster.declare(-1, 0)
+    needed = capacity.pods_before_weight(cluster.run, cluster.replicas)
+    cluster.until(lambda: cluster.pods["v1"].ready >= needed)
+    cluster.declare(0, weight)
+    if cluster.run.is_shadow:
+        assert (cluster.route, cluster.copies) == (
+            {"sft": 100}, Mirror(version="v1", percent=weight),
+        )  # fmt: skip
+    else:
+        assert (cluster.route, cluster.copies) == ({"v1": 100}, None)
+    for _ in range(60):  # longer than the drain: stable stays
+        cluster.turn()
+    assert cluster.pods["sft"].ready == cluster.replicas
+    cluster.run = status(
+        cluster.run, outcome=outcome, canary=None, weight=0, in_force_at=None,
+        stable=V1 if outcome is Outcome.PROMOTED else SFT, phase="Settling",
+    )  # fmt: skip
+    cluster.turn()
+    assert cluster.copies is None, "no copy outlives its run"
+    if outcome is Outcome.ROLLED_BACK:
+        assert cluster.route == {"sft": 100}, "traffic is back at once"
+    cluster.end(outcome)
 
 
 def flight(**workloads: Workload) -> Observed:

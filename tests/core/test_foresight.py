@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import SLOResult, StratumRecord, Verdict
-from rlhf_operator.api.model import ModelStatus, Step
+from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import foresight, outlook, statistics
 from rlhf_operator.core.conditions import merge
 from rlhf_operator.core.foresight import Doubt, Pace
@@ -177,6 +178,11 @@ HOUR_OF_MUCH = judged(180, 3600, (1500, 68_400))
             seen(run(plan={"maxHold": "8760h", "steps": [{"weight": 5, "hold": "1m"}]}),
                  canary=HOUR_OF_LITTLE),
             None, id="a year is long enough",
+        ),
+        pytest.param(
+            seen(run(plan={"strategy": "Shadow", "steps": [{"weight": 5, "hold": "10m"}]}),
+                 canary=HOUR_OF_LITTLE),
+            None, id="a shadow's weight is no share of what is counted",
         ),
         pytest.param(
             seen(run(policies=(policy(VERSUS | {"class": "Informational"}),)),

@@ -170,6 +170,19 @@ def one_step_too_far(patch: Patch) -> None:
     wrapped(patch, repins, "place", lambda step, *_: step + 1)
 
 
+def users_meet_the_shadow(patch: Patch) -> None:
+    """A shadow gets weight where it should get copies."""
+
+    def change(layout: capacity.Layout, *_: Any) -> capacity.Layout:
+        copied = layout.mirror
+        if copied is None:
+            return layout
+        return replace(layout, weights={"sft": 100 - copied.percent, "v1": copied.percent},
+                       mirror=None)  # fmt: skip
+
+    wrapped(patch, capacity, "layout", change)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -261,6 +274,12 @@ def repinned(stage: Stage) -> None:
     stage.run()
 
 
+def shadowed(stage: Stage) -> None:
+    """A tenth of the requests is copied to v1, which is then promoted."""
+    stage.edit(rollout={"strategy": "Shadow", "shadow": {"percent": 10, "hold": "1m"}})
+    stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -285,6 +304,7 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I20", spares_what_is_pinned, many_runs),
     ("I21", blind_to_approvals, approved_by_one),
     ("I22", one_step_too_far, repinned),
+    ("I23", users_meet_the_shadow, shadowed),
 ]  # fmt: skip
 
 
@@ -317,7 +337,7 @@ def test_an_invariant_catches_its_bug(
 
 
 STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one, repinned]  # fmt: skip
+           many_runs, approved_by_one, repinned, shadowed]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -326,4 +346,4 @@ def test_without_a_bug_none_cries(story: Callable[[Stage], None]) -> None:
 
 
 def test_each_invariant_has_its_bug() -> None:
-    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 23)}
+    assert {number for number, *_ in BUGS} == {f"I{number}" for number in range(1, 24)}

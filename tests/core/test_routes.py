@@ -12,6 +12,7 @@ import pytest
 from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import routes
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import claims, port
 
 PARENT = {"name": "gate", "namespace": "infra"}
@@ -27,7 +28,7 @@ TRAFFICS = {
 OWNER = {"apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModel", "name": "support", "uid": "u"}
 
 
-def make_split(router="GatewayAPI", *, sticky=False, **weights):
+def make_split(router="GatewayAPI", *, sticky=False, mirror=None, **weights):
     traffic = TRAFFICS[router]
     if sticky:
         traffic = Traffic.model_validate(traffic.dump() | {"stickiness": {"mode": "Arm"}})
@@ -44,7 +45,9 @@ def make_split(router="GatewayAPI", *, sticky=False, **weights):
         )
         for version, weight in weights.items()
     )
-    return port.Split(namespace="team", model="support", owner=OWNER, traffic=traffic, arms=arms)
+    return port.Split(
+        namespace="team", model="support", owner=OWNER, traffic=traffic, arms=arms, mirror=mirror
+    )
 
 
 class Cluster:
@@ -175,6 +178,79 @@ def test_a_rollback_is_one_write_and_leaves_no_way_to_the_canary(router):
     assert cluster.read(back).matches(back)
     main = cluster.objects[cluster.router.kinds[0].kind]
     assert "v7" not in str(main["spec"])
+
+
+TENTH = Mirror(version="v7", percent=10)
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_copies_are_rendered_and_read_back(router):
+    cluster = Cluster(router)
+    split = make_split(router, sticky=True, mirror=TENTH, sft=100, v7=0)
+    cluster.apply(split)
+    state = cluster.read(split)
+    assert (state.weights, state.mirror) == ({"sft": 100}, TENTH)
+    assert state.matches(split)
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_copies_end_with_one_write(router):
+    cluster = Cluster(router)
+    cluster.apply(make_split(router, mirror=TENTH, sft=100, v7=0))
+    back = make_split(router, sft=100, v7=0)
+    before = cluster.writes
+    assert not cluster.read(back).matches(back), "a copy that nobody wants is not in force"
+    cluster.apply(back)
+    assert cluster.writes == before + 1
+    assert cluster.read(back).matches(back)
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_other_copies_than_wanted_are_not_in_force(router):
+    cluster = Cluster(router)
+    cluster.apply(make_split(router, mirror=TENTH, sft=100, v7=0))
+    more = make_split(router, mirror=Mirror(version="v7", percent=20), sft=100, v7=0)
+    assert not cluster.read(more).matches(more)
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_rules_that_copy_differently_are_not_in_force(router):
+    cluster, split = Cluster(router), make_split(router, sticky=True, sft=50, v7=50)
+    cluster.apply(split)
+    (main,) = cluster.objects.values()
+    rules = main["spec"].get("rules") or main["spec"]["http"]
+    target = {"name": "support-v7", "port": 80}
+    rules[0] |= {
+        "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": target}}],
+        "mirror": {"host": "support-v7"},
+    }
+    state = cluster.read(split)
+    assert not state.matches(split)
+    assert "100% to v7, none" in state.message
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param({"sft": 90, "v7": 10}, id="an arm that answers users"),
+        pytest.param({"sft": 100}, id="no arm at all"),
+    ],
+)
+def test_copies_go_only_to_an_arm_without_weight(weights):
+    with pytest.raises(ValueError, match="copies"):
+        make_split(mirror=TENTH, **weights)
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_clients_keep_their_arm_through_weights_and_lose_it_with_a_rollback(router):
+    cluster = Cluster(router)
+    for weight in (5, 25, 50):
+        cluster.apply(make_split(router, sticky=True, sft=100 - weight, v7=weight))
+        (main,) = cluster.objects.values()
+        assert str(main["spec"]).count("'t.v7'") == 1, f"one header brings them back at {weight}%"
+    cluster.apply(make_split(router, sticky=True, sft=100, v7=0))
+    (main,) = cluster.objects.values()
+    assert "t.v7" not in str(main["spec"])
 
 
 @pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])

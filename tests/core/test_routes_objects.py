@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rlhf_operator.api.model import Rollout
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import routes
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import port, ratio, sticky
 
 from .test_routes import TRAFFICS, Cluster, make_split
@@ -78,6 +79,54 @@ def test_virtual_service_of_a_sticky_run():
         "route": [{"destination": target, "weight": 100}],
     }
     assert service["spec"]["http"][2]["route"][1] == {"destination": target, "weight": 5}
+
+
+def test_http_route_of_a_shadow():
+    split = make_split(mirror=Mirror(version="v7", percent=10), sft=100, v7=0)
+    (route,) = routes.ROUTERS["GatewayAPI"].render(split)
+    target = {"group": "", "kind": "Service", "name": "support-v7", "port": 80}
+    assert route["spec"]["rules"] == [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "filters": [
+                {
+                    "type": "RequestMirror",
+                    "requestMirror": {"backendRef": target, "percent": 10},
+                }
+            ],
+            "backendRefs": [backend("sft", 100)],
+            "timeouts": {"request": "0s"},
+        }
+    ]
+
+
+def test_virtual_service_of_a_shadow():
+    split = make_split("Istio", mirror=Mirror(version="v7", percent=10), sft=100, v7=0)
+    (service,) = routes.ROUTERS["Istio"].render(split)
+    stable = {"host": "support-sft", "port": {"number": 80}}
+    assert service["spec"]["http"] == [
+        {
+            "route": [{"destination": stable, "weight": 100}],
+            "mirror": {"host": "support-v7", "port": {"number": 80}},
+            "mirrorPercentage": {"value": 10},
+        }
+    ]
+
+
+def test_a_service_cannot_copy_requests():
+    rollout = Rollout.model_validate(
+        {"strategy": "Shadow", "shadow": {"percent": 10, "hold": "1m"}}
+    )
+    (problem,) = ratio.problems(rollout, 4)
+    assert problem.reason == Reason.CANNOT_MIRROR
+    assert "GatewayAPI or Istio" in problem.message
+
+
+def test_a_service_can_switch_all_at_once():
+    rollout = Rollout.model_validate(
+        {"strategy": "BlueGreen", "blueGreen": {"hold": "1m"}, "surge": "Full"}
+    )
+    assert ratio.problems(rollout, 3) == ()
 
 
 def test_one_arm_needs_no_rule_to_keep_its_clients():

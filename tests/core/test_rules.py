@@ -21,7 +21,9 @@ from tests.core import (
     test_rules_people,
     test_rules_resting,
     test_rules_running,
+    test_rules_strategies,
 )
+from tests.core.test_rules_strategies import DAY, HALVES, LOST, OPEN, primary, trial_of
 
 ROWS = [
     *test_rules_alike.ROWS,
@@ -31,6 +33,7 @@ ROWS = [
     *test_rules_people.ROWS,
     *test_rules_running.ROWS,
     *test_rules_resting.ROWS,
+    *test_rules_strategies.ROWS,
 ]
 SUSPENDED = make.model_spec(suspend=True)
 INVALID = make.failure(Reason.SPEC_INVALID)
@@ -55,6 +58,10 @@ NEIGHBOURS = [
     ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
     ("stable_failed", "person_refused",
      test_rules_harm.PROMOTED | {"stable": SLOW, "acts": (act("Abort"),)}),
+    ("canary_failed", "test_lost",
+     {"run": trial_of(5), "canary": primary(LOST, SLOW), "route": HALVES}),
+    ("test_lost", "person_refused",
+     {"run": trial_of(5), "canary": primary(LOST), "route": HALVES, "acts": (act("Restart"),)}),
     ("person_refused", "superseded", {"acts": (act("Restart"),), "target": V2}),
     ("spec_invalid", "nothing_live", {"run": None, "invalid": INVALID}),
     ("spec_invalid", "settling", {"run": make.ended(settled_at=None), "invalid": INVALID}),
@@ -71,8 +78,13 @@ NEIGHBOURS = [
     ("weight_not_in_force", "inconclusive",
      {"run": make.make_run(in_force_at=None), "canary": SILENT}),
     ("holding", "inconclusive", {"run": make.make_run(in_force_at=ago(0.5)), "canary": SILENT}),
-    ("inconclusive", "awaiting_approval",
-     {"run": test_rules_consent.run({"gate": "Leave"}), "canary": SILENT}),
+    ("no_winner", "inconclusive",
+     {"run": trial_of(DAY), "canary": primary(OPEN, SILENT), "route": HALVES}),
+    ("inconclusive", "test_undecided",
+     {"run": trial_of(DAY - 1), "canary": primary(OPEN, SILENT), "route": HALVES}),
+    ("test_undecided", "awaiting_approval",
+     {"run": trial_of(DAY - 1, gate={"gate": "Leave"}), "canary": primary(OPEN),
+      "route": HALVES}),
     ("awaiting_approval", "steps_complete",
      {"run": test_rules_consent.run(None, {"gate": "Leave"}, step=1, weight=50)}),
     ("steps_complete", "step_passed", {"run": make.make_run(step=1, weight=50)}),
@@ -92,9 +104,11 @@ APART = {
     ("spec_invalid", "first_not_serving"): "one needs a model without a run, the other a run",
     ("first_not_serving", "nothing_live"): "one needs a record, the other that there is none",
     ("nothing_live", "settling"): "one needs that there is no record, the other an ended one",
+    ("stable_failed", "test_lost"): "one needs a model without a run, the other a test",
     ("canary_failed", "stable_failed"): "one needs a canary, the other a model without a run",
     ("settling", "blind"): "one needs an ended run, the other a canary",
     ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
+    ("holding", "no_winner"): "a test is held for its minimum, which is not above its duration",
     ("step_passed", "target_serving"): "one needs a canary, the other an ended run",
 }
 RULES = {rule.__name__: rule for rule in rollout.RULES}

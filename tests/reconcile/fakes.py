@@ -17,6 +17,7 @@ from rlhf_operator.adapters.applied import Refusals
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.schema import format_time
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
@@ -243,6 +244,9 @@ class FakeSLOs:
     subjects: dict[Key, Subject] = field(default_factory=dict)
     errors: Verdict | None = None
     """What the Performance objective `errors` says of the version under judgement, if asked."""
+    primary: Verdict = Verdict.INCONCLUSIVE
+    """What the primary of a test says of the version under judgement, where there is one."""
+
     counted: dict[str, int] | None = None
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
     baselines: tuple[BaselineRecord, ...] = ()
@@ -259,6 +263,7 @@ class FakeSLOs:
         if subject is None:
             return None
         mine = self._result(subject, subject.version) + self._errors(subject.version)
+        mine += self._primary(subject)
         stable = self._result(subject, subject.stable) if subject.stable else ()
         return Judged(
             version=subject.version,
@@ -299,6 +304,21 @@ class FakeSLOs:
                 samples=1000,
                 message=f"errors of {version}: {self.errors}",
             ),
+        )
+
+    def _primary(self, subject: Subject) -> tuple[SLOResult, ...]:
+        slos = [slo for each in subject.policies if each.name == TEST_POLICY for slo in each.slos]
+        return tuple(
+            SLOResult(
+                policy=TEST_POLICY,
+                name=slo.name,
+                class_="Informational",
+                version=subject.version,
+                verdict=self.primary,
+                samples=1000,
+                message=f"{slo.name} of {subject.version}: {self.primary}",
+            )
+            for slo in slos
         )
 
     def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:

@@ -1,4 +1,4 @@
-"""I1 to I22: what must hold at every change of every stored object.
+"""I1 to I23: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -103,6 +103,22 @@ def weights(route: Raw) -> dict[str, int]:
     return {ref["name"].removesuffix("-serving"): ref["weight"] for ref in refs}
 
 
+def is_shadow(record: Raw | None) -> bool:
+    """Whether the weight of a record is the percent of requests that are copied."""
+    return record is not None and plan_of(record).get("strategy") == "Shadow"
+
+
+def copies(route: Raw | None) -> set[tuple[str, int]]:
+    """Versions that get copies of requests by any rule of an HTTPRoute, and how many percent."""
+    rules = (route or {"spec": {"rules": []}})["spec"]["rules"]
+    filters = [each for rule in rules for each in rule.get("filters", ())]
+    found = [each["requestMirror"] for each in filters if each["type"] == "RequestMirror"]
+    return {
+        (one["backendRef"]["name"].removesuffix("-serving"), one.get("percent", 100))
+        for one in found
+    }
+
+
 def version_of(raw: Raw) -> str:
     return str((raw["metadata"].get("labels") or {}).get("rlhf.dev/version", ""))
 
@@ -139,7 +155,7 @@ def i2_never_above_the_declared_weight(change: Change) -> Iterator[str]:
     status, spec = status_of(change.newest), (change.newest or {}).get("spec", {})
     allowed = {
         named(status.get("stable")): 100,
-        named(status.get("canary")): status.get("weight", 0),
+        named(status.get("canary")): 0 if is_shadow(change.newest) else status.get("weight", 0),
     }
     if status.get("outcome") == "Promoted":
         allowed.setdefault(named(spec.get("from")), 100)
@@ -521,6 +537,31 @@ def i22_a_new_plan_raises_nothing(change: Change) -> Iterator[str]:
         yield "a step goes on with what was judged by another plan"
 
 
+def i23_nobody_meets_a_shadow(change: Change) -> Iterator[str]:
+    """In a shadow run no user is ever routed to the canary; copies go to it alone, while it runs.
+
+    No more is copied than declared, and no route is written with copies once the run has ended.
+    """
+    if change.kind != "HTTPRoute" or change.after is None or not change.ours:
+        return
+    record = change.newest
+    status = status_of(record)
+    canary = named(status.get("canary")) if is_shadow(record) else None
+    most = status.get("weight", 0) if canary else 0
+    for version, percent in copies(change.after):
+        if version != canary or percent > most:
+            yield f"{version} gets copies of {percent}%, declared are {most}%"
+    if canary is None:
+        return
+    services = {
+        ref["name"].removesuffix("-serving")
+        for rule in change.after["spec"]["rules"]
+        for ref in rule["backendRefs"]
+    }
+    if canary in services:
+        yield f"users are routed to the shadow {canary}"
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -542,6 +583,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i20_what_serves_keeps_what_it_is_made_of,
     i21_gates_open_by_people,
     i22_a_new_plan_raises_nothing,
+    i23_nobody_meets_a_shadow,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

@@ -6,6 +6,7 @@ However the operator dies, the story ends as if it had not, and no invariant bre
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -105,7 +106,71 @@ def ann_repins(stage: Stage) -> None:
         stage.say("Repin", name="new")
 
 
+def by(strategy: str, **plan: Any) -> Callable[[Stage], None]:
+    """Have the model's first run go by another strategy."""
+
+    def told(stage: Stage) -> None:
+        if stage.model["spec"]["rollout"]["strategy"] != strategy:
+            rest = {name: value for name, value in PLAN.items() if name != "canary"}
+            stage.edit(rollout=rest | {"strategy": strategy} | plan)
+
+    return told
+
+
+def one_after_another(*events: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    def told(stage: Stage) -> None:
+        for event in events:
+            event(stage)
+
+    return told
+
+
+SHADOW = by("Shadow", shadow={"percent": 10, "hold": "90s"})
+BLUE_GREEN = by("BlueGreen", blueGreen={"hold": "90s"}, surge="Full")
+AB_TEST = by(
+    "ABTest",
+    abTest={
+        "weight": 50,
+        "minimum": "30s",
+        "duration": "90s",
+        "primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}},
+    },
+)
+
+
+def v1_wins(stage: Stage) -> None:
+    stage.slos.primary = Verdict.SUCCESSFUL
+
+
+def v1_loses(stage: Stage) -> None:
+    stage.slos.primary = Verdict.FAILED
+
+
+def nobody_wins(stage: Stage) -> None:
+    stage.slos.primary = Verdict.INCONCLUSIVE
+
+
+def v1_turns_unsafe_in_service(stage: Stage) -> None:
+    """Half a minute after all traffic went to v1, it fails."""
+
+    def script(name: str, now: datetime) -> Verdict:
+        began = stage.runs[-1].status.in_force_at if stage.weights == {"v1": 100} else None
+        late = began is not None and now >= began + timedelta(seconds=30)
+        return Verdict.FAILED if name == "v1" and late else Verdict.SUCCESSFUL
+
+    stage.script = script
+
+
 STORIES = [
+    pytest.param(SHADOW, "v1", id="a shadow is promoted"),
+    pytest.param(one_after_another(SHADOW, v1_is_unsafe), "sft", id="a shadow is unsafe"),
+    pytest.param(BLUE_GREEN, "v1", id="all at once"),
+    pytest.param(
+        one_after_another(BLUE_GREEN, v1_turns_unsafe_in_service), "sft", id="all at once and back"
+    ),
+    pytest.param(one_after_another(AB_TEST, v1_wins), "v1", id="a test is won"),
+    pytest.param(one_after_another(AB_TEST, v1_loses), "sft", id="a test is lost"),
+    pytest.param(one_after_another(AB_TEST, nobody_wins), "sft", id="a test without a winner"),
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
     pytest.param(v1_turns_unsafe, "sft", id="unsafe after promotion"),

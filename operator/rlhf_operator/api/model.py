@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from rlhf_operator.api.approval import Approval
 from rlhf_operator.api.common import Condition, Object, VersionRef
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.schema import (
@@ -21,6 +19,7 @@ from rlhf_operator.api.schema import (
     parse_duration,
     rule,
 )
+from rlhf_operator.api.strategies import ABTest, BlueGreen, Canary, Shadow, StrategyName
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 ImageRef = Annotated[str, Field(min_length=1, max_length=512)]
@@ -84,34 +83,6 @@ class ModelServing(ApiType):
     """Where the credentials for fetching artefacts are."""
 
 
-class Step(ApiType):
-    """One weight of the plan and how long it must hold."""
-
-    weight: Annotated[int, Field(ge=1, le=99)]
-    """Percent of the traffic that the canary gets; without traffic nothing could be judged."""
-    hold: Duration
-    """How long the weight must be in force before the next one."""
-    approval: Approval | None = None
-    """People who must agree before the run enters or leaves this step."""
-
-
-class Canary(ApiType):
-    """A stepwise rise of the canary's weight; promotion is the implied last step."""
-
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=32)]
-    """The weights, strictly increasing."""
-
-    @rule(
-        "self.steps.all(i, self.steps.filter(j, j.weight == i.weight).size() == 1) && "
-        "self.steps.map(s, s.weight).isSorted()",
-        "the weights of the steps must increase strictly",
-    )
-    def weights_increase(self) -> bool:
-        """Return whether each step gives more traffic than the one before."""
-        weights = [step.weight for step in self.steps]
-        return all(low < high for low, high in itertools.pairwise(weights))
-
-
 class FreezeWindow(ApiType):
     """A weekly time in which no weight is raised and no run starts."""
 
@@ -133,10 +104,16 @@ class FreezeWindow(ApiType):
 class Rollout(ApiType):
     """How a change of what is live is carried out."""
 
-    strategy: Literal["Canary"]
+    strategy: StrategyName
     """Which of the strategies below is used."""
     canary: Canary | None = None
-    """The plan of the Canary strategy."""
+    """The plan of the Canary strategy: a stepwise rise of the weight."""
+    ab_test: ABTest | None = None
+    """The plan of the ABTest strategy: two versions until one is shown to be better."""
+    shadow: Shadow | None = None
+    """The plan of the Shadow strategy: the new version gets copies, users do not get it."""
+    blue_green: BlueGreen | None = None
+    """The plan of the BlueGreen strategy: all traffic at once, with all pods kept behind."""
     surge: Literal["None", "One", "Full"] = "One"
     """GPUs that a run may take beyond `replicas`: none, one pod, or a full second set."""
     ready_timeout: Duration = "30m"
@@ -155,10 +132,38 @@ class Rollout(ApiType):
     freeze_windows: Annotated[tuple[FreezeWindow, ...], Field(max_length=32)] = ()
     """Weekly times in which nothing is advanced. Rollbacks go on."""
 
-    @rule("has(self.canary)", "strategy Canary needs `canary`")
+    @rule(
+        "has(self.canary) == (self.strategy == 'Canary') && "
+        "has(self.abTest) == (self.strategy == 'ABTest') && "
+        "has(self.shadow) == (self.strategy == 'Shadow') && "
+        "has(self.blueGreen) == (self.strategy == 'BlueGreen')",
+        "exactly one of canary, abTest, shadow and blueGreen must be set: the strategy's own",
+    )
     def strategy_has_its_plan(self) -> bool:
-        """Return whether the chosen strategy's plan is there."""
-        return self.canary is not None
+        """Return whether the chosen strategy's plan is there, and no other."""
+        plans: dict[StrategyName, ApiType | None] = {
+            "Canary": self.canary,
+            "ABTest": self.ab_test,
+            "Shadow": self.shadow,
+            "BlueGreen": self.blue_green,
+        }
+        return [name for name, plan in plans.items() if plan is not None] == [self.strategy]
+
+    @rule(
+        "self.strategy != 'BlueGreen' || (has(self.surge) && self.surge == 'Full')",
+        "strategy BlueGreen needs surge: Full",
+    )
+    def both_fit(self) -> bool:
+        """Return whether both versions may have all their pods at once."""
+        return self.strategy != "BlueGreen" or self.surge == "Full"
+
+    @rule(
+        "self.strategy != 'Shadow' || !has(self.surge) || self.surge != 'None'",
+        "strategy Shadow takes no pod from the stable version: set surge to One or Full",
+    )
+    def shadow_has_pods(self) -> bool:
+        """Return whether a shadow gets pods beside those that serve everything."""
+        return self.strategy != "Shadow" or self.surge != "None"
 
     @rule("duration(self.readyTimeout) > duration('0s')", "readyTimeout must be above 0")
     def ready_timeout_is_positive(self) -> bool:
@@ -296,7 +301,9 @@ class ModelStatus(ApiType):
     canary: VersionRef | None = None
     """The version under test."""
     weight: Percent | None = None
-    """Percent of the traffic that the canary gets, as declared."""
+    """Percent of the traffic that the canary gets, as declared; 0 where it is a shadow."""
+    copied: Percent | None = None
+    """Percent of the requests that are copied to the canary, where it is a shadow."""
     step: Annotated[str, Field(max_length=16)] | None = None
     """The step of the plan, for instance 2/3."""
     rollout: Text | None = None

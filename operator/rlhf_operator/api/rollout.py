@@ -11,6 +11,7 @@ from rlhf_operator.api.approval import Awaiting
 from rlhf_operator.api.common import Condition, Object, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import (
+    ArmCount,
     BaselineRecord,
     Checkpoint,
     GoldenResult,
@@ -20,7 +21,6 @@ from rlhf_operator.api.evidence import (
     StepRecord,
     StratumRecord,
 )
-from rlhf_operator.api.model import Step
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.schema import (
     ApiType,
@@ -34,6 +34,7 @@ from rlhf_operator.api.schema import (
     Text,
     Time,
 )
+from rlhf_operator.api.strategies import ABTest, Step, StrategyName
 
 
 class RunType(StrEnum):
@@ -58,8 +59,12 @@ class Outcome(StrEnum):
 class Plan(ApiType):
     """The plan as it was when the run began; later edits apply to the next run."""
 
+    strategy: StrategyName = "Canary"
+    """In which way the new version comes to serve."""
     steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
-    """The weights and how long each must hold."""
+    """The weights and how long each must hold; a shadow's weight is the percent copied."""
+    ab_test: ABTest | None = None
+    """The test, where the strategy is one."""
     surge: Literal["None", "One", "Full"] = "One"
     """GPUs that the run may take beyond `replicas`."""
     ready_timeout: Duration
@@ -72,6 +77,10 @@ class Plan(ApiType):
     """What happens after `maxHold`."""
     stickiness: Literal["Arm"] | None = None
     """Arm where users stay with their version: comparisons count each user's first event alone."""
+
+    def told(self, weight: int, sign: str = "%") -> str:
+        """Return a weight as people read it: a shadow's requests are copied, not served."""
+        return f"{weight}{sign} copied" if self.strategy == "Shadow" else f"{weight}{sign}"
 
 
 class PinnedPolicy(ApiType):
@@ -249,7 +258,8 @@ class RolloutStatus(ApiType):
     canary: VersionRef | None = None
     """What is under test."""
     weight: Percent = 0
-    """Percent of the traffic that the canary gets, as declared."""
+    """Percent of the traffic that the canary gets, as declared; for a shadow, the percent of
+    requests that are copied to it while users get nothing of it."""
     step: Annotated[int, Field(ge=-1, le=64)] = -1
     """The step of the plan, from 0; -1 before the first."""
     force_block: bool = False
@@ -288,6 +298,8 @@ class RolloutStatus(ApiType):
     """What both versions showed at the weights before this one, on which evidence rests."""
     baseline: Annotated[tuple[BaselineRecord, ...], Field(max_length=128)] = ()
     """What stable showed in its own run: after promotion its rates are compared with that."""
+    before_switch: Annotated[tuple[ArmCount, ...], Field(max_length=128)] = ()
+    """What stable showed before all its traffic went to the canary at once."""
     standby: StandbyRecord | None = None
     """The previous stable version, kept warm."""
     pins: Annotated[tuple[Pin, ...], Keyed("version", 64)] = ()

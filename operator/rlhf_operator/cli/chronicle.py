@@ -43,6 +43,8 @@ class Entry:
     """What served by default when it ended, or serves by default now."""
     weights: tuple[int, ...]
     """The weights that the new version was given."""
+    shares: tuple[str, ...]
+    """The same as people read them; a shadow's requests are copied."""
     reason: str | None
     message: str | None
     people: tuple[Person, ...]
@@ -103,6 +105,9 @@ def _entry(record: RLHFRollout, left: datetime | None) -> Entry:
         story=_story(record, left),
         live=status.stable.name if status.stable else None,
         weights=tuple(each.weight for each in status.steps if each.weight > 0),
+        shares=tuple(
+            plan_of(record).told(each.weight, " %") for each in status.steps if each.weight > 0
+        ),
         reason=status.reason,
         message=status.message,
         people=tuple(people),
@@ -170,8 +175,9 @@ def _end(record: RLHFRollout, left: datetime | None) -> str:
         case None if status.started_at is None:
             return "it has not begun yet"
         case None:
-            place = f"step {status.step + 1} of {len(plan_of(record).steps)}, {status.weight} %"
-            return f"it is going on: {place}"
+            plan = plan_of(record)
+            share = plan.told(status.weight, " %")
+            return f"it is going on: step {status.step + 1} of {len(plan.steps)}, {share}"
 
 
 def _clock(moment: datetime | None) -> str:
@@ -195,7 +201,7 @@ def _lines(entry: Entry) -> list[Text | Padding]:
     )
     lines = [entry.story]
     if entry.weights:
-        lines.append("weights: " + ", ".join(f"{weight} %" for weight in entry.weights))
+        lines.append("weights: " + ", ".join(entry.shares))
     if entry.reason:
         lines.append(f"why: {': '.join(filter(None, (entry.reason, entry.message)))}")
     lines += [

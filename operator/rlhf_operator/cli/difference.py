@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rlhf_operator.api.evidence import SLOResult
+from rlhf_operator.api.rollout import RLHFRollout
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import marks
-from rlhf_operator.cli.state import State, status_of
+from rlhf_operator.cli.state import State, plan_of, status_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class Measured:
     samples: int | None
     verdict: str
     weight: int
+    share: str
+    """The weight as people read it; a shadow's requests are copied."""
     """Percent of the traffic that it had then."""
     rollout: str
 
@@ -106,17 +109,18 @@ def _measured(state: State, version: RLHFModelVersion) -> dict[str, Measured]:
         for step in status_of(record).steps:
             for result in step.slos:
                 name = f"{result.policy}/{result.name}"
-                found[name] = _one(result, step.weight, record.metadata.name)
+                found[name] = _one(result, step.weight, record)
     return found
 
 
-def _one(result: SLOResult, weight: int, rollout: str) -> Measured:
+def _one(result: SLOResult, weight: int, record: RLHFRollout) -> Measured:
     return Measured(
         value=result.value,
         samples=result.samples,
         verdict=result.verdict,
         weight=weight,
-        rollout=rollout,
+        share=plan_of(record).told(weight, " %"),
+        rollout=record.metadata.name,
     )
 
 
@@ -167,4 +171,4 @@ def _told(found: Measured | None) -> Text:
         return Text("never measured", "faint")
     style = {"Successful": "good", "Failed": "bad"}.get(found.verdict, "wait")
     line = Text(f"{found.value or '-'} of {found.samples or 0}  ")
-    return line.append(found.verdict, style).append(f"  at {found.weight} % in {found.rollout}")
+    return line.append(found.verdict, style).append(f"  at {found.share} in {found.rollout}")

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from rlhf_operator.api.evidence import GoldenResult, SLOResult, StepRecord
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import DecisionRecord, RLHFRollout
+from rlhf_operator.api.rollout import DecisionRecord, Plan, RLHFRollout
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import status_of
+from rlhf_operator.cli.state import plan_of, status_of
 from rlhf_operator.core import rollout
 
 
@@ -25,6 +25,8 @@ class Step:
     """One weight: how long, ended by which rule, on what evidence."""
 
     weight: int
+    share: str
+    """The weight as people read it; a shadow's requests are copied."""
     declared_at: datetime
     in_force_at: datetime | None
     ended_at: datetime | None
@@ -61,7 +63,7 @@ class Explanation:
 def explain(record: RLHFRollout) -> Explanation:
     """Return why this record is as it is."""
     spec, status = record.spec, status_of(record)
-    steps = tuple(_step(each) for each in status.steps)
+    steps = tuple(_step(each, plan_of(record)) for each in status.steps)
     last = steps[-1] if steps else None
     ended = last is not None and last.ended_at is not None
     return Explanation(
@@ -83,9 +85,10 @@ def explain(record: RLHFRollout) -> Explanation:
     )
 
 
-def _step(record: StepRecord) -> Step:
+def _step(record: StepRecord, plan: Plan) -> Step:
     return Step(
         weight=record.weight,
+        share=plan.told(record.weight, " %"),
         declared_at=record.declared_at,
         in_force_at=record.in_force_at,
         ended_at=record.ended_at,
@@ -199,5 +202,5 @@ def _steps(steps: tuple[Step, ...], *, going: bool) -> Table:
         if step.ended_at is not None:
             held = sentences.length(step.ended_at - since)
         why = ": ".join(filter(None, (step.rule, step.message)))
-        table.add_row(f"{step.weight} %", sentences.clock(step.declared_at), force, held, Text(why))
+        table.add_row(step.share, sentences.clock(step.declared_at), force, held, Text(why))
     return table

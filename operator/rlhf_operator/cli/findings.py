@@ -20,10 +20,11 @@ from rlhf_operator.api.kinds import KINDS
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.policy import AlignmentPolicy, PolicySpec
 from rlhf_operator.api.schema import API_VERSION, GROUP, parse_duration
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.api.version import RLHFModelVersion, VersionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import Raw, State
-from rlhf_operator.core import freeze, queries, rendering
+from rlhf_operator.core import capacity, freeze, plans, queries, rendering, unjudged
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.routes import ratio
 
@@ -123,7 +124,12 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
         yield "error", f"rollout.freezeWindows: no time zone is called {zone}"
     if spec.traffic.router == "Service":
         for failure in ratio.problems(spec.rollout, spec.serving.replicas):
-            yield "error", f"rollout.canary.steps: {failure.message}"
+            yield "error", f"rollout.{_PLANS[spec.rollout.strategy]}: {failure.message}"
+    crowded = capacity.too_small(spec.rollout, spec.serving.replicas)
+    if crowded is not None:
+        yield "error", f"rollout.shadow.percent: {crowded.message}"
+    if spec.rollout.strategy == "ABTest" and spec.traffic.stickiness.mode == "None":
+        yield "advice", "traffic.stickiness: None lets users change arms within a test; set Arm"
     for problem in compile_problems(spec.guard):
         yield "error", f"guard: {problem}"
     if not spec.policies and spec.version != spec.fallback.version:
@@ -134,6 +140,15 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
         yield "advice", "fallback.replicas: 0 is cold; going back to it takes a model load"
     if spec.suspend:
         yield "advice", "suspend: no weight is raised and no run starts until this is false"
+
+
+_PLANS = {
+    "Canary": "canary.steps",
+    "ABTest": "abTest",
+    "Shadow": "shadow",
+    "BlueGreen": "blueGreen",
+}
+"""Where the plan of a strategy stands."""
 
 
 def _of_version(spec: VersionSpec) -> Iterator[tuple[Gravity, str]]:
@@ -187,15 +202,26 @@ def _of_set(model: RLHFModel, state: State) -> Iterator[tuple[Gravity, str]]:
             yield "advice", f"policies: AlignmentPolicy {wanted.name} is not among these objects"
         else:
             yield from _timing(spec, policies[wanted.name])
+            yield from _judging(spec, policies[wanted.name])
+
+
+def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
+    strategy = spec.rollout.strategy
+    for slo in policy.spec.slos:
+        never = unjudged.why(strategy, slo)
+        if never is not None:
+            yield "error", f"{strategy} cannot judge {policy.metadata.name}/{slo.name}: {never}"
+    if strategy == "ABTest" and policy.metadata.name == TEST_POLICY:
+        yield "error", f"policies: with ABTest none may be called {TEST_POLICY}"
 
 
 def _timing(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
-    steps = spec.rollout.canary.steps if spec.rollout.canary else ()
+    steps, plan = plans.steps(spec.rollout), _PLANS[spec.rollout.strategy]
     shortest = min((parse_duration(step.hold) for step in steps), default=timedelta())
     if parse_duration(policy.spec.interval) > shortest:
         yield (
             "advice",
-            f"rollout.canary.steps: the shortest hold is less than the interval of "
+            f"rollout.{plan}: the shortest hold is less than the interval of "
             f"{policy.metadata.name} ({policy.spec.interval}); a step cannot be judged so soon",
         )
 

@@ -16,7 +16,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout
-from rlhf_operator.cli.state import State, plan_of, status_of
+from rlhf_operator.cli.state import State, plan_of, status_of, users_share
 from rlhf_operator.core import history, verdicts
 
 
@@ -38,9 +38,23 @@ def canary_gets_what_was_declared(state: State, model: RLHFModel) -> Iterator[st
     status = status_of(record)
     if status.outcome is not None or status.canary is None:
         return
-    seen = dict(route.weights).get(status.canary.name, 0)
-    if seen > status.weight:
-        yield f"{status.canary.name} gets {seen} %, declared are {status.weight} %"
+    seen, declared = dict(route.weights).get(status.canary.name, 0), users_share(record)
+    if seen > declared:
+        yield f"{status.canary.name} gets {seen} %, declared are {declared} %"
+
+
+def copies_are_declared(state: State, model: RLHFModel) -> Iterator[str]:
+    """The router copies requests only to a shadow, and no more than the record declared."""
+    route, record = state.route(model.metadata.name), state.newest(model.metadata.name)
+    if route is None or record is None or route.copies is None:
+        return
+    status = status_of(record)
+    if status.in_force_at is None and status.outcome is not None:
+        return  # what was decided is on its way to the router
+    shadow = plan_of(record).strategy == "Shadow" and status.canary is not None
+    most = status.weight if shadow else 0
+    if route.copies[1] > most:
+        yield f"{route.copies[0]} gets {route.copies[1]} % copied, declared are {most} %"
 
 
 def weight_has_pods(state: State, model: RLHFModel) -> Iterator[str]:
@@ -228,6 +242,7 @@ Check = Callable[[State, RLHFModel], Iterator[str]]
 CHECKS: tuple[Check, ...] = (
     weights_sum_to_100,
     canary_gets_what_was_declared,
+    copies_are_declared,
     weight_has_pods,
     way_back_is_there,
     quarantined_has_no_weight,

@@ -26,6 +26,8 @@ class Row:
     stable: str | None
     canary: str | None
     weight: int | None
+    copied: int | None
+    """Percent of the requests that are copied to the canary, where it is a shadow."""
     step: str | None
     phase: str | None
     ready: str | None
@@ -67,6 +69,7 @@ def _row(model: RLHFModel) -> Row:
         stable=status.stable.name if status and status.stable else None,
         canary=status.canary.name if status and status.canary else None,
         weight=status.weight if status else None,
+        copied=status.copied if status else None,
         step=status.step if status else None,
         phase=status.phase if status else None,
         ready=ready.status if ready else None,
@@ -96,6 +99,8 @@ def _cells(row: Row, now: datetime) -> list[Text | str]:
     if row.canary:
         weight = row.weight or 0
         traffic = Text.assemble(marks.bar(weight / 100, 10, "wait"), f" {weight} %")
+    if row.canary and row.copied is not None:
+        traffic = Text.assemble(marks.bar(row.copied / 100, 10, "faint"), f" {row.copied} % copied")
     ready = marks.truth(row.ready)
     if row.ready != "True" and row.reason:
         ready.append(f" ({row.reason})")

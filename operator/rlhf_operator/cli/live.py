@@ -18,7 +18,7 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import RouteSeen, State, plan_of, policies_of, status_of
+from rlhf_operator.cli.state import RouteSeen, State, plan_of, policies_of, status_of, users_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +46,9 @@ class Frame:
     stable: str | None
     canary: str | None
     weight: int
+    """Percent of the users' requests."""
+    copied: int | None
+    """Percent of the requests that are copied, where the canary is a shadow."""
     step: int
     steps: tuple[int, ...]
     route: RouteSeen | None
@@ -72,7 +75,8 @@ def frame(state: State, model: RLHFModel) -> Frame:
         outcome=status.outcome,
         stable=status.stable.name if status.stable else None,
         canary=status.canary.name if status.canary else None,
-        weight=status.weight,
+        weight=users_share(record) if record else 0,
+        copied=status.weight if record and plan_of(record).strategy == "Shadow" else None,
         step=status.step,
         steps=tuple(step.weight for step in plan_of(record).steps) if record else (),
         route=state.route(name),
@@ -114,12 +118,17 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
             plan.ready_timeout
         )
     if status.in_force_at is None:
-        return f"the router to give {status.weight} %", None
+        copies = plan.strategy == "Shadow"
+        return f"the router to {'copy' if copies else 'give'} {status.weight} %", None
     end = status.in_force_at + parse_duration(plan.steps[status.step].hold)
     last = status.step == len(plan.steps) - 1
-    after = "promotion" if last else f"{plan.steps[status.step + 1].weight} %"
+    after = "promotion" if last else plan.told(plan.steps[status.step + 1].weight, " %")
     if now < end:
         return f"the hold to end, then {after} if every objective says Successful", end
+    if plan.ab_test is not None:
+        over = status.in_force_at + parse_duration(plan.ab_test.duration)
+        which = f"{plan.ab_test.primary.name} to show which version is better"
+        return f"{which}, and every objective to say Successful; at the latest it ends", over
     limit = end + parse_duration(plan.max_hold) + parse_duration(status.held_for)
     then = "it is rolled back" if plan.on_inconclusive == "RollBack" else "it is held on"
     return f"every objective to say Successful, then {after}; at the latest {then}", limit
@@ -200,9 +209,15 @@ def _weights(found: Frame) -> Table:
             f"{weight} %",
             Text(said, "wait"),
         )
+    if found.canary and found.copied is not None:
+        routed_copies = found.route.copies[1] if found.route and found.route.copies else 0
+        said = "" if routed_copies == found.copied else f"the router copies {routed_copies} %"
+        bar = marks.bar(found.copied / 100, 40, "faint")
+        table.add_row("copies", bar, f"{found.copied} % copied", Text(said, "wait"))
     if found.canary and found.steps:
+        how = " % copied" if found.copied is not None else " %"
         plan = " → ".join(
-            f"[{weight} %]" if place == found.step else f"{weight} %"
+            f"[{weight}{how}]" if place == found.step else f"{weight}{how}"
             for place, weight in enumerate(found.steps)
         )
         table.add_row("plan", Text(f"{plan} → promoted"), "", "")

@@ -101,6 +101,10 @@ def scene(
 ) -> Scene:
     """Return the scene of a model's next rollout; `from_` names what is stable before it."""
     spec, notes = model.spec, []
+    if spec.rollout.strategy != "Canary":
+        raise Unplayable(
+            f"only the strategy Canary is played; {model.metadata.name} has {spec.rollout.strategy}"
+        )
     names = (from_ or spec.fallback.version, spec.version, spec.fallback.version)
     refs = {name: _ref(state, name) for name in names}
     notes += [

@@ -67,6 +67,8 @@ class RouteSeen:
     """Percent by version."""
     accepted: bool
     message: str = ""
+    copies: tuple[str, int] | None = None
+    """Which version gets copies of how many percent of the requests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +119,13 @@ def plan_of(record: RLHFRollout) -> Plan:
     """Return the plan by which a run goes on: pinned at its start, or anew by a person."""
     repin = status_of(record).repin
     return repin.plan if repin is not None else record.spec.plan
+
+
+def users_share(record: RLHFRollout) -> int:
+    """Return the percent of the users' requests that the canary is to answer."""
+    status = status_of(record)
+    shown = status.canary is not None and plan_of(record).strategy != "Shadow"
+    return status.weight if shown else 0
 
 
 def policies_of(record: RLHFRollout) -> tuple[PinnedPolicy, ...]:
@@ -256,6 +265,7 @@ def _route(
         weights=tuple((found.weights or {}).items()),
         accepted=found.accepted,
         message=found.message,
+        copies=(found.mirror.version, found.mirror.percent) if found.mirror else None,
     )
 
 
@@ -266,9 +276,10 @@ def _arms(record: RLHFRollout, pods: Iterable[Raw]) -> tuple[Arm, ...]:
     assert stable is not None, "the caller asks only where something is stable"
     refs = (stable, canary, record.spec.from_, record.spec.to)
     weights = {ref.name: 0 for ref in refs if ref is not None}
-    weights[stable.name] = 100 - (status.weight if canary else 0)
+    share = users_share(record)
+    weights[stable.name] = 100 - share
     if canary is not None:
-        weights[canary.name] = status.weight
+        weights[canary.name] = share
     return tuple(
         Arm(
             version=version,

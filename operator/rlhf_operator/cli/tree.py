@@ -42,6 +42,8 @@ class RolloutNode:
     to: str
     outcome: str | None
     weight: int
+    share: str
+    """The weight as people read it; a shadow's requests are copied."""
     step: int
     steps: int
     reason: str | None
@@ -123,6 +125,7 @@ def _rollout(record: RLHFRollout) -> RolloutNode:
         to=spec.to.name,
         outcome=status.outcome,
         weight=status.weight,
+        share=plan_of(record).told(status.weight, " %"),
         step=status.step,
         steps=len(plan_of(record).steps),
         reason=status.reason,
@@ -155,6 +158,8 @@ def render(found: ModelTree) -> Tree:
 def _route(route: RouteSeen) -> Text:
     parts = "  ".join(f"{name} {weight} %" for name, weight in route.weights) or "no weights"
     line = Text(f"{route.kind}: {parts}")
+    if route.copies is not None:
+        line.append(f"  {route.copies[0]} {route.copies[1]} % copied")
     if not route.accepted:
         line.append(f"  not in force: {route.message}", "wait")
     return line
@@ -192,7 +197,7 @@ def _rollout_line(rollout: RolloutNode) -> Text:
     way = f"{rollout.from_} → {rollout.to}" if rollout.from_ else rollout.to
     line = Text.assemble((rollout.name, "name"), f"  {rollout.type}  {way}  ")
     if rollout.outcome is None:
-        line.append(f"step {rollout.step + 1}/{rollout.steps}, {rollout.weight} %", "wait")
+        line.append(f"step {rollout.step + 1}/{rollout.steps}, {rollout.share}", "wait")
     else:
         line.append(rollout.outcome, "good" if rollout.outcome == "Promoted" else "bad")
     return line

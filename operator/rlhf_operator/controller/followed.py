@@ -25,7 +25,7 @@ from rlhf_operator.core.objective import (
 )
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
-from rlhf_operator.core.sequential import Past, record_of, stretches
+from rlhf_operator.core.sequential import NOTHING, Past, Stretch, record_of, stretches
 from rlhf_operator.core.steady import watched
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
@@ -106,6 +106,7 @@ class Followed:
             past=Past(
                 before=stretches(self.subject.strata, goal.name),
                 closed=stretches(self.checkpoint.strata if self.checkpoint else (), goal.name),
+                stable_before=self._stable_before(goal.name),
             ),
         )
         for before in self.subject.previous:
@@ -115,6 +116,13 @@ class Followed:
                 elif before.version == self.subject.stable:
                     made.stable.measured = remembered(before)
         return made
+
+    def _stable_before(self, name: str) -> Stretch | None:
+        if self.subject.before_switch is None:
+            return None
+        found = (each for each in self.subject.before_switch if each.slo == name)
+        kept = next(found, None)
+        return Stretch(events=kept.events, samples=kept.samples) if kept is not None else NOTHING
 
     def _start(self, name: str, version: str) -> Start:
         for count in self.checkpoint.counts if self.checkpoint else ():

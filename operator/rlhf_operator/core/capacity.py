@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rlhf_operator.api.common import VersionRef
-from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.common import Failure, VersionRef
+from rlhf_operator.api.model import ModelSpec, Rollout
+from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
 
 AT_ONCE = frozenset({RunType.ROLLBACK, RunType.FALLBACK})
@@ -29,6 +31,8 @@ class Layout:
     """Pods by version name; a version that is not named should have no Deployment."""
     weights: Mapping[str, int]
     """Percent by version name for the router, always summing to 100; empty: touch no route."""
+    mirror: Mirror | None = None
+    """The copies that the router makes of requests beside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +60,46 @@ def declared(run: Run) -> dict[str, int]:
     status = run.status
     if status.stable is None:
         return {}
-    if status.canary is None or status.weight == 0:
+    if status.canary is None:
         return {status.stable.name: 100}
-    return {status.stable.name: 100 - status.weight, status.canary.name: status.weight}
+    return _pair(status.canary.name, status.stable.name, run.weight)
+
+
+def mirror(run: Run) -> Mirror | None:
+    """Return the copies of requests that the record wants."""
+    status = run.status
+    if not run.is_shadow or status.canary is None or status.weight == 0:
+        return None
+    return Mirror(version=status.canary.name, percent=status.weight)
+
+
+def is_in_force(seen: Observed, run: Run) -> bool:
+    """Return whether the router does what the record wants."""
+    return seen.route.does(declared(run), mirror(run))
+
+
+def pods_before_weight(run: Run, replicas: int) -> int:
+    """Return how many pods of the canary must be ready before its first weight."""
+    return replicas if run.plan.strategy == "BlueGreen" else 1
+
+
+def too_small(rollout: Rollout, replicas: int) -> Failure | None:
+    """Return why a shadow cannot get the pods that its share of requests takes.
+
+    One with too few would be slow by its place and not by its nature.
+    """
+    if rollout.shadow is None:
+        return None
+    percent = rollout.shadow.percent
+    wanted, most = pods_for(percent, replicas), surge_pods(rollout.surge, replicas)
+    if wanted <= most:
+        return None
+    return Failure(
+        reason=Reason.SURGE_TOO_SMALL,
+        message=f"copies of {percent}% of the requests take {wanted} pods and surge "
+        f"{rollout.surge} allows {most}: copy {100 * most // replicas}% at most, or set surge "
+        "to Full",
+    )
 
 
 def is_drained(run: Run, now: datetime, drain: timedelta) -> bool:
@@ -74,8 +115,10 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
         return Layout(pods={}, weights={})
     if spec is None:
         return Layout(pods={}, weights=_retreat(seen, run))
-    move = _move(run, seen.now, drain)
-    if move is not None:
+    move, copies = _move(run, seen.now, drain), None
+    if move is not None and run.is_shadow and run.is_active:
+        pods, weights, copies = _shadowing(seen, run, spec, move)
+    elif move is not None:
         pods, weights = _moving(seen, run, spec, move, drain)
     else:
         pods, weights = _resting(seen, run, spec, drain)
@@ -83,7 +126,7 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
     standby = run.status.standby
     if standby is not None and seen.now < standby.until:
         _add(pods, standby.version, spec.standby.replicas)
-    return Layout(pods=pods, weights=weights)
+    return Layout(pods=pods, weights=weights, mirror=copies)
 
 
 def _retreat(seen: Observed, run: Run) -> dict[str, int]:
@@ -119,12 +162,12 @@ def _moving(
 ) -> tuple[dict[str, int], dict[str, int]]:
     replicas, surge = spec.serving.replicas, run.plan.surge
     name_in, name_out = move.incoming.name, move.outgoing.name
-    gone = move.declared == 100 and is_drained(run, seen.now, drain)
-    if gone:
+    if not run.is_active and is_drained(run, seen.now, drain):
         return {name_in: replicas}, {name_in: 100}
     routed = (seen.route.weights or {}).get(name_in, 0)
     ready = seen.workload(move.incoming).ready
-    wanted = pods_for(move.declared, replicas)
+    at_once = run.plan.strategy == "BlueGreen"
+    wanted = replicas if at_once else pods_for(move.declared, replicas)
     if run.spec.type in AT_ONCE:
         # Nothing goes, and no traffic moves, before what is fled to can take it.
         pods = {name: work.wanted for name, work in seen.workloads.items() if work.wanted > 0}
@@ -140,10 +183,24 @@ def _moving(
         into = max(1, min(wanted, replicas - out))
     enough = ready >= wanted or (surge == "None" and ready >= into)
     # Rounded up: rounded down, 1 of 3 pods would carry 33 %, and the other 67 % want 3 pods still.
-    carried = -(-100 * ready // replicas)
+    carried = 0 if at_once else -(-100 * ready // replicas)
     weight = move.declared if enough else max(routed, min(move.declared, carried))
     weight = min(weight, move.declared)  # a rollback to a lower weight never waits
     return {name_in: into, name_out: out}, _pair(name_in, name_out, weight)
+
+
+def _shadowing(
+    seen: Observed, run: Run, spec: ModelSpec, move: Move
+) -> tuple[dict[str, int], dict[str, int], Mirror | None]:
+    """Stable serves everything with all its pods; the shadow has pods for its copies."""
+    replicas, name = spec.serving.replicas, move.incoming.name
+    into = max(1, min(pods_for(move.declared, replicas), surge_pods(run.plan.surge, replicas)))
+    copied = seen.route.mirror
+    routed = copied.percent if copied is not None and copied.version == name else 0
+    enough = seen.workload(move.incoming).ready >= into
+    percent = move.declared if enough else min(move.declared, routed)
+    copies = Mirror(version=name, percent=percent) if percent > 0 else None
+    return {name: into, move.outgoing.name: replicas}, {move.outgoing.name: 100}, copies
 
 
 def _pair(name_in: str, name_out: str, weight: int) -> dict[str, int]:

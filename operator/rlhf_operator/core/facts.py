@@ -55,7 +55,7 @@ def seen_now(
     facts: Changes = {}
     if not run.is_open:
         return facts
-    if not moved and status.in_force_at is None and seen.route.does(capacity.declared(run)):
+    if not moved and status.in_force_at is None and capacity.is_in_force(seen, run):
         facts["in_force_at"] = seen.now
         facts["steps"] = in_force_steps(seen, status)
     if status.golden is None and seen.golden is not None:
@@ -145,6 +145,27 @@ def baseline(
                 )
             )
     return tuple(found)
+
+
+def before_switch(seen: Observed, run: Run, weight: int) -> tuple[ArmCount, ...]:
+    """Return what stable has shown, where the canary is about to get all its traffic.
+
+    From then on stable shows nothing, and this is all that there is to compare with.
+    """
+    if weight == run.weight == 100:  # another plan of the same switch
+        return run.status.before_switch
+    if run.plan.strategy != "BlueGreen" or weight < 100 or seen.stable is None:
+        return ()
+    return tuple(
+        ArmCount(
+            slo=f"{each.policy}/{each.name}",
+            version=each.version,
+            events=min(each.events, each.samples),
+            samples=each.samples,
+        )
+        for each in seen.stable.results
+        if each.events is not None and each.samples
+    )
 
 
 def _counted(each: SLOResult) -> Stretch:

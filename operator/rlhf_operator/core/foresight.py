@@ -12,8 +12,8 @@ from datetime import timedelta
 from functools import lru_cache
 from math import inf, isfinite, sqrt
 
-from rlhf_operator.api.model import Step
 from rlhf_operator.api.schema import format_duration, parse_duration
+from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import statistics
 from rlhf_operator.core.objective import Objective, roughly
 from rlhf_operator.core.sequential import Rate

@@ -12,6 +12,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import sequential, statistics
 from rlhf_operator.core.drift import DriftTest
 from rlhf_operator.core.indicators import Form, Measure, measure
@@ -143,10 +144,16 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
 
 
 def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Objective], ...]:
-    """Return every SLO of a run, each beside its policy; all share the false rollbacks."""
+    """Return every SLO of a run, each beside its policy; all share the false rollbacks.
+
+    What decides a test has an error of its own.
+    """
     every = [(policy, slo) for policy in policies for slo in policy.slos]
     count = sum(sequential.tests(slo, measure(slo)) for _, slo in every)
-    return tuple((policy, objective(policy, slo, count)) for policy, slo in every)
+    return tuple(
+        (policy, objective(policy, slo, 1 if policy.name == TEST_POLICY else count))
+        for policy, slo in every
+    )
 
 
 def amount(goal: Objective, reading: Reading) -> str:

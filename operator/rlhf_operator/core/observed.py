@@ -22,6 +22,7 @@ from rlhf_operator.api.rollout import (
     RolloutSpec,
     RolloutStatus,
 )
+from rlhf_operator.core.mirrors import Mirror
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -64,6 +65,16 @@ class Run:
         return repin.plan_digest if repin is not None else self.spec.plan_digest
 
     @property
+    def is_shadow(self) -> bool:
+        """Whether its weight is the percent of requests copied, and users never get it."""
+        return self.plan.strategy == "Shadow"
+
+    @property
+    def weight(self) -> int:
+        """Return the percent of the users' requests that the canary answers."""
+        return 0 if self.is_shadow else self.status.weight
+
+    @property
     def is_open(self) -> bool:
         """Whether the first status was written."""
         return self.status.started_at is not None
@@ -102,15 +113,18 @@ class Route:
 
     weights: Mapping[str, int] | None = None
     """Percent by version name; None when there is no route."""
+    mirror: Mirror | None = None
+    """The copies that are made of requests."""
     accepted: bool = False
     failure: Failure | None = None
     """Why the router does not accept it."""
     note: str = ""
     """What else the router says, where it does not do the weights yet."""
 
-    def does(self, weights: Mapping[str, int]) -> bool:
-        """Return whether the router accepted exactly these weights."""
-        return self.accepted and _positive(self.weights or {}) == _positive(weights)
+    def does(self, weights: Mapping[str, int], mirror: Mirror | None = None) -> bool:
+        """Return whether the router accepted exactly these weights and copies."""
+        same = _positive(self.weights or {}) == _positive(weights)
+        return self.accepted and same and self.mirror == mirror
 
 
 def _positive(weights: Mapping[str, int]) -> dict[str, int]:

@@ -34,6 +34,8 @@ def fact(seen: Observed, before: ModelStatus | None) -> Fact | None:
     run = seen.run
     if run is None or run.status.canary is None or not run.is_active:
         return None
+    if run.plan.strategy not in ("Canary", "ABTest"):
+        return None  # the weight of the others is not the canary's share of what is counted
     earlier = _told(before, run)
     known = tuple(_paces(seen, run))
     doubts = sorted(_doubts(run, known, _RELIEF if earlier else 1.0), key=lambda each: each.excess)

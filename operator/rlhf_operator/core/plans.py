@@ -7,11 +7,12 @@ import json
 
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.evidence import SLOResult
-from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.policy import SLO, PolicySpec
+from rlhf_operator.api.model import ModelSpec, Rollout
+from rlhf_operator.api.policy import SLO, PolicySpec, VersusStable
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
 from rlhf_operator.api.schema import decimal
+from rlhf_operator.api.strategies import TEST_POLICY, Step
 from rlhf_operator.core.observed import Observed
 
 _MOST_EVIDENCE = 16
@@ -21,15 +22,68 @@ def plan(spec: ModelSpec) -> Plan:
     """Return the plan that this spec asks for."""
     rollout = spec.rollout
     return Plan(
-        steps=rollout.canary.steps if rollout.canary else (),
+        strategy=rollout.strategy,
+        steps=steps(rollout),
+        ab_test=rollout.ab_test,
         surge=rollout.surge,
         ready_timeout=rollout.ready_timeout,
         max_hold=rollout.max_hold,
         max_blind=rollout.max_blind,
         on_inconclusive=rollout.on_inconclusive,
         # Never "None": a plan without it has the digest that it had before there was stickiness.
-        stickiness="Arm" if spec.traffic.stickiness.mode == "Arm" else None,
+        stickiness="Arm" if _divides_users(spec) else None,
     )
+
+
+def _divides_users(spec: ModelSpec) -> bool:
+    """Return whether each user stays with one of two versions, as chance assigned them.
+
+    A shadow gets copies of what everybody asks, and a switch moves all at once.
+    """
+    divides = spec.rollout.strategy in ("Canary", "ABTest")
+    return divides and spec.traffic.stickiness.mode == "Arm"
+
+
+def steps(rollout: Rollout) -> tuple[Step, ...]:
+    """Return a strategy as steps: all but a canary have one."""
+    if rollout.shadow is not None:
+        one = rollout.shadow
+        return (Step(weight=one.percent, hold=one.hold, approval=one.approval),)
+    if rollout.blue_green is not None:
+        switch = rollout.blue_green
+        return (Step(weight=100, hold=switch.hold, approval=switch.approval),)
+    if rollout.ab_test is not None:
+        test = rollout.ab_test
+        return (Step(weight=test.weight, hold=test.minimum, approval=test.approval),)
+    return rollout.canary.steps if rollout.canary else ()
+
+
+def asked(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> tuple[PinnedPolicy, ...]:
+    """Return all that a run is asked: its objectives, and what decides its test.
+
+    The primary is judged beside them as an objective that informs: it decides nothing but its
+    test. Its `falseRollback` is for "the tested version is worse", its `falsePromotion` for "it
+    is better"; each has half of the test's error.
+    """
+    if pinned.ab_test is None or not policies:
+        return policies
+    test, first = pinned.ab_test, policies[0]
+    half = f"{decimal(test.error) / 2:.9f}"
+    primary = SLO(
+        name=test.primary.name,
+        class_="Informational",
+        indicator=test.primary.indicator,
+        versus_stable=VersusStable(ratio="1"),
+    )
+    made = PinnedPolicy(
+        name=TEST_POLICY,
+        metric_source=first.metric_source,
+        interval=first.interval,
+        false_rollback=half,
+        false_promotion=half,
+        slos=(primary,),
+    )
+    return (*policies, made)
 
 
 def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
@@ -47,7 +101,10 @@ def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
 
 def digest(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> str:
     """Return sha256 of a plan and its policies."""
-    data = {"plan": pinned.dump(), "policies": [policy.dump() for policy in policies]}
+    plan = pinned.dump()
+    if pinned.strategy == "Canary":  # as it was when there was no other
+        del plan["strategy"]
+    data = {"plan": plan, "policies": [policy.dump() for policy in policies]}
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -84,6 +84,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             if run.status.weight > 0:
                 changes |= _new_weight(seen, run, decision)
             changes["strata"] = repins.still_asked(run, decision.repin, run.status.strata)
+            shown = repins.still_asked(run, decision.repin, run.status.before_switch)
+            changes["before_switch"] = shown
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.KEEP if decision.reason is Reason.NOT_THE_MODEL:
@@ -189,6 +191,7 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
         "held_for": "0s",
         "not_holding_since": None,
         "checkpoint": None,
+        "before_switch": facts.before_switch(seen, run, decision.weight),
         "steps": (*_closed_steps(seen, run, decision), entry)[-64:],
         "reason": str(decision.reason),
         "message": decision.message[:4096],
@@ -267,7 +270,7 @@ def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRec
     if not run.status.steps:
         return ()
     steps = run.status.steps
-    if run.status.in_force_at is None and seen.route.does(capacity.declared(run)):
+    if run.status.in_force_at is None and capacity.is_in_force(seen, run):
         steps = facts.in_force_steps(seen, run.status)
     *earlier, last = steps
     # After a restart the engine may have judged nothing yet; what is on record of this weight

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from rlhf_operator.api.evidence import StratumRecord
-from rlhf_operator.api.model import Step
+from typing import TypeVar
+
+from rlhf_operator.api.evidence import ArmCount, StratumRecord
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy, Plan, Repin
+from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import approvals, plans
 from rlhf_operator.core.approvals import Gate
 from rlhf_operator.core.observed import Observed, Run
+
+Counted = TypeVar("Counted", StratumRecord, ArmCount)
+_PROMOTION = 101
+"""Promotion comes after every weight, also after all traffic at once."""
 
 
 def repin(seen: Observed, run: Run) -> Repin:
@@ -59,16 +65,15 @@ def lost_approval(run: Run, plan: Plan, step: int) -> Gate | None:
     return None
 
 
-def still_asked(
-    run: Run, repin: Repin | None, strata: tuple[StratumRecord, ...]
-) -> tuple[StratumRecord, ...]:
+def still_asked(run: Run, repin: Repin | None, strata: tuple[Counted, ...]) -> tuple[Counted, ...]:
     """Return the evidence of a run that is about objectives as another plan has them too.
 
     What was counted for one that was edited is no answer to what is asked now.
     """
     if repin is None:
         return strata
-    before, after = _objectives(run.policies), _objectives(repin.policies)
+    before = _objectives(plans.asked(run.plan, run.policies))
+    after = _objectives(plans.asked(repin.plan, repin.policies))
     return tuple(
         each for each in strata if each.slo in after and after[each.slo] == before.get(each.slo)
     )
@@ -81,4 +86,4 @@ def _objectives(policies: tuple[PinnedPolicy, ...]) -> dict[str, SLO]:
 def _weight(steps: tuple[Step, ...], gate: Gate) -> int:
     """Return the weight that the gate keeps the run from."""
     after = gate.leads_from + 1
-    return steps[after].weight if after < len(steps) else 100
+    return steps[after].weight if after < len(steps) else _PROMOTION

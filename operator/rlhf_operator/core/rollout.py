@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
-from rlhf_operator.core.rules import alike, consent, harm, people, resting, running
+from rlhf_operator.core.rules import alike, consent, contest, harm, people, resting, running
 
 Rule = Callable[[Observed], Decision | None]
 
@@ -24,6 +24,7 @@ RULES: tuple[Rule, ...] = (
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance
     harm.stable_failed,  # to the previous version alone
+    contest.test_lost,  # a test that stable has won
     people.person_refused,  # what cannot be carried out is told, after what is urgent
     running.superseded,  # the team wants something else now
     resting.spec_invalid,  # a run goes on by its pinned plan; a rest stays a rest
@@ -37,7 +38,9 @@ RULES: tuple[Rule, ...] = (
     running.preparing,  # before the first weight
     running.weight_not_in_force,  # what was declared is not yet what the router does
     running.holding,  # every weight gets its time
+    contest.no_winner,  # a test whose time is over
     running.inconclusive,  # silence is not consent
+    contest.test_undecided,  # a test goes on until one is better
     consent.awaiting_approval,  # the people whose approval the step asks for
     running.steps_complete,  # promote
     running.step_passed,  # advance

@@ -109,6 +109,9 @@ class Past:
     """At earlier weights."""
     closed: tuple[Stretch, ...] = ()
     """At this weight; what is counted since its start includes them."""
+    stable_before: Stretch | None = None
+    """What stable showed before it fell silent, as its own events and samples; None while it
+    answers beside the canary."""
 
     def until(self, counted: Stretch) -> tuple[Stretch, ...]:
         """Return all stretches, given what is counted at this weight so far; the newest last."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, SLOResult, StratumRecord
+from rlhf_operator.api.evidence import (
+    ArmCount,
+    BaselineRecord,
+    Checkpoint,
+    SLOResult,
+    StratumRecord,
+)
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
@@ -13,6 +19,8 @@ from rlhf_operator.core.windows import WINDOW
 
 STRATUM = WINDOW
 """The longest time in which both arms of a run surely see the same users."""
+_LONG = timedelta(hours=1)
+"""Before all its traffic goes elsewhere at once, stable's counts are to be worth comparing with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +43,8 @@ class Subject:
     """Whether users stay with their version, so that each counts once in comparisons."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
+    before_switch: tuple[ArmCount, ...] | None = None
+    """What stable showed before it fell silent; None while it answers beside the canary."""
     promoted: bool = False
     """Whether it serves for good, and is judged by windows for as long as it does."""
     baseline: tuple[BaselineRecord, ...] = ()
@@ -60,7 +70,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
     if status.canary is not None and status.weight > 0:
         return Subject(
             key=seen.key,
-            policies=policies,
+            policies=plans.asked(run.plan, policies),
             version=status.canary.name,
             stable=status.stable.name if status.stable else None,
             since=since,
@@ -68,6 +78,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             strata=status.strata,
             sticky=run.plan.stickiness == "Arm",
             previous=status.slos,
+            before_switch=status.before_switch if run.weight == 100 else None,
         )
     assert status.stable is not None, "checked above"
     return Subject(
@@ -75,7 +86,17 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
         policies=policies,
         version=status.stable.name,
         stable=None,
-        since=since,
-        promoted=True,
+        since=_hour_of(since, seen.now) if _is_gathering(run) else since,
+        promoted=not _is_gathering(run),
         baseline=status.baseline,
     )
+
+
+def _is_gathering(run: Run) -> bool:
+    """Return whether stable is counted for a comparison that comes when it is silent."""
+    return run.status.canary is not None and run.plan.strategy == "BlueGreen"
+
+
+def _hour_of(start: datetime, now: datetime) -> datetime:
+    """Return the start of the present hour, counted from when the weight was in force."""
+    return start + max(0, (now - start) // _LONG) * _LONG

@@ -94,12 +94,13 @@ def model_status(
         message=f"{decision.reason}: {decision.message}"[:4096],
         stable=stable,
         canary=status.canary if status else None,
-        weight=status.weight if status and status.canary else None,
+        weight=run.weight if run and run.status.canary else None,
+        copied=run.status.weight if run and run.status.canary and run.is_shadow else None,
         step=_step(run),
         rollout=run.name if run else None,
         replicas=seen.workload(stable).ready,
         selector=_selector(seen, stable),
-        versions=_versions(seen, status),
+        versions=_versions(seen, run),
         last_handled_reconcile_at=handled,
         conditions=conditions.merge(earlier, facts, seen.now, seen.generation),
     )
@@ -128,24 +129,26 @@ def _selector(seen: Observed, stable: VersionRef | None) -> str | None:
     return ",".join(f"{label}={value}" for label, value in labels.items())
 
 
-def _versions(seen: Observed, status: RolloutStatus | None) -> tuple[ModelVersionSummary, ...]:
-    rows = []
+def _versions(seen: Observed, run: Run | None) -> tuple[ModelVersionSummary, ...]:
+    rows, status = [], run.status if run else None
     for name, work in sorted(seen.workloads.items()):
         role = _role(seen, status, name)
-        weight = 0
-        if status is not None and role == "Stable":
-            weight = 100 - status.weight
-        if status is not None and role == "Canary":
-            weight = status.weight
         rows.append(
             ModelVersionSummary(
                 name=name,
                 role=role,
-                weight=weight,
+                weight=_weight(run, role) or 0,
                 ready=f"{work.ready}/{work.wanted}",
             )
         )
     return tuple(rows[:16])
+
+
+def _weight(run: Run | None, role: str) -> int | None:
+    """Return the percent of the users' requests that a version answers, as declared."""
+    if run is None or role not in ("Stable", "Canary"):
+        return None
+    return run.weight if role == "Canary" else 100 - run.weight
 
 
 def _role(
@@ -241,16 +244,13 @@ def version_status(
     status = run.status if run else None
     quarantine = seen.quarantines.get(version.identity)
     role = _role(seen, status, version.name)
-    weight = None
-    if status is not None and role in ("Stable", "Canary"):
-        weight = status.weight if role == "Canary" else 100 - status.weight
     work = seen.workload(version)
     facts = (_usable(quarantine, refused, work.failure), *_verified(work.verified_at, before))
     return VersionStatus(
         observed_generation=generation,
         identity=version.identity,
         phase=_version_phase(role, quarantine, refused),
-        weight=weight,
+        weight=_weight(run, role),
         digest_verified=work.verified_at or (before.digest_verified if before else None),
         quarantine=Quarantine(
             reason=quarantine.message[:1024],

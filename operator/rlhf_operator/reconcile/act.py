@@ -56,9 +56,10 @@ async def _route(seen: Observed, model: Raw, layout: capacity.Layout, world: Wor
         return
     pods = await router_pods(seen, world)
     router = routes.router_for(seen.traffic)
-    for manifest in router.render(split(seen, model, layout.weights, pods)):
+    wanted = split(seen, model, layout.weights, pods, layout.mirror)
+    for manifest in router.render(wanted):
         await world.cluster.apply(manifest)
-    if seen.route.does(layout.weights):
+    if seen.route.does(layout.weights, layout.mirror):
         await _leave_other_routers(seen, router, world)
 
 

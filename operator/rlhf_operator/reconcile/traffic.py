@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import names, routes, workloads
+from rlhf_operator.core import capacity, names, routes, workloads
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route
 from rlhf_operator.core.routes.port import Arm, Pod, Split
 from rlhf_operator.reconcile.ports import Raw, World
@@ -37,17 +38,24 @@ def arms(
 
 
 def split(
-    seen: Observed, raw: Raw, weights: Mapping[str, int], pods: Mapping[str, tuple[Pod, ...]]
+    seen: Observed,
+    raw: Raw,
+    weights: Mapping[str, int],
+    pods: Mapping[str, tuple[Pod, ...]],
+    mirror: Mirror | None = None,
 ) -> Split:
-    """Return how the traffic is to be split by these weights."""
+    """Return how the traffic is to be split by these weights, and copied."""
     assert seen.traffic is not None
     uid = raw["metadata"]["uid"]
+    if mirror is not None:
+        weights = {mirror.version: 0} | dict(weights)
     return Split(
         namespace=seen.key.namespace,
         model=seen.key.name,
         owner=workloads.owner_reference(seen.key.name, uid),
         traffic=seen.traffic,
         arms=arms(seen, weights, uid, pods),
+        mirror=mirror,
         run=_counted_run(seen),
     )
 
@@ -73,12 +81,7 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
         for ref in (run.status.stable, run.status.canary, run.spec.from_, run.spec.to)
         if ref is not None
     }
-    stable = run.status.stable.name
-    weights = {name: 0 for name in known} | {stable: 100}
-    declared = {stable: 100 - run.status.weight}
-    if run.status.canary is not None and run.status.weight > 0:
-        declared[run.status.canary.name] = run.status.weight
-    weights |= declared
+    weights = {name: 0 for name in known} | capacity.declared(run)
     router = routes.router_for(seen.traffic)
     stored = {
         kind.kind: world.store.get(kind.kind, seen.key.namespace, seen.key.name)
@@ -86,6 +89,9 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
     }
     state = router.read(split(seen, raw, weights, pods), stored)
     if state.reason in (None, Reason.WEIGHT_NOT_IN_FORCE):
-        return Route(weights=state.weights, accepted=state.accepted, note=state.message[:1024])
+        note = state.message[:1024]
+        return Route(weights=state.weights, mirror=state.mirror, accepted=state.accepted, note=note)
     failure = Failure(reason=str(state.reason), message=state.message[:1024])
-    return Route(weights=state.weights, accepted=state.accepted, failure=failure)
+    return Route(
+        weights=state.weights, mirror=state.mirror, accepted=state.accepted, failure=failure
+    )

@@ -10,11 +10,13 @@ passes its sentence on; only models that ask for stickiness meet that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.model import ParentRef
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import sticky
 from rlhf_operator.core.routes.port import (
     ARM_HEADER,
@@ -26,6 +28,7 @@ from rlhf_operator.core.routes.port import (
     Stored,
     absent,
     kept_elsewhere,
+    mixed,
     percentages,
 )
 
@@ -70,11 +73,15 @@ class GatewayAPI:
         stray = _arm_services(rules) - {arm.service for arm in split.live}
         if stray:
             return kept_elsewhere(weights, stray)
+        copies = {_copies(rule, split) for rule in rules}
+        if len(copies) > 1:
+            return mixed(weights, copies)
+        found = RouteState(weights=weights, mirror=next(iter(copies), None), accepted=True)
         for parent in split.traffic.parent_refs:
             if refusal := _refusal(route, parent, split.namespace):
                 reason, message = refusal
-                return RouteState(weights=weights, reason=reason, message=message)
-        return RouteState(weights=weights, accepted=True)
+                return replace(found, accepted=False, reason=reason, message=message)
+        return found
 
 
 def _parent(parent: ParentRef) -> Manifest:
@@ -102,7 +109,7 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
     arms = tuple(arms)
     return {
         "matches": matches,
-        **_naming(split.run),
+        **_filters(split),
         "backendRefs": [
             {
                 "group": "",
@@ -119,12 +126,38 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
     }
 
 
-def _naming(run: str | None) -> Manifest:
+def _filters(split: Split) -> Manifest:
+    """Return what is done to every request beside routing it; nothing at all has no field."""
+    found = [*_naming(split.run), *([_copying(split, split.mirror)] if split.mirror else [])]
+    return {"filters": found} if found else {}
+
+
+def _copying(split: Split, mirror: Mirror) -> Manifest:
+    """Return the filter that copies requests: Gateway API has shares of them from v1.3 on."""
+    backend = {"group": "", "kind": "Service", "name": split.mirrored.service, "port": split.port}
+    return {
+        "type": "RequestMirror",
+        "requestMirror": {"backendRef": backend, "percent": mirror.percent},
+    }
+
+
+def _copies(rule: Mapping[str, Any], split: Split) -> Mirror | None:
+    """Return the copies that a rule makes; without a share it is of every request."""
+    versions = {arm.service: arm.version for arm in split.arms}
+    for each in rule.get("filters") or []:
+        if each.get("type") == "RequestMirror":
+            made = each["requestMirror"]
+            name = made["backendRef"]["name"]
+            return Mirror(version=versions.get(name, name), percent=made.get("percent", 100))
+    return None
+
+
+def _naming(run: str | None) -> list[Manifest]:
     """Return the filter that tells the guards which run is going, in place of what clients say."""
     if run is None:
-        return {}
+        return []
     header = {"set": [{"name": RUN_HEADER, "value": run}]}
-    return {"filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": header}]}
+    return [{"type": "RequestHeaderModifier", "requestHeaderModifier": header}]
 
 
 def _is_weighted(rule: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import sticky
 from rlhf_operator.core.routes.port import (
     ARM_HEADER,
@@ -22,6 +23,7 @@ from rlhf_operator.core.routes.port import (
     Stored,
     absent,
     kept_elsewhere,
+    mixed,
     percentages,
 )
 
@@ -41,7 +43,11 @@ class Istio:
             "hosts": list(split.traffic.hostnames),
             "http": [
                 *(_arm_route(arm, split) for arm in split.sticky),
-                {"route": _destinations(split.live, split), **_naming(split.run)},
+                {
+                    "route": _destinations(split.live, split),
+                    **_copying(split),
+                    **_naming(split.run),
+                },
             ],
         }
         # Without gateways the routes hold for the mesh, which is Istio's own default.
@@ -69,9 +75,12 @@ class Istio:
         stray = _arm_hosts(routes) - {arm.service for arm in split.live}
         if stray:
             return kept_elsewhere(weights, stray)
+        copies = {_copies(entry, split) for entry in routes}
+        if len(copies) > 1:
+            return mixed(weights, copies)
         if refusal := _refusal(service):
             return RouteState(weights=weights, reason=Reason.ROUTE_NOT_ACCEPTED, message=refusal)
-        return RouteState(weights=weights, accepted=True)
+        return RouteState(weights=weights, mirror=next(iter(copies), None), accepted=True)
 
 
 def _arm_route(arm: Arm, split: Split) -> Manifest:
@@ -83,6 +92,7 @@ def _arm_route(arm: Arm, split: Split) -> Manifest:
             {"headers": {"cookie": {"regex": sticky.cookie_pattern(token)}}},
         ],
         "route": _destinations((arm,), split),
+        **_copying(split),
         **_naming(split.run),
     }
 
@@ -102,6 +112,24 @@ def _destinations(arms: tuple[Arm, ...], split: Split) -> list[Manifest]:
         }
         for arm in arms
     ]
+
+
+def _copying(split: Split) -> Manifest:
+    """Return the fields of an HTTP route that copy requests."""
+    if split.mirror is None:
+        return {}
+    target = {"host": split.mirrored.service, "port": {"number": split.port}}
+    return {"mirror": target, "mirrorPercentage": {"value": split.mirror.percent}}
+
+
+def _copies(entry: Mapping[str, Any], split: Split) -> Mirror | None:
+    """Return the copies that an HTTP route makes; without a share it is of every request."""
+    target = entry.get("mirror")
+    if target is None:
+        return None
+    versions = {arm.service: arm.version for arm in split.arms}
+    share = entry.get("mirrorPercentage", {}).get("value", 100)
+    return Mirror(version=versions.get(target["host"], target["host"]), percent=round(share))
 
 
 def _weights(routes: Iterable[Mapping[str, Any]], split: Split) -> dict[str, int]:

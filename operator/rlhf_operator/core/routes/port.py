@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import GROUP
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.names import MODEL_LABEL
 
 TRAFFIC_LABEL = f"{GROUP}/traffic"
@@ -69,6 +70,8 @@ class Split:
     """The ownerReference to the model."""
     traffic: Traffic
     arms: tuple[Arm, ...]
+    mirror: Mirror | None = None
+    """The copies that one arm gets of every request; it is an arm without weight."""
     port: int = 80
     """The port of every version's Service."""
     run: str | None = None
@@ -83,6 +86,8 @@ class Split:
             raise ValueError(f"the weights of {self.model} do not add up to 100")
         if len({arm.version for arm in self.arms}) < len(self.arms):
             raise ValueError(f"a version of {self.model} has two arms")
+        if self.mirror is not None and self.mirrored.weight > 0:
+            raise ValueError(f"{self.mirror.version} cannot both answer users and get copies")
 
     @property
     def live(self) -> tuple[Arm, ...]:
@@ -97,6 +102,15 @@ class Split:
         if self.traffic.stickiness.mode == "None" or len(self.live) == 1:
             return ()
         return tuple(arm for arm in self.live if arm.token is not None)
+
+    @property
+    def mirrored(self) -> Arm:
+        """Return the arm that gets copies. Raises ValueError where none does."""
+        wanted = self.mirror.version if self.mirror is not None else None
+        for arm in self.arms:
+            if arm.version == wanted:
+                return arm
+        raise ValueError(f"no arm of {self.model} gets copies")
 
     @property
     def weights(self) -> dict[str, int]:
@@ -123,6 +137,8 @@ class RouteState:
     weights: Mapping[str, int] | None = None
     """Percent by version; None when there is no object. A backend that is no arm of the split
     stands under the name of its Service."""
+    mirror: Mirror | None = None
+    """The copies that are made of requests, on every rule alike."""
     accepted: bool = False
     """Whether the router took the object as it is stored, all of it."""
     reason: Reason | None = None
@@ -132,7 +148,7 @@ class RouteState:
     def matches(self, split: Split) -> bool:
         """Return whether the wanted split is in force, as far as the router tells."""
         positive = {name: weight for name, weight in (self.weights or {}).items() if weight > 0}
-        return self.accepted and positive == split.weights
+        return self.accepted and positive == split.weights and self.mirror == split.mirror
 
 
 def absent(kind: str, split: Split) -> RouteState:
@@ -140,6 +156,16 @@ def absent(kind: str, split: Split) -> RouteState:
     return RouteState(
         reason=Reason.WEIGHT_NOT_IN_FORCE,
         message=f"{kind} {split.model} does not exist yet",
+    )
+
+
+def mixed(weights: Mapping[str, int], found: Iterable[Mirror | None]) -> RouteState:
+    """Return the state of a router whose rules do not all make the same copies."""
+    told = sorted(f"{each.percent}% to {each.version}" if each else "none" for each in found)
+    return RouteState(
+        weights=weights,
+        reason=Reason.WEIGHT_NOT_IN_FORCE,
+        message=f"its rules copy requests differently: {', '.join(told)}",
     )
 
 

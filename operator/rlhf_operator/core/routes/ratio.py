@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import Rollout
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.core import plans
 
 TOLERANCE = 1
 """Percentage points that a share may be off. With one more, a step of 1 could be served as 3,
@@ -29,8 +30,11 @@ def choose(weights: Sequence[int], ready: Sequence[int]) -> tuple[int, ...] | No
 
 def problems(rollout: Rollout, replicas: int) -> tuple[Failure, ...]:
     """Return one failure for each step that the ratio of pods cannot give."""
+    if rollout.strategy == "Shadow":
+        why = "router Service cannot copy requests: use GatewayAPI or Istio, or another strategy"
+        return (Failure(reason=Reason.CANNOT_MIRROR, message=why),)
     found = []
-    for step in rollout.canary.steps if rollout.canary else ():
+    for step in plans.steps(rollout):
         stable, canary = _pods(step.weight, replicas, rollout.surge)
         weights = (100 - step.weight, step.weight)
         if step.weight == 0 or choose(weights, (stable, canary)) is not None:

@@ -75,7 +75,7 @@ def _wanted(run: Run, gate: Gate) -> str:
     by = f" ({', '.join(have)})" if have else ""
     return (
         f"{len(have)} of {gate.approval.count} approvals{by} {what} step {gate.step + 1}/"
-        f"{len(steps)} ({steps[gate.step].weight}%)"
+        f"{len(steps)} ({run.plan.told(steps[gate.step].weight)})"
     )
 
 

@@ -41,8 +41,8 @@ def promote(seen: Observed, act: Act) -> Decision:
     promoted = Decision(
         action=Action.PROMOTE,
         reason=Reason.PROMOTED_BY_PERSON,
-        message=f"{run.status.canary.name} at {run.status.weight}%, {left} steps before the end, "
-        f"by {said(act)}",
+        message=f"{run.status.canary.name} at {run.plan.told(run.status.weight)}, {left} steps "
+        f"before the end, by {said(act)}",
         outcome=Outcome.PROMOTED,
         weight=0,
     )
@@ -86,9 +86,11 @@ def repin(seen: Observed, act: Act) -> Decision:
     step = repins.place(made.plan, run.status.weight)
     if made.plan_digest == run.plan_digest:
         return refuse(act, "neither the plan nor a policy was edited since the run began")
+    if made.plan.strategy != run.plan.strategy:
+        return refuse(act, f"the run goes by {run.plan.strategy}, not by {made.plan.strategy}")
     if step is None:
-        first = made.plan.steps[0].weight
-        return refuse(act, f"its first step of {first}% would raise {run.status.weight}%")
+        first = made.plan.told(made.plan.steps[0].weight)
+        return refuse(act, f"its first step of {first} would raise {run.status.weight}%")
     lost = repins.lost_approval(run, made.plan, step)
     if lost is not None:
         return refuse(act, f"it would spare the run the approval of step {lost.step + 1}")
@@ -98,7 +100,8 @@ def repin(seen: Observed, act: Act) -> Decision:
     pinned = Decision(
         action=Action.REPIN,
         reason=Reason.REPINNED,
-        message=f"the plan of generation {seen.generation} from {weight}% on, by {said(act)}",
+        message=f"the plan of generation {seen.generation} from {made.plan.told(weight)} on, "
+        f"by {said(act)}",
         step=step,
         weight=weight,
         repin=made,

@@ -163,7 +163,7 @@ def _failed(assessment: Assessment | None, *classes: SLOClass) -> tuple[SLOResul
 
 def _at(run: Run, found: tuple[SLOResult, ...]) -> str:
     assert run.status.canary is not None
-    return f"{run.status.canary.name} at {run.status.weight}%: {verdicts.tell(found)}"
+    return f"{run.status.canary.name} at {run.plan.told(run.status.weight)}: {verdicts.tell(found)}"
 
 
 def _flee(

@@ -8,7 +8,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import plans, vetoes
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
-from rlhf_operator.core.observed import Act, Observed
+from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import course
 from rlhf_operator.core.rules.acts import accept, canary_run, refuse, said
 from rlhf_operator.core.rules.consent import approve
@@ -83,7 +83,7 @@ def _veto(seen: Observed, act: Act) -> Decision | None:
     if known is not None and known.decision not in (None, act.name):
         return refuse(act, f"it is forbidden already: {known.message}")
     if run is not None and run.status.canary and run.status.canary.identity == act.identity:
-        message = f"{run.status.canary.name} at {run.status.weight}%: vetoed by {said(act)}"
+        message = f"{run.status.canary.name} at {_weight(run)}: vetoed by {said(act)}"
         return accept(roll_back(Reason.VETOED, message, quarantine=True), act)
     if seen.run is None:  # it binds as it stands, and gets its record with the first run
         return _lifted_before(seen, act)
@@ -91,6 +91,10 @@ def _veto(seen: Observed, act: Act) -> Decision | None:
         return refuse(act, f"{seen.run.name} holds {vetoes.MOST} vetoes already; lift some")
     message = f"vetoed by {said(act)}"
     return Decision(action=Action.FORBID, reason=Reason.VETOED, message=message, act=act)
+
+
+def _weight(run: Run) -> str:
+    return run.plan.told(run.status.weight)
 
 
 def _lifted_before(seen: Observed, act: Act) -> Decision | None:

@@ -115,7 +115,7 @@ def start_not_allowed(seen: Observed) -> Decision | None:
         return keep(Reason.SUSPENDED, "spec.suspend is set; no run starts")
     if seen.frozen is not None:
         return keep(Reason.FROZEN, f"freeze window {seen.frozen} is open; no run starts")
-    steps = seen.spec.rollout.canary.steps if seen.spec.rollout.canary else ()
+    steps = plans.steps(seen.spec.rollout)
     if seen.changed_by is None and approvals.excludes_author(steps):
         return keep(
             Reason.AUTHOR_UNKNOWN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from rlhf_operator.api.evidence import Verdict
@@ -10,8 +11,9 @@ from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import analysis, approvals, capacity, overrides, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
+from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
-from rlhf_operator.core.rules import consent
+from rlhf_operator.core.rules import consent, contest, switching
 from rlhf_operator.core.rules.acts import canary_run
 
 
@@ -129,7 +131,7 @@ def preparing(seen: Observed) -> Decision | None:
     canary, status = run.status.canary, run.status
     work = seen.workload(canary)
     assert canary is not None
-    if work.ready == 0 or not work.is_current:
+    if work.ready < switching.needed_pods(seen, run) or not work.is_current:
         return _waiting_for_pods(seen, run)
     golden = seen.golden or status.golden
     if golden is None:
@@ -142,13 +144,14 @@ def preparing(seen: Observed) -> Decision | None:
         return hold(Reason.GOLDEN_PENDING, "golden prompts are being asked")
     if not golden.passed:
         return roll_back(Reason.GOLDEN_FAILED, f"{canary.name}: {'; '.join(golden.failures)}")
-    was_in_force = status.in_force_at is not None or seen.route.does(capacity.declared(run))
+    was_in_force = status.in_force_at is not None or capacity.is_in_force(seen, run)
     if seen.route.failure is not None or not was_in_force:
         return _not_in_force(seen)
     if seen.query_problems:
         return hold(Reason.METRICS_UNAVAILABLE, "; ".join(seen.query_problems))
     ready = "artefact verified, pods ready, golden prompts answered"
-    return consent.waiting(seen, run) or _advance(run, 0, ready + approvals.told(run))
+    waiting = switching.nothing_to_compare(seen, run) or consent.waiting(seen, run)
+    return waiting or _advance(run, 0, ready + approvals.told(run))
 
 
 def weight_not_in_force(seen: Observed) -> Decision | None:
@@ -166,9 +169,9 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
         return roll_back(
             Reason.NOT_READY,
             f"{work.ready} of {work.wanted} pods ready {run.plan.ready_timeout} after "
-            f"{status.weight}% was declared",
+            f"{run.plan.told(status.weight)} was declared",
         )
-    if seen.route.does(capacity.declared(run)):
+    if capacity.is_in_force(seen, run):
         return _held(run, seen.now)
     return _not_in_force(seen)
 
@@ -206,7 +209,7 @@ def steps_complete(seen: Observed) -> Decision | None:
     if run is None or run.status.step < len(run.plan.steps) - 1:
         return None
     assert run.status.canary is not None
-    passed = _evidence(seen, run) + approvals.told(run)
+    passed = _evidence(seen, run) + contest.won(seen, run) + approvals.told(run)
     return Decision(
         action=Action.PROMOTE,
         reason=Reason.PROMOTED,
@@ -247,7 +250,7 @@ def _hold_end(run: Run) -> datetime:
 def _held(run: Run, since: datetime) -> Decision:
     step = run.plan.steps[run.status.step]
     wake = since + parse_duration(step.hold)
-    return hold(Reason.HOLDING, f"{step.weight}% is held for {step.hold}", wake=wake)
+    return hold(Reason.HOLDING, f"{run.plan.told(step.weight)} is held for {step.hold}", wake=wake)
 
 
 def _stood_still(run: Run, now: datetime) -> timedelta:
@@ -261,9 +264,8 @@ def _not_in_force(seen: Observed) -> Decision:
     if seen.route.failure is not None:
         failure = seen.route.failure
         return hold(Reason(failure.reason), failure.message)
-    wanted = " ".join(f"{name} {part}%" for name, part in capacity.declared(seen.run).items())
-    weights = (seen.route.weights or {}).items()
-    now = " ".join(f"{name} {part}%" for name, part in weights) or "nothing"
+    wanted = _shares(capacity.declared(seen.run), capacity.mirror(seen.run))
+    now = _shares(seen.route.weights or {}, seen.route.mirror)
     note = f": {seen.route.note}" if seen.route.note else ""
     return hold(
         Reason.WEIGHT_NOT_IN_FORCE,
@@ -272,15 +274,25 @@ def _not_in_force(seen: Observed) -> Decision:
     )
 
 
+def _shares(weights: Mapping[str, int], mirror: Mirror | None) -> str:
+    parts = [f"{name} {part}%" for name, part in weights.items()]
+    if mirror is not None:
+        parts.append(f"{mirror.version} {mirror.percent}% copied")
+    return " ".join(parts) or "nothing"
+
+
 def _waiting_for_pods(seen: Observed, run: Run) -> Decision:
     canary, work = run.status.canary, seen.workload(run.status.canary)
     assert canary is not None
     since = run.status.ready_since
     wake = since + parse_duration(run.plan.ready_timeout) if since else None
+    if run.status.awaiting is not None and work.is_current:
+        wake = None  # they were ready, and a pod that goes while people think it over comes back
     if wake is not None and seen.now >= wake:
+        needed = switching.needed_pods(seen, run)
+        few = f"{work.ready} of {needed} pods ready" if work.ready < needed else "old pods still"
         return roll_back(
-            Reason.NOT_READY,
-            f"{canary.name} had old pods still after {run.plan.ready_timeout}",
+            Reason.NOT_READY, f"{canary.name} had {few} after {run.plan.ready_timeout}"
         )
     if work.failure is not None:
         return hold(
