@@ -42,6 +42,14 @@ def version(uri: str = "oci://registry/name", **changes: Any) -> dict[str, Any]:
 
 RATE = {"type": "UnsafeServedRate"}
 COUNT = {"type": "UnsafeServedCount"}
+REWARD = {"type": "RewardScore"}
+SLOW = {"type": "SlowRatio", "slowerThan": "2.5"}
+COUNTED = {
+    "counters": {"events": {"name": "bad_total"}, "samples": {"name": "all_total"}},
+    "betterWhen": "Lower",
+}
+TARGETED = {"name": "n", "where": [{"label": "rlhf_version", "values": ["v9"]}]}
+ASKED = {"promQL": "up", "samples": "n_total", "betterWhen": "Lower"}
 
 
 def policy(**slo: Any) -> dict[str, Any]:
@@ -68,6 +76,21 @@ ACCEPTED = [
     (PolicySpec, policy(indicator=COUNT, maxCount=0), "not one event"),
     (PolicySpec, policy(indicator=RATE, versusStable={"ratio": "1.5", "method": "Threshold"}),
      "a comparison alone"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"difference": "0.1"}),
+     "a mean compared by evidence"),
+    (PolicySpec, policy(indicator=REWARD, min="-1", versusStable={"difference": "0.1"}),
+     "a plain bound beside it"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"ratio": "2", "method": "Threshold"}),
+     "a ratio of means as plain numbers"),
+    (PolicySpec, policy(indicator=RATE, max="0.1") | {"rewardHacking": {
+        "action": "RollBack", "after": "30m"}}, "a rollback on suspicion"),
+    (PolicySpec, policy(indicator=SLOW, max="0.05", versusStable={"ratio": "1.5"}),
+     "slow answers by evidence"),
+    (PolicySpec, policy(query=COUNTED, versusStable={"ratio": "1.5"}), "counters by evidence"),
+    (PolicySpec, policy(query=ASKED, max="1"), "an expression"),
+    (PolicySpec, policy(query=COUNTED | {"counters": COUNTED["counters"] | {"events": {
+        "name": "n", "where": [{"label": "result", "values": ["bad"]}]}}}, max="0.1"),
+     "counters by label"),
     (DecisionSpec, decision("Abort"), "an abort"),
     (DecisionSpec, decision("RollBackTo", version="v1"), "back to a version"),
     (DecisionSpec, decision("Abort", via="flux"), "an act that somebody else sends"),
@@ -116,6 +139,28 @@ REFUSED = [
     (PolicySpec, policy(indicator=RATE, max=0.02), "a bound as a floating point number"),
     (PolicySpec, policy(indicator=RATE, max="0.02") | {"interval": "1ms"}, "too fast"),
     (PolicySpec, {"slos": policy(indicator=RATE, max="0.02")["slos"] * 2}, "an objective twice"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"ratio": "2"}),
+     "evidence on a ratio of means"),
+    (PolicySpec, policy(indicator=RATE, versusStable={"difference": "0.1"}),
+     "evidence on a difference of rates"),
+    (PolicySpec, policy(indicator=REWARD, versusStable={"difference": "0.1"}, failureLimit=2),
+     "evidence in a row"),
+    (PolicySpec, policy(indicator=RATE, max="0.1") | {"rewardHacking": {"after": "30m"}},
+     "a time after which nothing happens"),
+    (PolicySpec, policy(indicator={"type": "SlowRatio"}, max="0.05"), "slow, but not how slow"),
+    (PolicySpec, policy(indicator=SLOW | {"slowerThan": "3"}, max="0.05"),
+     "a bound at which nothing is counted"),
+    (PolicySpec, policy(indicator=RATE | {"slowerThan": "1"}, max="0.05"), "slow unsafe answers"),
+    (PolicySpec, policy(query=ASKED, versusStable={"ratio": "1.5"}), "evidence on an expression"),
+    (PolicySpec, policy(query=COUNTED | ASKED, max="1"), "counters and an expression"),
+    (PolicySpec, policy(query={"betterWhen": "Lower"}, max="1"), "a query that asks nothing"),
+    (PolicySpec, policy(query={"promQL": "up", "betterWhen": "Lower"}, max="1"),
+     "an expression without samples"),
+    (PolicySpec, policy(query=COUNTED | {"samples": "n"}, max="1"), "samples twice"),
+    (PolicySpec, policy(query=COUNTED, versusStable={"difference": "1"}),
+     "evidence on a difference of counted rates"),
+    (PolicySpec, policy(query=COUNTED | {"counters": {"events": TARGETED, "samples": TARGETED}},
+                        max="1"), "counters of another version"),
     (ModelSpec, approval(count=0), "an approval by nobody"),
     (ModelSpec, approval(timeout="0s"), "an approval without time"),
     (ModelSpec, approval(gate="Through"), "a gate that is unknown"),

@@ -134,6 +134,12 @@ STEPS = {"strategy": "Canary", "canary": {"steps": [{"weight": 3, "hold": "1m"}]
             policy(query("sum(rate(x[1m]))")), "error", "drops the labels", id="a query over all"
         ),
         pytest.param(policy(query("rate(x")), "error", "not valid PromQL", id="no PromQL"),
+        pytest.param(
+            {**policy(ONE_ANSWER), "spec": {"slos": [ONE_ANSWER], "rewardHacking": {}}},
+            "advice",
+            "rewardHacking: no objective compares RewardScore",
+            id="reward hacking that nothing would show",
+        ),
         pytest.param(policy(ONE_ANSWER), "advice", "one answer may decide", id="one sample"),
     ],
 )

@@ -14,17 +14,28 @@ from hypothesis import strategies as st
 from rlhf_operator.api.evidence import Checkpoint, FirstCounts, Verdict
 from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
 from rlhf_operator.api.metrics import (
+    EVALUATOR_DIVERGENCE_SQUARES,
+    EVALUATOR_DIVERGENCE_SUM,
+    EVALUATOR_DIVERGENCES,
+    EVALUATOR_REWARD_SQUARES,
+    EVALUATOR_REWARD_SUM,
+    EVALUATOR_REWARDS,
     GUARD_ERRORS,
+    GUARD_FEEDBACK,
     GUARD_FIRST_EVENTS,
     GUARD_FIRST_SAMPLES,
     GUARD_REQUESTS,
+    GUARD_RESPONSE_LENGTH,
+    GUARD_RESPONSE_LENGTH_SQUARES,
     GUARD_RESPONSES,
     GUARD_UNSAFE_SERVED,
     GUARD_UNSAFE_SERVED_RESPONSES,
 )
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.controller.engine import Engine, Subject
+from rlhf_operator.core import reward_hacking
 from rlhf_operator.core.observed import Key
+from tests import builders
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = Key(namespace="shop", name="support")
@@ -653,3 +664,251 @@ async def test_a_successor_counts_users_on_from_the_checkpoint() -> None:
     assert found.results[0].firsts == FirstCounts(
         events=12, samples=540, stable_events=12, stable_samples=600
     )
+
+
+REWARD: dict[str, object] = {
+    "name": "reward",
+    "class": "Quality",
+    "indicator": {"type": "RewardScore"},
+    "versusStable": {"difference": "0.3"},
+}
+
+
+def scored(world: World, version: str, mean: float, until: int, reward_model: str = "rm") -> None:
+    """Ten answers of a version are scored a second: half one above the mean, half below."""
+    about = {"about_version": version, "reward_model": reward_model}
+    positive, negative = (
+        world.metrics.add(EVALUATOR_REWARD_SUM.name, "v1", "e", **about, sign=sign)
+        for sign in ("positive", "negative")
+    )
+    world.grow(
+        until,
+        (world.metrics.add(EVALUATOR_REWARDS.name, "v1", "e", **about), 10),
+        (positive, 5 * (mean + 1)),
+        (negative, 5 * (1 - mean)),
+        (
+            world.metrics.add(EVALUATOR_REWARD_SQUARES.name, "v1", "e", **about),
+            5 * (mean + 1) ** 2 + 5 * (mean - 1) ** 2,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("canary", "verdict"),
+    [
+        pytest.param(0.2, Verdict.SUCCESSFUL, id="an equal reward passes"),
+        pytest.param(-0.4, Verdict.FAILED, id="a lower one rolls back"),
+        pytest.param(-0.1, Verdict.INCONCLUSIVE, id="one at the margin is neither"),
+    ],
+)
+async def test_rewards_are_compared_by_evidence(canary: float, verdict: Verdict) -> None:
+    world = World()
+    scored(world, "v1", 0.2, 400)
+    scored(world, "v2", canary, 400)
+    world.engine.follow(subject(REWARD, stable="v1"))
+    for second in (100, 301, 390):
+        await world.tick(second)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (shown,) = found.results
+    assert shown.verdict is verdict, shown.message
+    assert shown.difference is not None
+    assert float(shown.difference) == pytest.approx(canary - 0.2)
+    assert shown.sums is not None and shown.value is not None
+    assert float(shown.value) == pytest.approx(canary)
+
+
+@pytest.mark.parametrize(
+    ("down", "suspected"),
+    [
+        pytest.param(4, True, id="people like its answers less"),
+        pytest.param(2, False, id="people see no difference"),
+    ],
+)
+async def test_reward_hacking_is_seen_in_the_counters(down: int, suspected: bool) -> None:
+    """Every objective passes, and together they tell."""
+    world, scores = World(), {"v1": 0.0, "v2": 0.5}
+    divergence = [EVALUATOR_DIVERGENCES, EVALUATOR_DIVERGENCE_SUM, EVALUATOR_DIVERGENCE_SQUARES]
+    for version, mean in scores.items():
+        scored(world, version, mean, 400)
+        about = {"about_version": version, "reference": "sft"}
+        for metric, each in zip(
+            divergence, (10, 10 * (mean + 1), 15 * (mean + 1) ** 2), strict=True
+        ):
+            sign = {"sign": "positive"} if metric is EVALUATOR_DIVERGENCE_SUM else {}
+            world.grow(400, (world.metrics.add(metric.name, "v1", "e", **about, **sign), each))
+        name = EVALUATOR_DIVERGENCE_SUM.name
+        world.grow(400, (world.metrics.add(name, "v1", "e", **about, sign="negative"), 0))
+        bad = 2 if version == "v1" else down
+        for value, votes in (("down", bad), ("up", 20 - bad)):
+            labels = {"about_version": version, "kind": "thumbs", "value": value}
+            world.grow(400, (world.metrics.add(GUARD_FEEDBACK.name, version, **labels), votes))
+    thumbs = {
+        "name": "thumbs", "class": "Quality", "indicator": {"type": "ThumbsDownRate"},
+        "versusStable": {"ratio": "9"},
+    }  # fmt: skip
+    kl = REWARD | {
+        "name": "kl",
+        "indicator": {"type": "KLToSFT"},
+        "versusStable": {"difference": "9"},
+    }
+    slos = (REWARD, kl, thumbs)
+    world.engine.follow(subject(*slos, stable="v1"))
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert {each.verdict for each in found.results} == {Verdict.SUCCESSFUL}
+    seen = builders.make_observed(
+        run=builders.make_run(policies=(policy(*slos),)), policies=(policy(*slos),), canary=found
+    )
+    assert seen.run is not None
+    assert (reward_hacking.suspicion(seen, seen.run) is not None) is suspected
+
+
+async def test_sums_go_on_after_a_restart() -> None:
+    """As they stood at the checkpoint, and as they grew since: nothing twice, nothing missing."""
+    world = World()
+    scored(world, "v1", 0.2, 700)
+    scored(world, "v2", 0.1, 700)
+    world.engine.follow(subject(REWARD, stable="v1"))
+    for second in (100, 301, 350):
+        await world.tick(second)
+    kept = world.engine.checkpoint(KEY, at(350))
+    assert kept is not None and len(kept.strata) == 1
+    assert {each.scorer for each in kept.counts} == {"rm"}
+    shown = {}
+    for name in ("as it went on", "restarted"):
+        if name == "restarted":
+            again = Checkpoint.model_validate(kept.dump())
+            world.restarted().follow(replace(subject(REWARD, stable="v1"), checkpoint=again))
+        await world.tick(500)
+        found = world.engine.results(KEY)
+        assert found is not None
+        (shown[name],) = found.results
+    went_on, restarted = shown.values()
+    assert went_on.sums is not None and restarted.sums is not None
+    assert restarted.samples == went_on.samples == 5000
+    assert float(restarted.sums.squares) == pytest.approx(float(went_on.sums.squares))
+    assert restarted.good is not None and went_on.good is not None
+    assert float(restarted.good) == pytest.approx(float(went_on.good), abs=1e-6)
+
+
+async def test_a_new_reward_model_in_the_middle_of_a_step_holds() -> None:
+    world = World()
+    for version in ("v1", "v2"):
+        scored(world, version, 0.2, 400)
+    world.engine.follow(subject(REWARD, stable="v1"))
+    await world.tick(300)
+    scored(world, "v2", 0.2, 400, reward_model="other")
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (shown,) = found.results
+    assert shown.verdict is Verdict.INCONCLUSIVE
+    assert "2 of reward_model" in shown.message
+
+
+async def test_a_guard_of_before_exports_no_squares_and_the_run_waits() -> None:
+    """Stable's pods keep their guard: an upgrade of the operator changes no running pod."""
+    length: dict[str, object] = {
+        "name": "length", "class": "Quality", "indicator": {"type": "ResponseLength"},
+        "versusStable": {"difference": "20"},
+    }  # fmt: skip
+    world = World()
+    for version in ("v1", "v2"):
+        for suffix, each in (("_count", 10.0), ("_sum", 1000.0)):
+            name = GUARD_RESPONSE_LENGTH.name + suffix
+            world.grow(400, (world.metrics.add(name, version), each))
+    squares = world.metrics.add(GUARD_RESPONSE_LENGTH_SQUARES.name, "v2")
+    world.grow(400, (squares, 110_000))
+    margin = {"difference": "20", "method": "Threshold"}
+    for versus, verdict in ((margin, Verdict.SUCCESSFUL), (None, Verdict.INCONCLUSIVE)):
+        asked = length if versus is None else length | {"versusStable": versus}
+        world.restarted().follow(subject(asked, stable="v1"))
+        await world.tick(390)
+        found = world.engine.results(KEY)
+        assert found is not None
+        assert found.results[0].verdict is verdict, found.results[0].message
+    assert "stable: no series" in found.results[0].message
+    assert GUARD_RESPONSE_LENGTH_SQUARES.name in found.results[0].message
+
+
+async def test_a_checkpoint_of_before_sums_were_kept_counts_on() -> None:
+    """A mean's sum stood in the place of events then."""
+    plain: dict[str, object] = {
+        "name": "length", "class": "Quality", "indicator": {"type": "ResponseLength"}, "max": "200",
+    }  # fmt: skip
+    world = World()
+    for suffix, each in (("_count", 10.0), ("_sum", 1000.0)):
+        world.grow(100, (world.metrics.add(GUARD_RESPONSE_LENGTH.name + suffix), each))
+    old = Checkpoint.model_validate(
+        {"since": "2026-01-01T00:00:00Z", "at": "2026-01-01T00:00:50Z", "counts": [
+            {"slo": "p/length", "version": "v2", "events": 250_000, "samples": 500}]}
+    )  # fmt: skip
+    world.engine.follow(replace(subject(plain), checkpoint=old))
+    await world.tick(100)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].value == "300"
+    assert found.results[0].verdict is Verdict.FAILED
+
+
+CHECKS: dict[str, object] = {
+    "name": "checks",
+    "class": "Quality",
+    "query": {
+        "counters": {
+            "events": {"name": "checks_total", "where": [{"label": "result", "values": ["bad"]}]},
+            "samples": {"name": "checks_total"},
+        },
+        "betterWhen": "Lower",
+    },
+    "versusStable": {"ratio": "1.5"},
+}
+
+
+@pytest.mark.parametrize(
+    ("bad", "verdict"),
+    [(1, Verdict.SUCCESSFUL), (4, Verdict.FAILED), (1.5, Verdict.INCONCLUSIVE)],
+)
+async def test_a_teams_own_counters_are_judged_by_evidence(bad: float, verdict: Verdict) -> None:
+    world = World()
+    for version, rate in (("v1", 1), ("v2", bad)):
+        for result, each in (("bad", rate), ("good", 10 - rate)):
+            world.grow(400, (world.metrics.add("checks_total", version, result=result), each))
+    world.engine.follow(subject(CHECKS, stable="v1"))
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    (shown,) = found.results
+    assert (shown.verdict, shown.samples) == (verdict, 3900), shown.message
+    assert shown.harm is not None and shown.query == 'checks_total{result="bad"} / checks_total'
+
+
+async def test_a_teams_counters_are_tried_for_stable() -> None:
+    world = World()
+
+    async def tried() -> tuple[str, ...]:
+        return await world.engine.try_queries((policy(CHECKS),), "shop", "support", "v1")
+
+    wanted = 'p/checks: events: no fresh series checks_total{result="bad"} for version v1'
+    assert await tried() == (wanted,)
+    world.grow(0, (world.metrics.add("checks_total", "v1", result="good"), 1))
+    assert await tried() == (wanted,)
+    world.grow(0, (world.metrics.add("checks_total", "v1", result="bad"), 0))
+    assert await tried() == ()
+
+
+async def test_sums_that_no_values_can_have_are_no_evidence() -> None:
+    world = World()
+    for version in ("v1", "v2"):
+        scored(world, version, 0.5, 400)
+    for each in world.metrics.series:
+        if each.labels["__name__"] == EVALUATOR_REWARD_SQUARES.name:
+            each.points = [(time, 0.0, visible) for time, _, visible in each.points]
+    world.engine.follow(subject(REWARD, stable="v1"))
+    await world.tick(390)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is Verdict.INCONCLUSIVE
+    assert "contradict" in found.results[0].message

@@ -162,6 +162,58 @@ def test_votes_count_for_the_version_they_are_about_whoever_reports_them() -> No
     assert made.tally(WHO, "v1", VOTES, 0) is None
 
 
+SCORES = Measure(
+    Form.MEAN,
+    Better.HIGHER,
+    Counter("n", (), "about_version"),
+    Counter("sum", (("sign", ("positive",)),), "about_version"),
+    less=Counter("sum", (("sign", ("negative",)),), "about_version"),
+    squares=Counter("squares", (), "about_version"),
+    scorer="reward_model",
+)
+
+
+def scores(
+    made: Ledger, end: float, *, of: str = "rm", pod: str = "x", squares: bool = True
+) -> None:
+    """Feed two scores by one reward model: 1.5 and -2."""
+    about = {"about_version": "v0", "reward_model": of, "pod": pod}
+    points = {"n": 2.0, "squares": 6.25}
+    for name, grown in points.items():
+        if name != "squares" or squares:
+            made.feed(name, [series(name, [(0, 0), (end, grown)], **about)], whole=False)
+    for sign, grown in (("positive", 1.5), ("negative", 2.0)):
+        each = series("sum", [(0, 0), (end, grown)], **about, sign=sign)
+        made.feed("sum", [each], whole=False)
+
+
+def test_a_sum_with_a_sign_is_the_difference_of_two_counters() -> None:
+    made = ledger("n", "sum", "squares")
+    scores(made, 1)
+    tally = made.tally(WHO, "v0", SCORES, 0)
+    assert tally is not None
+    assert (tally.events, tally.samples, tally.scorers) == (0, 2, {"rm"})
+    assert (tally.moments.total, tally.moments.squares) == (-0.5, 6.25)
+
+
+def test_what_a_pod_does_not_export_in_full_does_not_count() -> None:
+    made = ledger("n", "sum", "squares")
+    scores(made, 1, pod="old", squares=False)
+    assert made.tally(WHO, "v0", SCORES, 0) is None
+    scores(made, 1, pod="new")
+    tally = made.tally(WHO, "v0", SCORES, 0)
+    assert tally is not None and tally.samples == 2
+
+
+def test_a_scorer_counts_from_its_first_score_after_the_mark() -> None:
+    for since, scorers in ((0, {"before", "after"}), (2, {"after"})):
+        made = ledger("n", "sum", "squares", since=since)
+        scores(made, 1, of="before")
+        scores(made, 3, of="after")
+        tally = made.tally(WHO, "v0", SCORES, since)
+        assert tally is not None and tally.scorers == scorers
+
+
 def test_models_that_are_not_followed_take_no_room() -> None:
     made = ledger("all")
     made.feed("all", [series("all", [(1, 4)], rlhf_model="other"), series("all", [(1, 1)])])

@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from rlhf_operator.api import metrics
-from rlhf_operator.api.policy import SLO, IndicatorType
+from rlhf_operator.api.measure import SLOWER_THAN, IndicatorType
+from rlhf_operator.api.policy import SLO
 from rlhf_operator.core.indicators import (
     Better,
     Form,
@@ -20,18 +21,22 @@ KNOWN = {
     metric.name + suffix
     for metric in vars(metrics).values()
     if isinstance(metric, metrics.Metric)
-    for suffix in (("_sum", "_count") if metric.type is metrics.MetricType.HISTOGRAM else ("",))
+    for suffix in (
+        ("_sum", "_count", "_bucket") if metric.type is metrics.MetricType.HISTOGRAM else ("",)
+    )
 }
 
 
 def slo(kind: str, *categories: str) -> SLO:
     bound = {"maxCount": 0} if kind.endswith("Count") else {"max": "1"}
-    indicator = {"type": kind, "categories": list(categories)}
+    indicator: dict[str, object] = {"type": kind, "categories": list(categories)}
+    if kind == "SlowRatio":
+        indicator["slowerThan"] = "2"
     return SLO.model_validate({"name": "x", "class": "Safety", "indicator": indicator} | bound)
 
 
 @pytest.mark.parametrize("kind", get_args(IndicatorType))
-def test_every_indicator_reads_counters_that_the_guard_exports(kind: str) -> None:
+def test_every_indicator_reads_counters_that_have_a_name(kind: str) -> None:
     found = measure(slo(kind))
     assert {counter.name for counter in found.counters} <= KNOWN
     if found.by_user is not None:
@@ -101,6 +106,20 @@ def test_which_indicators_can_be_counted_by_user(
             Better.LOWER,
             "rlhf_guard_response_length_tokens_sum / rlhf_guard_response_length_tokens_count",
         ),
+        (
+            "RewardScore",
+            Form.MEAN,
+            Better.HIGHER,
+            '(rlhf_evaluator_reward_sum_total{sign="positive"} - '
+            'rlhf_evaluator_reward_sum_total{sign="negative"}) / rlhf_evaluator_rewards_total',
+        ),
+        (
+            "KLToSFT",
+            Form.MEAN,
+            Better.LOWER,
+            '(rlhf_evaluator_kl_nats_sum_total{sign="positive"} - '
+            'rlhf_evaluator_kl_nats_sum_total{sign="negative"}) / rlhf_evaluator_kl_answers_total',
+        ),
     ],
 )
 def test_indicators(kind: str, form: Form, better: Better, formula: str) -> None:
@@ -127,6 +146,33 @@ def test_categories_choose_the_counter_that_has_them(categories: list[str], form
 )  # fmt: skip
 def test_a_set_is_touched_by_the_categories_that_it_lists(value: str, touched: bool) -> None:
     assert (value in Touching(("bias", "csae"))) is touched
+
+
+def test_what_is_slow_is_what_is_not_within_a_bucket() -> None:
+    found = measure(slo("SlowRatio"))
+    duration = "rlhf_guard_request_duration_seconds"
+    assert (found.form, found.better) == (Form.RATE, Better.LOWER)
+    assert str(found) == (
+        f'({duration}_count - {duration}_bucket{{le=~"2|2.0"}}) / {duration}_count'
+    )
+
+
+def test_every_bound_of_the_durations_can_be_asked_for() -> None:
+    bounds = tuple(float(each) for each in get_args(SLOWER_THAN))
+    assert bounds == metrics.GUARD_REQUEST_DURATION.buckets
+
+
+def test_a_teams_counters_are_a_rate() -> None:
+    counters = {
+        "events": {"name": "checks_total", "where": [{"label": "result", "values": ["bad"]}]},
+        "samples": {"name": "checks_total"},
+    }
+    found = measure(SLO.model_validate({
+        "name": "x", "class": "Quality", "max": "0.1",
+        "query": {"counters": counters, "betterWhen": "Higher"},
+    }))  # fmt: skip
+    assert (found.form, found.better) == (Form.RATE, Better.HIGHER)
+    assert str(found) == 'checks_total{result="bad"} / checks_total'
 
 
 def test_feedback_speaks_about_another_version() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_operator.api.policy import Query
+from rlhf_operator.api.measure import Query
 from rlhf_operator.core.queries import longest_range, problem
 
 L = "namespace, rlhf_model, rlhf_version"

@@ -187,6 +187,31 @@ def test_what_was_counted_of_users_goes_on_record_beside_the_answers() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("scorer", "samples"),
+    [
+        pytest.param("a", 900, id="what was counted before it went unseen is kept"),
+        pytest.param("a,b", 0, id="but not what two reward models have scored"),
+    ],
+)
+def test_sums_of_a_mean_that_went_unseen(scorer: str, samples: int) -> None:
+    (result,) = make.GOOD.results
+    unseen = result.model_copy(update={"harm": "0.1", "samples": None})
+    counts = [
+        {"slo": "safe/unsafe", "version": version, "events": 0, "samples": 900, "scorer": scorer,
+         "sums": {"total": "-9.5", "squares": "950"}}
+        for version in ("sft", "v1")
+    ]  # fmt: skip
+    kept = Checkpoint.model_validate(
+        {"since": "2026-01-05T11:58:00Z", "at": "2026-01-05T11:59:00Z", "counts": counts}
+    )
+    run = make.make_run(checkpoint=kept)
+    status = after(run=run, acts=(act("Abort"),), canary=Assessment(results=(unseen,)))
+    (stratum,) = status.strata
+    assert (stratum.samples, stratum.stable_samples) == (samples, samples)
+    assert (stratum.sums is not None and stratum.sums.total == "-9.5") is bool(samples)
+
+
 def test_what_was_counted_for_an_objective_that_was_edited_is_forgotten() -> None:
     (result,) = make.GOOD.results
     counted = result.model_copy(update={"harm": "0.1", "events": 3, "samples": 1000})

@@ -14,6 +14,7 @@ from rlhf_operator.core.observed import Observed, Workload
 from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
+    test_reward_hacking,
     test_rules_alike,
     test_rules_consent,
     test_rules_course,
@@ -27,6 +28,7 @@ from tests.core.test_rules_strategies import DAY, HALVES, LOST, OPEN, primary, t
 
 ROWS = [
     *test_rules_alike.ROWS,
+    *test_reward_hacking.ROWS,
     *test_rules_consent.ROWS,
     *test_rules_course.ROWS,
     *test_rules_harm.ROWS,
@@ -77,6 +79,10 @@ NEIGHBOURS = [
     ("preparing", "weight_not_in_force", {"run": make.preparing(in_force_at=None)}),
     ("weight_not_in_force", "inconclusive",
      {"run": make.make_run(in_force_at=None), "canary": SILENT}),
+    ("weight_not_in_force", "reward_hacking",
+     test_reward_hacking.parts(test_reward_hacking.HACKED, run={"in_force_at": None})),
+    ("reward_hacking", "holding",
+     test_reward_hacking.parts(test_reward_hacking.HACKED, run={"in_force_at": ago(0.5)})),
     ("holding", "inconclusive", {"run": make.make_run(in_force_at=ago(0.5)), "canary": SILENT}),
     ("no_winner", "inconclusive",
      {"run": trial_of(DAY), "canary": primary(OPEN, SILENT), "route": HALVES}),
@@ -107,7 +113,6 @@ APART = {
     ("stable_failed", "test_lost"): "one needs a model without a run, the other a test",
     ("canary_failed", "stable_failed"): "one needs a canary, the other a model without a run",
     ("settling", "blind"): "one needs an ended run, the other a canary",
-    ("weight_not_in_force", "holding"): "a weight is held from when it is in force",
     ("holding", "no_winner"): "a test is held for its minimum, which is not above its duration",
     ("step_passed", "target_serving"): "one needs a canary, the other an ended run",
 }

@@ -110,6 +110,46 @@ def test_with_more_sets_than_can_be_told_no_answer_is_missed(
     assert tally.events <= sum(len(answer) for answer in answers)
 
 
+def test_a_slow_answer_is_one_beyond_the_bound() -> None:
+    """As the client library spells its buckets, and as the operator asks for them."""
+    instruments = Instruments(RULES, version="v1")
+    ledger = Ledger(600.0)
+    ledger.start(MODEL, (0.5,))
+    found = [
+        measure(SLO.model_validate({
+            "name": "x", "class": "Performance", "max": "0.5",
+            "indicator": {"type": "SlowRatio", "slowerThan": bound},
+        }))
+        for bound in ("2", "2.5", "300")
+    ]  # fmt: skip
+    names = {counter.name for each in found for counter in each.counters}
+    for name in names:
+        ledger.open(MODEL, name, 0.0)
+    for time in (0.4, 1.0):
+        for name in names:
+            ledger.feed(name, scraped(instruments, name, time))
+        if time < 0.5:
+            for seconds in (0.1, 2.0, 2.1, 2.6, 900):
+                instruments.duration.observe(seconds)
+    tallies = [ledger.tally(MODEL, "v1", each, 0.5) for each in found]
+    assert [(each.events, each.samples) for each in tallies if each] == [(3, 5), (2, 5), (1, 5)]
+
+
+def test_lengths_are_squared_before_they_are_summed() -> None:
+    instruments = Instruments(RULES, version="v1")
+    for length in (3, 0, 5):
+        instruments.count_served(Judged(text="", asked=Verdict(), length=length))
+    found = {
+        name: scraped(instruments, name, 1.0)[0].points[0][1]
+        for name in (
+            "rlhf_guard_response_length_tokens_count",
+            "rlhf_guard_response_length_tokens_sum",
+            "rlhf_guard_response_length_squares_total",
+        )
+    }
+    assert list(found.values()) == [3, 8, 34]
+
+
 def test_the_series_of_sets_are_bounded() -> None:
     words = tuple(f"c{number:03}" for number in range(40))
     counter = guard_metrics.prometheus.Counter("n", "n", ("category",), registry=None)

@@ -45,6 +45,15 @@ class FirstCounts(ApiType):
     """What they are counted among."""
 
 
+class Sums(ApiType):
+    """What is kept of measured values: with their number, it gives mean and variance."""
+
+    total: DecimalText
+    """Their sum."""
+    squares: DecimalText
+    """The sum of their squares; 0 where only the mean is asked for."""
+
+
 class SLOResult(ApiType):
     """What one objective showed for one version at one time."""
 
@@ -72,6 +81,10 @@ class SLOResult(ApiType):
     """The stable version's samples in the same time."""
     firsts: FirstCounts | None = None
     """Both versions' counts in that time as they are compared where users stay with theirs."""
+    sums: Sums | None = None
+    """Of a mean: its values since the last weight change."""
+    stable_sums: Sums | None = None
+    """The stable version's values in the same time."""
     low: DecimalText | None = None
     """Lower end of the 95 % confidence sequence of the value, over the whole run."""
     high: DecimalText | None = None
@@ -82,6 +95,12 @@ class SLOResult(ApiType):
     """Lower end of the 95 % confidence sequence of that ratio."""
     ratio_high: DecimalText | None = None
     """Upper end of it; unset where nothing bounds it yet."""
+    difference: DecimalText | None = None
+    """Of a mean: the value minus stable's, over the whole run."""
+    difference_low: DecimalText | None = None
+    """Lower end of the 95 % confidence sequence of that difference."""
+    difference_high: DecimalText | None = None
+    """Upper end of it."""
     harm: DecimalText | None = None
     """Evidence of harm as a natural logarithm; the objective fails at `harmProven`."""
     harm_proven: DecimalText | None = None
@@ -90,6 +109,10 @@ class SLOResult(ApiType):
     """Evidence against harm; the least of all bounds. The objective passes at `goodProven`."""
     good_proven: DecimalText | None = None
     """From where on harm is refuted."""
+    higher: DecimalText | None = None
+    """Evidence that the value is higher than stable's, by however little; a natural logarithm."""
+    lower: DecimalText | None = None
+    """Evidence that it is lower."""
     needs: Count | None = None
     """About how many answers of both versions a decision still takes, if rates stay."""
     bound: Annotated[str, Field(max_length=128)] | None = None
@@ -142,13 +165,17 @@ class ArmCount(ApiType):
     version: Name
     """The version."""
     events: Count
-    """Counted events."""
+    """Counted events; 0 where values are summed."""
     samples: Count
     """Samples."""
     first_events: Count | None = None
     """Each user's first event alone, where users are compared."""
     first_samples: Count | None = None
     """What they are counted among."""
+    sums: Sums | None = None
+    """Of a mean: its values."""
+    scorer: Annotated[str, Field(max_length=1024)] | None = None
+    """Of scored answers: what scored them; several are joined by commas."""
 
 
 class StratumRecord(ApiType):
@@ -157,7 +184,7 @@ class StratumRecord(ApiType):
     slo: Annotated[str, Field(max_length=128)]
     """Policy and objective, as policy/objective."""
     events: Count
-    """The canary's events."""
+    """The canary's events; 0 where values are summed."""
     samples: Count
     """The canary's samples."""
     stable_events: Count
@@ -166,6 +193,10 @@ class StratumRecord(ApiType):
     """Stable's samples."""
     firsts: FirstCounts | None = None
     """The same as it is compared where users stay with their version."""
+    sums: Sums | None = None
+    """Of a mean: the canary's values."""
+    stable_sums: Sums | None = None
+    """Stable's values."""
 
 
 class BaselineRecord(ApiType):

@@ -22,6 +22,9 @@ CATEGORY = "category"
 KIND = "kind"
 VALUE = "value"
 RULES_DIGEST = "rules_digest"
+SIGN = "sign"  # of the values behind a sum: a counter cannot fall, so each sign has its own
+REWARD_MODEL = "reward_model"  # sha256 of the reward model; scores of two are never compared
+REFERENCE = "reference"  # the identity of the SFT policy from which a divergence is measured
 
 
 class MetricType(StrEnum):
@@ -141,6 +144,11 @@ GUARD_RESPONSE_LENGTH = Metric(
     type=MetricType.HISTOGRAM,
     buckets=_TOKENS,
 )
+GUARD_RESPONSE_LENGTH_SQUARES = Metric(
+    name="rlhf_guard_response_length_squares_total",
+    help="Sum of the squares of the lengths in rlhf_guard_response_length_tokens. With its sum and "
+    "count it gives the variance, without which no difference of means can be judged.",
+)
 GUARD_FEEDBACK = Metric(
     name="rlhf_guard_feedback_total",
     help="Votes of users about answers of a version: thumbs up or down, task done or failed.",
@@ -151,6 +159,45 @@ GUARD_INFO = Metric(
     help="Always 1; tells which rules are in force.",
     type=MetricType.GAUGE,
     labels=(RULES_DIGEST,),
+)
+
+# The evaluator scores answers after they were given, and counts each one when it is scored.
+# The labels `reward_model` and `reference` are set on every series of their family, and both
+# signs exist from the first moment.
+EVALUATOR_REWARDS = Metric(
+    name="rlhf_evaluator_rewards_total",
+    help="Answers of a version that the reward model scored; one for each conversation.",
+    labels=(ABOUT_VERSION, REWARD_MODEL),
+)
+EVALUATOR_REWARD_SUM = Metric(
+    name="rlhf_evaluator_reward_sum_total",
+    help="Sum of the rewards of that sign, without the sign, so the sum of all is positive minus "
+    "negative. A reward is standardised with the mean and deviation that the reward model had on "
+    "its own evaluation set, and clipped to -10 … 10.",
+    labels=(ABOUT_VERSION, REWARD_MODEL, SIGN),
+)
+EVALUATOR_REWARD_SQUARES = Metric(
+    name="rlhf_evaluator_reward_squares_total",
+    help="Sum of the squares of the rewards, standardised and clipped as in the sum.",
+    labels=(ABOUT_VERSION, REWARD_MODEL),
+)
+EVALUATOR_DIVERGENCES = Metric(
+    name="rlhf_evaluator_kl_answers_total",
+    help="Answers of a version whose divergence from the SFT policy was estimated; one for each "
+    "conversation.",
+    labels=(ABOUT_VERSION, REFERENCE),
+)
+EVALUATOR_DIVERGENCE_SUM = Metric(
+    name="rlhf_evaluator_kl_nats_sum_total",
+    help="Sum of the estimates of that sign, without the sign, so the sum of all is positive minus "
+    "negative. An estimate is the mean over an answer's tokens of log p(version) - log p(SFT), in "
+    "nats, clipped to -10 … 10; of a single answer it may be negative.",
+    labels=(ABOUT_VERSION, REFERENCE, SIGN),
+)
+EVALUATOR_DIVERGENCE_SQUARES = Metric(
+    name="rlhf_evaluator_kl_nats_squares_total",
+    help="Sum of the squares of the estimates, clipped as in the sum.",
+    labels=(ABOUT_VERSION, REFERENCE),
 )
 
 
@@ -164,4 +211,5 @@ class FirstKind(StrEnum):
     ERROR = "error"
 
 
+SIGNS = ("positive", "negative")
 FEEDBACK_VALUES = {"thumbs": ("up", "down"), "task": ("done", "failed")}

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlhf_operator.api.common import Condition, Object
+from rlhf_operator.api.measure import MEANS, Indicator, Query
 from rlhf_operator.api.schema import (
     ApiType,
     DecimalText,
@@ -18,48 +19,7 @@ from rlhf_operator.api.schema import (
     rule,
 )
 
-Category = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 SLOClass = Literal["Safety", "Quality", "Performance", "Informational"]
-IndicatorType = Literal[
-    "UnsafeServedRate",
-    "UnsafeServedCount",
-    "UnsafeGeneratedRate",
-    "GuardBlockRate",
-    "ErrorRate",
-    "RefusalRate",
-    "ThumbsDownRate",
-    "TaskCompletionRate",
-    "ResponseLength",
-]
-
-
-class Indicator(ApiType):
-    """A built-in measure, read from the guard's own counters."""
-
-    type: IndicatorType
-    """What is measured. Rates are per answer; ResponseLength is a mean in tokens."""
-    categories: Annotated[tuple[Category, ...], Field(max_length=32)] = ()
-    """Only these categories of unsafe output; all when empty. An answer counts once, in however
-    many of them it is."""
-
-    @rule(
-        "!has(self.categories) || size(self.categories) == 0 || self.type.startsWith('Unsafe')",
-        "categories go with the Unsafe… indicators only",
-    )
-    def categories_fit(self) -> bool:
-        """Return whether the categories make sense."""
-        return not self.categories or self.type.startswith("Unsafe")
-
-
-class Query(ApiType):
-    """A measure of the team's own, in PromQL."""
-
-    prom_ql: Annotated[str, Field(min_length=1, max_length=4096, alias="promQL")]
-    """A static expression that keeps the labels namespace, rlhf_model and rlhf_version."""
-    samples: Annotated[str, Field(max_length=255, pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
-    """The counter whose increase says how many samples stand behind the value."""
-    better_when: Literal["Lower", "Higher"]
-    """Which direction is better."""
 
 
 class VersusStable(ApiType):
@@ -71,7 +31,8 @@ class VersusStable(ApiType):
     """For means: at most this much away from stable's mean, in the worse direction."""
     method: Literal["Sequential", "Threshold"] = "Sequential"
     """Sequential, the default, weighs the evidence of all answers since the run began, and may be
-    looked at always; it goes with the ratio of a built-in rate. Threshold compares two numbers."""
+    looked at always; it goes with the ratio of a rate (built in, or of a query's counters) and
+    with the difference of a built-in mean. Threshold compares two numbers."""
 
     @rule(
         "has(self.ratio) != has(self.difference)", "exactly one of ratio and difference must be set"
@@ -103,7 +64,7 @@ class SLO(ApiType):
     indicator: Indicator | None = None
     """A built-in measure."""
     query: Query | None = None
-    """A measure in PromQL."""
+    """A measure of the team's own."""
     max: DecimalText | None = None
     """The measure must not be above this."""
     min: DecimalText | None = None
@@ -116,23 +77,33 @@ class SLO(ApiType):
     """How much worse than stable the canary may be."""
     failure_limit: Annotated[int, Field(ge=1, le=100)] | None = None
     """How many measurements in a row must be out of bounds before the SLO fails. Where it is set,
-    bounds are compared as plain numbers; where not, a built-in rate is judged by evidence."""
+    bounds are compared as plain numbers; where not, a rate is judged by evidence, and so is how
+    far a built-in mean may differ from stable's."""
 
     @rule(
         "!has(self.versusStable) || "
         "(has(self.versusStable.method) && self.versusStable.method == 'Threshold') || "
-        "(has(self.indicator) && self.indicator.type.endsWith('Rate') && "
-        "has(self.versusStable.ratio) && !has(self.failureLimit))",
-        "method Sequential, the default, goes with the ratio of a built-in …Rate indicator and "
-        "without failureLimit; else set method: Threshold",
+        "(!has(self.failureLimit) && has(self.versusStable.ratio) && "
+        "((has(self.indicator) && "
+        "(self.indicator.type.endsWith('Rate') || self.indicator.type == 'SlowRatio')) || "
+        "(has(self.query) && has(self.query.counters)))) || "
+        "(!has(self.failureLimit) && has(self.versusStable.difference) && has(self.indicator) && "
+        "self.indicator.type in ['ResponseLength', 'RewardScore', 'KLToSFT'])",
+        "method Sequential, the default, goes with the ratio of a built-in rate or of counters, or "
+        "with the difference of ResponseLength, RewardScore or KLToSFT, and without "
+        "failureLimit; else set method: Threshold",
     )
     def method_fits(self) -> bool:
         """Return whether the comparison with stable can be made in the way that is asked for."""
         margin = self.versus_stable
         if margin is None or margin.method == "Threshold":
             return True
-        is_rate = self.indicator is not None and self.indicator.type.endswith("Rate")
-        return is_rate and margin.ratio is not None and self.failure_limit is None
+        if self.failure_limit is not None:
+            return False
+        if margin.ratio is not None:
+            by_counters = self.query is not None and self.query.counters is not None
+            return by_counters or (self.indicator is not None and self.indicator.is_rate)
+        return self.indicator is not None and self.indicator.type in MEANS
 
     @rule(
         "has(self.indicator) != has(self.query)", "exactly one of indicator and query must be set"
@@ -183,6 +154,26 @@ class SLO(ApiType):
         return decimal(self.min) <= decimal(self.max)
 
 
+class RewardHacking(ApiType):
+    """What follows where a version seems to please the reward model instead of people."""
+
+    action: Literal["Hold", "RollBack"] = "Hold"
+    """Hold raises no weight until a person decides, or `maxHold` is over. RollBack ends the run
+    and quarantines the version when the suspicion has lasted for `after`."""
+    after: Duration | None = None
+    """How long that is; 1h when unset."""
+
+    @rule("!has(self.after) || self.action == 'RollBack'", "after goes with action RollBack")
+    def after_fits(self) -> bool:
+        """Return whether there is anything to wait for."""
+        return self.after is None or self.action == "RollBack"
+
+    @property
+    def patience(self) -> str:
+        """Return how long a suspicion lasts before it rolls back."""
+        return self.after or "1h"
+
+
 class PolicySpec(ApiType):
     """Service level objectives that one or more models must keep."""
 
@@ -195,6 +186,9 @@ class PolicySpec(ApiType):
     shared over all objectives."""
     false_promotion: DecimalText = "0.05"
     """The probability that a version that is worse than an objective allows passes it."""
+    reward_hacking: RewardHacking | None = None
+    """What follows when RewardScore and KLToSFT are proven higher than stable's while
+    ThumbsDownRate or TaskCompletionRate is proven worse; Hold when unset."""
     slos: Annotated[tuple[SLO, ...], Field(min_length=1), Keyed("name", 32)]
     """The objectives."""
 

@@ -33,6 +33,9 @@ class ConditionType(StrEnum):
     """A version that serves was deleted; it goes on serving from its pinned template."""
     NOT_THE_MODEL = "NotTheModel"
     """Traffic fled by itself, and what it fled to fails alike: look at traffic, guard, metrics."""
+    REWARD_HACKING_SUSPECTED = "RewardHackingSuspected"
+    """The canary's reward rises, and so does its distance from the SFT policy, but people are
+    worse off."""
     VERIFIED = "Verified"
     """The artefact's digest was checked before its server started."""
     ACCEPTED = "Accepted"
@@ -86,6 +89,8 @@ class Reason(StrEnum):
     """A person took an objective out of this run's judgement for a time."""
     REPINNED = "Repinned"
     """A person had today's plan and policies pinned for the run; its step begins anew."""
+    REWARD_HACKING_SUSPECTED = "RewardHackingSuspected"
+    """Reward and divergence rise while people are worse off; the policy says what follows."""
     PARKED = "Parked"
     """A Safety SLO had no usable data for `maxBlind`: weight is 0 until data is back."""
     QUEUED = "Queued"

@@ -21,7 +21,7 @@ from rlhf_operator.api.evidence import (
     StepRecord,
     StratumRecord,
 )
-from rlhf_operator.api.policy import SLO
+from rlhf_operator.api.policy import SLO, RewardHacking
 from rlhf_operator.api.schema import (
     ApiType,
     CelRule,
@@ -98,6 +98,8 @@ class PinnedPolicy(ApiType):
     """How often a version that is no worse may be rolled back by evidence."""
     false_promotion: DecimalText = "0.05"
     """How often a version that is worse than allowed may pass an objective."""
+    reward_hacking: RewardHacking | None = None
+    """What follows when the version is suspected of reward hacking."""
     slos: Annotated[tuple[SLO, ...], Keyed("name", 32)]
     """The objectives."""
 
@@ -278,6 +280,8 @@ class RolloutStatus(ApiType):
     """Since when the step's clock stands still."""
     blind_since: Time | None = None
     """Since when a Safety SLO has had no usable data."""
+    reward_hacking_since: Time | None = None
+    """Since when the canary has been suspected of reward hacking."""
     paused: bool = False
     """Whether a person paused the run."""
     awaiting: Awaiting | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlhf_operator.api.approval import Approval
-from rlhf_operator.api.policy import Indicator
+from rlhf_operator.api.measure import Indicator
 from rlhf_operator.api.schema import (
     ApiType,
     DecimalText,

@@ -24,7 +24,16 @@ from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.api.version import RLHFModelVersion, VersionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import Raw, State
-from rlhf_operator.core import capacity, freeze, plans, queries, rendering, unjudged
+from rlhf_operator.core import (
+    capacity,
+    freeze,
+    plans,
+    queries,
+    rendering,
+    reward_hacking,
+    unjudged,
+)
+from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.routes import ratio
 
@@ -170,6 +179,9 @@ def _of_policy(spec: PolicySpec) -> Iterator[tuple[Gravity, str]]:
         counts = slo.indicator is not None and slo.indicator.type.endswith("Count")
         if slo.min_samples == 1 and not counts and slo.class_ != "Informational":
             yield "advice", f"slos.{slo.name}: minSamples is 1, so one answer may decide"
+    missing = reward_hacking.missing(spec.slos) if spec.reward_hacking else None
+    if missing is not None:
+        yield "advice", f"rewardHacking: {missing}, so another policy must have it"
     if all(slo.class_ != "Safety" for slo in spec.slos):
         yield "advice", "slos: none is of class Safety, so nothing here rolls back at once"
 
@@ -251,9 +263,12 @@ def texts(state: State) -> Iterable[tuple[str, str, str]]:
     """Yield policy, objective and text of every query that the rules accept."""
     for policy in state.policies:
         for slo in policy.spec.slos:
-            if slo.query is not None and queries.problem(slo.query) is None:
+            if slo.query is None or queries.problem(slo.query) is not None:
+                continue
+            if slo.query.prom_ql is not None:
                 yield policy.metadata.name, slo.name, slo.query.prom_ql
-                yield policy.metadata.name, slo.name, slo.query.samples
+            for counter in measure(slo).counters:
+                yield policy.metadata.name, slo.name, str(counter)
 
 
 def render(report: Report) -> RenderableType:

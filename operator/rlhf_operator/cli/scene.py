@@ -178,7 +178,7 @@ def _played(policy: PinnedPolicy, goal: Objective, assumed: Assumptions) -> Play
         and slo.indicator.type.startswith("Unsafe")
         and not slo.indicator.categories
     )
-    if slo.query is not None or goal.measure.form is Form.MEAN:
+    if goal.measure.form in (Form.QUERY, Form.MEAN):
         rates, why = None, "an expression or a mean; not played"
     elif is_of_flags:
         rates = assumed.flags

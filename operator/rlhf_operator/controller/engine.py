@@ -18,6 +18,7 @@ from rlhf_operator.controller.followed import Assessment, Followed
 from rlhf_operator.controller.goal import Beat, Goal, Values
 from rlhf_operator.controller.reader import MetricSource, Observer, Reader
 from rlhf_operator.controller.recall import recall
+from rlhf_operator.core.moments import sums_of
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.subject import Subject
 
@@ -156,11 +157,14 @@ class Engine:
             start.mark,
             until.timestamp(),
         )
+        counted = start.grown(tally)
         count = ArmCount(
             slo=goal.objective.name,
             version=version,
-            events=start.events + (tally.events if tally else 0),
-            samples=start.samples + (tally.samples if tally else 0),
+            events=counted.events,
+            samples=counted.samples,
+            sums=sums_of(counted.moments),
+            scorer=",".join(sorted(counted.scorers))[:1024] or None,
         )
         if goal.users is None:
             return count

@@ -11,10 +11,11 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller import promoted
-from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading
+from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.recall import Gap
 from rlhf_operator.core.analysis import weigh
+from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import (
     Judgement,
     Objective,
@@ -88,15 +89,15 @@ class Followed:
         self._at: datetime | None = None
 
     def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
-        query = goal.slo.query
-        starts = {version: self._start(goal.name, version) for version in self.versions}
-        compares = goal.rate is not None and goal.rate.margin is not None
+        query, is_query = goal.slo.query, goal.measure.form is Form.QUERY
+        starts = {version: self._start(goal, version) for version in self.versions}
+        compares = goal.tests is not None and goal.tests.margin is not None
         sticky = self.subject.sticky and compares and len(self.versions) > 1
         users = goal.measure.by_user if sticky else None
         made = Goal(
             objective=goal,
             source=policy.metric_source,
-            beat=Beat(policy.metric_source, parse_duration(policy.interval), query is not None),
+            beat=Beat(policy.metric_source, parse_duration(policy.interval), is_query),
             refused=None if query is None else problem(query),
             starts=starts,
             users=users,
@@ -124,17 +125,11 @@ class Followed:
         kept = next(found, None)
         return Stretch(events=kept.events, samples=kept.samples) if kept is not None else NOTHING
 
-    def _start(self, name: str, version: str) -> Start:
+    def _start(self, goal: Objective, version: str) -> Start:
         for count in self.checkpoint.counts if self.checkpoint else ():
-            if count.slo == name and count.version == version:
+            if count.slo == goal.name and count.version == version:
                 assert self.checkpoint is not None
-                return Start(
-                    self.checkpoint.at.timestamp(),
-                    count.events,
-                    count.samples,
-                    count.first_events or 0,
-                    count.first_samples or 0,
-                )
+                return started(goal, self.checkpoint.at.timestamp(), count)
         return Start(self.subject.since.timestamp())
 
     def is_about(self, subject: Subject) -> bool:
@@ -169,9 +164,11 @@ class Followed:
     def texts(self, beat: Beat) -> frozenset[str]:
         """Return the teams' expressions that must be asked on a beat."""
         return frozenset(
-            goal.objective.slo.query.prom_ql
+            goal.objective.slo.query.text
             for goal in self.on(beat)
-            if goal.objective.slo.query is not None and goal.refused is None
+            if goal.objective.slo.query is not None
+            and goal.objective.measure.form is Form.QUERY
+            and goal.refused is None
         )
 
     # -- judging ------------------------------------------------------------------------------

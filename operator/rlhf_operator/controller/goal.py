@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from rlhf_operator.api.evidence import ArmCount
 from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
@@ -13,6 +14,7 @@ from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core import steady
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
+from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
 from rlhf_operator.core.objective import Judgement, Objective, Reading
 from rlhf_operator.core.sequential import NO_PAST, Past
 from rlhf_operator.core.watch import Found
@@ -39,6 +41,38 @@ class Start:
     samples: int = 0
     first_events: int = 0
     first_samples: int = 0
+    moments: Moments = NO_VALUES
+    scorers: frozenset[str] = frozenset()
+
+    def grown(self, tally: Tally | None) -> Start:
+        """Return it with what a tally has counted from there on."""
+        if tally is None:
+            return self
+        return replace(
+            self,
+            events=self.events + tally.events,
+            samples=self.samples + tally.samples,
+            moments=self.moments + tally.moments,
+            scorers=self.scorers | tally.scorers,
+        )
+
+
+def started(goal: Objective, mark: float, count: ArmCount) -> Start:
+    """Return the start that a checkpoint has on record."""
+    moments = moments_of(count.sums)
+    if count.sums is None and goal.measure.form is Form.MEAN:
+        moments = Moments(float(count.events))  # a record of before sums had their place
+        count = count.model_copy(update={"events": 0})
+    scorers = frozenset(count.scorer.split(",")) if count.scorer else frozenset()
+    return Start(
+        mark=mark,
+        events=count.events,
+        samples=count.samples,
+        first_events=count.first_events or 0,
+        first_samples=count.first_samples or 0,
+        moments=moments,
+        scorers=scorers,
+    )
 
 
 @dataclass(slots=True)
@@ -111,7 +145,7 @@ class Goal:
         return mine if self.users is None else (*mine, *self.users.counters)
 
     def close(self, now: datetime, since: datetime) -> None:
-        """End the stretch that goes on, if it is a rate and its time is over."""
+        """End the stretch that goes on, if it is judged by evidence and its time is over."""
         last = self.canary.measured
         if last is None or last.evidence is None or last.stable is None:
             return
@@ -157,11 +191,12 @@ def reading(
             events = None if tally is None else start.events + tally.events
             return Reading(events=events, problem=silence.problem, message=silence.message)
     if tally is None:
-        return Reading(
-            problem=Problem.NO_SERIES, message=f"no series {measure} for version {version}"
-        )
+        told = f"{measure} and {measure.squares}" if measure.squares else str(measure)
+        return Reading(problem=Problem.NO_SERIES, message=f"no series {told} for version {version}")
     if measure.form is Form.QUERY:
         return _queried(goal, model, version, start, tally, values)
+    if measure.form is Form.MEAN:
+        return _mean(goal, version, start, tally)
     events, samples = start.events + tally.events, start.samples + tally.samples
     value = float(events) if measure.form is Form.COUNT else None
     if value is None and samples:
@@ -189,6 +224,28 @@ def _with_users(
     )
 
 
+def _mean(goal: Goal, version: str, start: Start, tally: Tally) -> Reading:
+    counted = start.grown(tally)
+    if len(counted.scorers) > 1:
+        message = (
+            f"{version} was scored by {len(counted.scorers)} of {goal.objective.measure.scorer} "
+            f"since the last weight change; an Abort and a Retry decision begin the run anew"
+        )
+        return Reading(problem=Problem.SEVERAL_SERIES, message=message)
+    samples, moments = counted.samples, counted.moments
+    if goal.objective.measure.squares is not None and contradicts(moments, samples):
+        message = f"the sums of {version} contradict each other: no values have such squares"
+        return Reading(problem=Problem.NOT_A_NUMBER, message=message)
+    return Reading(
+        samples=samples,
+        value=moments.total / samples if samples else None,
+        moments=moments,
+        scorer=next(iter(counted.scorers), None),
+        at=datetime.fromtimestamp(tally.at, UTC),
+        users_unknown=goal.users_unknown,
+    )
+
+
 def _queried(
     goal: Goal,
     model: ModelKey,
@@ -199,7 +256,7 @@ def _queried(
 ) -> Reading:
     """Return an expression's value; the counter beside it says how fresh it is."""
     assert goal.objective.slo.query is not None
-    answer = values[goal.objective.slo.query.prom_ql]
+    answer = values[goal.objective.slo.query.text]
     if answer.silence is not None:
         return Reading(problem=answer.silence.problem, message=answer.silence.message)
     value = answer.found.get((*model, version))

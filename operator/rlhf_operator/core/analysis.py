@@ -15,26 +15,22 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO, SLOClass
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import evidence, steady
-from rlhf_operator.core.indicators import Better
+from rlhf_operator.core import bounds, evidence, steady
+from rlhf_operator.core.moments import decimal_text
 from rlhf_operator.core.objective import (
     Judgement,
     Objective,
     Reading,
     amount,
-    decimal_text,
     objective,
     remembered,
     result,
-    short,
 )
 from rlhf_operator.core.sequential import NO_PAST, Past
 from rlhf_operator.core.watch import Found
 
 __all__ = ["Reading", "blind", "failed", "judge", "stale_after", "weigh", "worst"]
 
-# Two floats that should be equal may differ in the last digits after a multiplication.
-_ROUNDING = 1e-12
 _LARGEST = 1e15
 STALE_AFTER = timedelta(seconds=35)
 
@@ -87,17 +83,23 @@ def weigh(
     failures = 0 if previous is None else previous.failures
     if _safety_count_exceeded(goal, reading):
         # An event that was counted has happened: no silence that follows takes it back.
-        verdict, failures, message = Verdict.FAILED, max(1, failures), _breaches(goal, reading)[0]
+        verdict, failures, message = (
+            Verdict.FAILED,
+            max(1, failures),
+            bounds.broken(goal, reading)[0],
+        )
         return Judgement(
             verdict=verdict, failures=failures, message=message, reading=reading, stable=stable
         )
     reading = _usable(goal, reading, now=now, since=since, stale=stale)
     if stable is not None:
-        stable = _usable(goal, stable, now=now, since=since, stale=stale)
+        stable = _comparable(reading, _usable(goal, stable, now=now, since=since, stale=stale))
     if goal.rate is not None and goal.watch is not None and found is not None:
         return steady.judge(goal, goal.rate, goal.watch, reading, found)
-    if goal.rate is not None:
-        return evidence.judge(goal, goal.rate, reading, stable, previous, past, now - since)
+    if goal.tests is not None:
+        # A run's proof is final; a promoted version that keeps its bounds again does keep them.
+        before = previous if goal.drift is None else None
+        return evidence.judge(goal, goal.tests, reading, stable, before, past, now - since)
     verdict, failures, message = _verdict(goal, reading, stable, previous, failures)
     judged = Judgement(
         verdict=verdict, failures=failures, message=message, reading=reading, stable=stable
@@ -124,8 +126,8 @@ def _verdict(
             f"{name}{shown}: {reading.samples or 0} of {least} samples",
         )
     silent = _comparison_missing(goal, stable)
-    broken = _breaches(goal, reading) + (
-        [] if silent else _worse_than_stable(goal, reading, stable)
+    broken = bounds.broken(goal, reading) + (
+        [] if silent else bounds.worse_than_stable(goal, reading, stable)
     )
     if broken:
         return _strike(goal, reading, previous, failures, "; ".join(broken))
@@ -182,6 +184,14 @@ def _usable(
     return reading
 
 
+def _comparable(reading: Reading, stable: Reading) -> Reading:
+    """Return stable's reading, or a problem where something else scored it."""
+    if not reading.scorer or not stable.scorer or reading.scorer == stable.scorer:
+        return stable
+    message = f"scored by {stable.scorer}, and not by {reading.scorer}"
+    return Reading(problem=Problem.SEVERAL_SERIES, at=stable.at, message=message)
+
+
 def _reason(reading: Reading) -> str:
     assert reading.problem is not None
     return reading.message or f"no usable data ({reading.problem})"
@@ -208,43 +218,6 @@ def _safety_count_exceeded(goal: Objective, reading: Reading) -> bool:
         and reading.events is not None
         and reading.events > most
     )
-
-
-def _breaches(goal: Objective, reading: Reading) -> list[str]:
-    name, most, found = goal.slo.name, goal.slo.max_count, []
-    if most is not None and (reading.events or 0) > most:
-        found.append(f"{name} {reading.events} > {most}")
-    value = reading.value
-    if value is None:
-        return found
-    if goal.maximum is not None and _above(value, goal.maximum):
-        found.append(f"{name} {amount(goal, reading)} > {goal.slo.max}")
-    if goal.minimum is not None and _above(goal.minimum, value):
-        found.append(f"{name} {amount(goal, reading)} < {goal.slo.min}")
-    return found
-
-
-def _worse_than_stable(goal: Objective, reading: Reading, stable: Reading | None) -> list[str]:
-    if stable is None or stable.value is None or reading.value is None:
-        return []
-    lower = goal.measure.better is Better.LOWER
-    if goal.ratio is not None:
-        limit = stable.value * goal.ratio if lower else stable.value / goal.ratio
-        margin = f"{goal.ratio:g} times" if lower else f"1/{goal.ratio:g} of"
-    elif goal.difference is not None:
-        limit = stable.value + (goal.difference if lower else -goal.difference)
-        margin = f"{goal.difference:g} {'above' if lower else 'below'}"
-    else:
-        return []
-    if not (_above(reading.value, limit) if lower else _above(limit, reading.value)):
-        return []
-    sign = ">" if lower else "<"
-    shown = f"{goal.slo.name} {amount(goal, reading)} {sign} {short(limit)}"
-    return [f"{shown}, {margin} stable's {amount(goal, stable)}"]
-
-
-def _above(value: float, limit: float) -> bool:
-    return value > limit and value - limit > _ROUNDING * max(abs(value), abs(limit))
 
 
 def worst(results: Iterable[SLOResult]) -> Verdict:

@@ -102,13 +102,18 @@ def drift_test(
     if not compares(slo, found) or margin is None or margin.difference is None:
         return None
     proven = statistics.change_threshold(float(policy.false_rollback), max(1, count), WINDOW)
-    asked = slo.query.prom_ql if slo.query else str(found)
+    asked = measured_by(slo, found)
     return DriftTest(
         difference=float(margin.difference),
         higher_is_worse=found.better is Better.LOWER,
         run_length=exp(proven),
         known=known if known is not None and known.measure == asked else None,
     )
+
+
+def measured_by(slo: SLO, found: Measure) -> str:
+    """Return what a baseline is of, as a formula."""
+    return slo.query.text if slo.query and found.form is Form.QUERY else str(found)
 
 
 def compares(slo: SLO, found: Measure) -> bool:

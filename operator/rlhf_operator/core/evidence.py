@@ -1,4 +1,4 @@
-"""Verdicts on rates that are judged by evidence: proven harm, refuted harm, or neither yet."""
+"""Verdicts by evidence, on rates and on differences of means: harm proven, refuted, or neither."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import timedelta
 from math import exp
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.core import earlier, sequential
+from rlhf_operator.core import bounds, earlier, mean, sequential
+from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.objective import (
     Evidence,
     Judgement,
@@ -22,14 +23,14 @@ from rlhf_operator.core.sequential import Past, Proof, Rate, Stretch
 
 def judge(
     goal: Objective,
-    rate: Rate,
+    tests: Rate | Mean,
     reading: Reading,
     stable: Reading | None,
     previous: Judgement | None,
     past: Past,
     lasted: timedelta,
 ) -> Judgement:
-    """Return the verdict on what a run has shown of a rate so far.
+    """Return the verdict on what a run has shown of a rate or a mean so far.
 
     Readings are usable ones, or tell why not. A crossing is final: whatever comes after, seen
     or unseen, the verdict stays Failed.
@@ -51,10 +52,10 @@ def judge(
     compares = stable is not None or bool(past.before)
     found = Evidence(
         stretches=stretches,
-        proofs=_proofs(rate, stretches, past, compares=compares),
+        proofs=_proofs(tests, stretches, past, compares=compares),
         seconds=lasted.total_seconds(),
     )
-    verdict, message = _concluded(goal, rate, reading, stable, found, past.stable_before)
+    verdict, message = _concluded(goal, tests, reading, stable, found, past.stable_before)
     unknown = reading.users_unknown or (stable is not None and stable.users_unknown)
     if unknown or sequential.mixes_units(stretches):
         message += "; answers are compared, for users are not told apart here"
@@ -69,19 +70,21 @@ def judge(
 
 
 def _proofs(
-    rate: Rate, stretches: tuple[Stretch, ...], past: Past, *, compares: bool
+    tests: Rate | Mean, stretches: tuple[Stretch, ...], past: Past, *, compares: bool
 ) -> tuple[Proof, ...]:
     """Return the evidence on each bound, on live answers of stable or on those of before."""
     before = past.stable_before
-    if rate.margin is None or before is None:
-        return sequential.proofs(rate, stretches, compares=compares)
-    alone = sequential.proofs(rate, stretches, compares=False)
-    return (*alone, earlier.proof(rate, sequential.total(stretches), before))
+    if isinstance(tests, Mean):
+        return mean.proofs(tests, stretches, compares=compares and before is None)
+    if tests.margin is None or before is None:
+        return sequential.proofs(tests, stretches, compares=compares)
+    alone = sequential.proofs(tests, stretches, compares=False)
+    return (*alone, earlier.proof(tests, sequential.total(stretches), before))
 
 
 def _concluded(
     goal: Objective,
-    rate: Rate,
+    tests: Rate | Mean,
     reading: Reading,
     stable: Reading | None,
     found: Evidence,
@@ -89,39 +92,53 @@ def _concluded(
 ) -> tuple[Verdict, str]:
     shown = f"{goal.slo.name} {_amount(goal, reading)}"
     for proof in found.proofs:
-        if proof.harm >= rate.levels.harm:
+        if proof.harm >= tests.levels.harm:
             return Verdict.FAILED, (
-                f"{shown} {_broken(goal, rate, proof, found, before)}: evidence "
-                f"{sequential.odds(proof.harm)}, {sequential.odds(rate.levels.harm)} is proof"
+                f"{shown} {_broken(goal, tests, proof, found, before)}: evidence "
+                f"{sequential.odds(proof.harm)}, {sequential.odds(tests.levels.harm)} is proof"
             )
-    missing = _comparison_missing(goal, rate, stable, before)
+    least = goal.slo.min_samples
+    enough = (reading.samples or 0) >= least
+    plain = bounds.broken(goal, reading) if isinstance(tests, Mean) and enough else []
+    if plain:
+        return Verdict.FAILED, "; ".join(plain)
+    missing = _comparison_missing(goal, tests, stable, found, before)
     if missing is not None:
         return Verdict.INCONCLUSIVE, f"{shown}: {missing}"
-    least = goal.slo.min_samples
-    if (reading.samples or 0) < least:
+    if not enough:
         return Verdict.INCONCLUSIVE, f"{shown}: {reading.samples or 0} of {least} samples"
+    if not found.proofs:  # a mean with nobody beside it: its plain bounds alone count
+        return Verdict.SUCCESSFUL, f"{shown} within {goal.bound}"
     weakest = found.weakest
-    if weakest.good >= rate.levels.good:
+    if weakest.good >= tests.levels.good:
         return Verdict.SUCCESSFUL, (
             f"{shown} within {goal.bound} (evidence {sequential.odds(weakest.good)})"
         )
     bound = goal.bound if weakest.bound != "versusStable" else "versusStable"
     return Verdict.INCONCLUSIVE, (
         f"{shown}: evidence for {bound} is {sequential.odds(weakest.good)}, "
-        f"{exp(rate.levels.good):.0f} to 1 is needed"
+        f"{exp(tests.levels.good):.0f} to 1 is needed"
     )
 
 
 def _comparison_missing(
-    goal: Objective, rate: Rate, stable: Reading | None, before: Stretch | None
+    goal: Objective,
+    tests: Rate | Mean,
+    stable: Reading | None,
+    found: Evidence,
+    before: Stretch | None,
 ) -> str | None:
-    if rate.margin is None:
+    if tests.margin is None:
         return None
+    if before is not None and isinstance(tests, Mean):
+        return "a mean is not compared with what stable showed before"
     if before is not None:
         return None if before.samples else "stable showed nothing before all its traffic went"
     if stable is None:
         return "no other version to compare with" if goal.only_compares else None
-    return f"stable: {stable.message}" if stable.problem is not None else None
+    if stable.problem is not None:
+        return f"stable: {stable.message}"
+    return mean.too_few(found.stretches) if isinstance(tests, Mean) else None
 
 
 def _amount(goal: Objective, reading: Reading) -> str:
@@ -129,8 +146,10 @@ def _amount(goal: Objective, reading: Reading) -> str:
 
 
 def _broken(
-    goal: Objective, rate: Rate, proof: Proof, found: Evidence, before: Stretch | None
+    goal: Objective, tests: Rate | Mean, proof: Proof, found: Evidence, before: Stretch | None
 ) -> str:
+    if isinstance(tests, Mean):
+        return _too_far(tests, found)
     if proof.bound == "max":
         return f"> {goal.slo.max}"
     if proof.bound == "min":
@@ -141,9 +160,17 @@ def _broken(
     if before is not None:
         events, samples, is_by_user = before.events, before.samples, False
     part = events / samples if samples else 0.0
-    sign, times = (">", "") if rate.lower_is_better else ("<", "")
-    if rate.harm_ratio != 1:
-        times = f"{short(rate.harm_ratio)} times "
+    sign, times = (">", "") if tests.lower_is_better else ("<", "")
+    if tests.harm_ratio != 1:
+        times = f"{short(tests.harm_ratio)} times "
     how = ", each user once" if is_by_user else ""
     when = " before" if before is not None else ""
     return f"{sign} {times}stable's {short(part)} ({events} of {samples}{how}){when}"
+
+
+def _too_far(tests: Mean, found: Evidence) -> str:
+    counts = sequential.total(found.stretches)
+    theirs = counts.stable_moments.total / max(1, counts.stable_samples)
+    sign, side = (">", "above") if tests.lower_is_better else ("<", "below")
+    far = f"{short(tests.harm_difference)} {side} " if tests.harm_difference else ""
+    return f"{sign} {far}stable's {short(theirs)} (of {counts.stable_samples})"

@@ -19,8 +19,9 @@ from rlhf_operator.api.evidence import (
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, repins, sequential
+from rlhf_operator.core import capacity, repins, reward_hacking, sequential
 from rlhf_operator.core.decision import Decision
+from rlhf_operator.core.moments import moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.sequential import Past, Stretch
 
@@ -85,6 +86,7 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
         facts["blind_since"] = seen.now
     if not unseen and seen.canary is not None and status.blind_since is not None:
         facts["blind_since"] = None
+    facts |= _suspicion(seen, status)
     if decision.awaiting is not None and decision.awaiting != status.awaiting:
         facts["awaiting"] = decision.awaiting
     still = decision.reason in _STANDING_STILL
@@ -94,6 +96,18 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
         held = parse_duration(status.held_for) + (seen.now - status.not_holding_since)
         facts |= {"not_holding_since": None, "held_for": format_duration(held)}
     return facts
+
+
+def _suspicion(seen: Observed, status: RolloutStatus) -> Changes:
+    """Return since when reward hacking is suspected; what was not judged keeps what was known."""
+    if seen.canary is None or seen.run is None or status.canary is None:
+        return {}
+    suspected = reward_hacking.suspicion(seen, seen.run) is not None
+    if suspected and status.reward_hacking_since is None:
+        return {"reward_hacking_since": seen.now}
+    if not suspected and status.reward_hacking_since is not None:
+        return {"reward_hacking_since": None}
+    return {}
 
 
 def evidence(
@@ -176,14 +190,25 @@ def _counted(each: SLOResult) -> Stretch:
         stable_events=each.stable_events or 0,
         stable_samples=each.stable_samples or 0,
         firsts=sequential.remembered(each.firsts),
+        moments=moments_of(each.sums),
+        stable_moments=moments_of(each.stable_sums),
     )
 
 
 def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
-    """Return what was counted of a rate before nothing could be seen any more."""
+    """Return what was counted before nothing could be seen any more.
+
+    Values of several scorers are no evidence: where they were added up, they are left out.
+    """
     status = run.status
     found = (
-        {each.version: each for each in checkpoint.counts if each.slo == name} if checkpoint else {}
+        {
+            each.version: each
+            for each in checkpoint.counts
+            if each.slo == name and "," not in (each.scorer or "")
+        }
+        if checkpoint
+        else {}
     )
     mine = found.get(status.canary.name) if status.canary else None
     other = found.get(status.stable.name) if status.stable else None
@@ -193,6 +218,8 @@ def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
         stable_events=other.events if other else 0,
         stable_samples=other.samples if other else 0,
         firsts=_first_of(mine, other),
+        moments=moments_of(mine.sums if mine else None),
+        stable_moments=moments_of(other.sums if other else None),
     )
 
 
@@ -211,7 +238,7 @@ def _first_of(mine: ArmCount | None, other: ArmCount | None) -> Stretch | None:
 def _strata(
     judged: Assessment, run: Run, checkpoint: Checkpoint | None
 ) -> tuple[StratumRecord, ...]:
-    """Return what the run has shown of each rate, the weight that ends now included."""
+    """Return what the run has shown of each objective, the weight that ends now included."""
     closed = checkpoint.strata if checkpoint is not None else ()
     found = [*run.status.strata, *closed]
     for each in judged.results:

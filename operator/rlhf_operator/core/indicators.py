@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 from math import ceil
 
 from rlhf_operator.api import metrics
-from rlhf_operator.api.policy import SLO, Indicator
+from rlhf_operator.api.measure import Indicator, TeamCounter
+from rlhf_operator.api.policy import SLO
 
 
 class Better(StrEnum):
@@ -52,6 +53,10 @@ class Counter:
     where: tuple[tuple[str, tuple[str, ...] | Touching], ...] = ()
     version_label: str = metrics.VERSION
 
+    def chooses(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a series with these labels counts."""
+        return all(labels.get(label, "") in values for label, values in self.where)
+
     def __str__(self) -> str:
         """Return the counter as it would be written in PromQL."""
         chosen = ",".join(_matcher(label, values) for label, values in self.where)
@@ -77,16 +82,23 @@ class Measure:
     absent_is_zero: bool = False
     by_user: Measure | None = None
     """The same with each user's first event alone, where the guard counts that."""
+    less: Counter | None = None
+    """What is taken off the events: a counter cannot fall, so a sum with a sign has two."""
+    squares: Counter | None = None
+    """The sum of the squares, where a mean is judged by evidence."""
+    scorer: str | None = None
+    """The label that tells what scored the values; scores of two are never added or compared."""
     # Measures are looked up for every judgement; a text remembers its hash.
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", f"{self.form} {self}")
+        object.__setattr__(self, "key", f"{self.form} {self} {self.squares}")
 
     @property
     def counters(self) -> tuple[Counter, ...]:
         """Return the counters to read."""
-        return (self.samples,) if self.events is None else (self.events, self.samples)
+        parts = (self.events, self.less, self.squares, self.samples)
+        return tuple(part for part in parts if part is not None)
 
     def __str__(self) -> str:
         """Return the measure as a formula."""
@@ -96,7 +108,8 @@ class Measure:
             case Form.QUERY:
                 return str(self.samples)
             case Form.RATE | Form.MEAN:
-                return f"{self.events} / {self.samples}"
+                events = str(self.events) if self.less is None else f"({self.events} - {self.less})"
+                return f"{events} / {self.samples}"
 
 
 def _counter(metric: metrics.Metric, suffix: str = "") -> Counter:
@@ -171,9 +184,58 @@ def _unsafe(form: Form, known: _Unsafe, indicator: Indicator) -> Measure:
 def measure(slo: SLO) -> Measure:
     """Return what must be counted for an SLO."""
     if slo.indicator is not None:
-        return _built_in(slo.indicator)
+        found = _built_in(slo.indicator)
+        # A guard of before exports no squares; what needs none must not wait for them.
+        return found if _weighs_means(slo) else replace(found, squares=None)
     assert slo.query is not None, "the schema demands an indicator or a query"
-    return Measure(Form.QUERY, Better(slo.query.better_when), Counter(slo.query.samples))
+    better = Better(slo.query.better_when)
+    if slo.query.counters is not None:
+        counted = slo.query.counters
+        return Measure(Form.RATE, better, _teams(counted.samples), _teams(counted.events))
+    return Measure(Form.QUERY, better, Counter(slo.query.samples or ""))
+
+
+def _teams(counter: TeamCounter) -> Counter:
+    return Counter(counter.name, tuple((each.label, each.values) for each in counter.where))
+
+
+def _within(indicator: Indicator) -> Counter:
+    """Return the answers that were not slow."""
+    assert indicator.slower_than is not None, "the schema demands it"
+    bound = indicator.slower_than
+    # A whole number stands in the label as it was exported, or as Prometheus spells numbers.
+    spelt = (bound,) if "." in bound else (bound, f"{bound}.0")
+    return Counter(metrics.GUARD_REQUEST_DURATION.name + "_bucket", (("le", spelt),))
+
+
+def _weighs_means(slo: SLO) -> bool:
+    margin = slo.versus_stable
+    if margin is None or slo.failure_limit is not None:
+        return False
+    return margin.method == "Sequential" and margin.difference is not None
+
+
+def _scores(
+    better: Better,
+    number: metrics.Metric,
+    total: metrics.Metric,
+    squares: metrics.Metric,
+    scorer: str,
+) -> Measure:
+    """Return the mean of what the evaluator makes of each answer; it may be negative."""
+    about = metrics.ABOUT_VERSION
+    positive, negative = (
+        Counter(total.name, ((metrics.SIGN, (sign,)),), about) for sign in metrics.SIGNS
+    )
+    return Measure(
+        Form.MEAN,
+        better,
+        Counter(number.name, (), about),
+        positive,
+        less=negative,
+        squares=Counter(squares.name, (), about),
+        scorer=scorer,
+    )
 
 
 def _built_in(indicator: Indicator) -> Measure:
@@ -190,6 +252,9 @@ def _built_in(indicator: Indicator) -> Measure:
             return _rate(metrics.GUARD_RESPONSES, blocked, kinds.BLOCKED)
         case "ErrorRate":
             return _rate(metrics.GUARD_REQUESTS, metrics.GUARD_ERRORS, kinds.ERROR)
+        case "SlowRatio":
+            every = _counter(metrics.GUARD_REQUEST_DURATION, "_count")
+            return Measure(Form.RATE, Better.LOWER, every, every, less=_within(indicator))
         case "RefusalRate":
             made = metrics.GUARD_GENERATED_RESPONSES
             return _rate(made, metrics.GUARD_REFUSED, kinds.REFUSED)
@@ -202,7 +267,24 @@ def _built_in(indicator: Indicator) -> Measure:
         case "ResponseLength":
             # A model that learnt to please a reward model gets wordy first.
             samples, total = _counter(length, "_count"), _counter(length, "_sum")
-            return Measure(Form.MEAN, Better.LOWER, samples, total)
+            squares = _counter(metrics.GUARD_RESPONSE_LENGTH_SQUARES)
+            return Measure(Form.MEAN, Better.LOWER, samples, total, squares=squares)
+        case "RewardScore":
+            return _scores(
+                Better.HIGHER,
+                metrics.EVALUATOR_REWARDS,
+                metrics.EVALUATOR_REWARD_SUM,
+                metrics.EVALUATOR_REWARD_SQUARES,
+                metrics.REWARD_MODEL,
+            )
+        case "KLToSFT":
+            return _scores(
+                Better.LOWER,
+                metrics.EVALUATOR_DIVERGENCES,
+                metrics.EVALUATOR_DIVERGENCE_SUM,
+                metrics.EVALUATOR_DIVERGENCE_SQUARES,
+                metrics.REFERENCE,
+            )
 
 
 def counter_names(slos: Iterable[SLO]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ version since a mark. Late and duplicate points are ignored, so answers may over
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -18,15 +18,17 @@ from rlhf_operator.api.metrics import (
     KIND,
     MODEL,
     NAMESPACE,
+    SIGN,
     VALUE,
     VERSION,
 )
 from rlhf_operator.core.counters import Track
-from rlhf_operator.core.indicators import Counter, Measure
+from rlhf_operator.core.indicators import Counter, Form, Measure
+from rlhf_operator.core.moments import NO_VALUES, Moments
 
 ModelKey = tuple[str, str]
 _NEVER = float("inf")
-_NOT_TARGET = frozenset({"__name__", ABOUT_VERSION, CATEGORY, KIND, VALUE, "le"})
+_NOT_TARGET = frozenset({"__name__", ABOUT_VERSION, CATEGORY, KIND, SIGN, VALUE, "le"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,13 @@ class Tally:
     """Counts of one version since a mark."""
 
     events: int
+    """0 where values are summed."""
     samples: int
     at: float
     """Time of the newest point that counts."""
+    moments: Moments = NO_VALUES
+    scorers: frozenset[str] = frozenset()
+    """What scored the values that are summed, where something did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +51,17 @@ class _Target:
 
     events: tuple[Track, ...]
     samples: tuple[Track, ...]
+    less: tuple[Track, ...] = ()
+    squares: tuple[Track, ...] = ()
 
     @property
     def known_until(self) -> float:
-        """Return the newest scrape of this pod that both counters have shown.
+        """Return the newest scrape of this pod that all its counters have shown.
 
-        The two counters are read by two queries; the second may already see one scrape more.
+        Each counter is read by a query of its own; a later one may already see one scrape more.
         """
         known = _NEVER
-        for tracks in (self.events, self.samples):
+        for tracks in (self.events, self.samples, self.less, self.squares):
             if tracks:
                 known = min(known, max([track.last for track in tracks]))
         return known
@@ -87,15 +95,22 @@ class _Arm:
         samples = self._chosen(measure.samples)
         if not samples or (measure.events and not events and not measure.absent_is_zero):
             return ()
+        less = self._chosen(measure.less) if measure.less else {}
+        squares = self._chosen(measure.squares) if measure.squares else {}
+        targets = events.keys() | samples.keys()
+        # Half of a sum is no sum: what a pod does not export in full is left out.
+        for needed, found in ((measure.less, less), (measure.squares, squares)):
+            if needed is not None:
+                targets &= events.keys() & samples.keys() & found.keys()
         return tuple(
-            _Target(tuple(events.get(target, ())), tuple(samples.get(target, ())))
-            for target in events.keys() | samples.keys()
+            _Target(*(tuple(each.get(target, ())) for each in (events, samples, less, squares)))
+            for target in targets
         )
 
     def _chosen(self, counter: Counter) -> dict[frozenset[tuple[str, str]], list[Track]]:
         found: dict[frozenset[tuple[str, str]], list[Track]] = {}
         for track in self.tracks.get(counter.name, ()):
-            if all(track.labels.get(label, "") in values for label, values in counter.where):
+            if counter.chooses(track.labels):
                 target = frozenset(
                     item for item in track.labels.items() if item[0] not in _NOT_TARGET
                 )
@@ -227,16 +242,30 @@ class Ledger:
         targets = () if arm is None else arm.targets(measure)
         if not targets:
             return None
-        events = samples = newest = 0.0
+        events = less = squares = samples = newest = 0.0
+        scorers = set()
         for target in targets:
             end = target.known_until
             newest = max(newest, end)
             end = end if until is None else min(until, end)
-            for track in target.events:
-                events += track.growth(mark, end)
-            for track in target.samples:
-                samples += track.growth(mark, end)
-        return Tally(round(events), round(samples), newest)
+            events += _growth(target.events, mark, end)
+            less += _growth(target.less, mark, end)
+            squares += _growth(target.squares, mark, end)
+            grown = _growth(target.samples, mark, end)
+            samples += grown
+            if measure.scorer is not None and grown:
+                scorers |= {track.labels.get(measure.scorer, "") for track in target.samples}
+        if measure.form is not Form.MEAN:
+            return Tally(max(0, round(events - less)), round(samples), newest)
+        moments = Moments(events - less, squares)
+        return Tally(0, round(samples), newest, moments, frozenset(scorers))
+
+
+def _growth(tracks: Iterable[Track], mark: float, end: float) -> float:
+    total = 0.0
+    for track in tracks:
+        total += track.growth(mark, end)
+    return total
 
 
 def _identity(labels: Mapping[str, str]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import isfinite
 from typing import Any
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
@@ -13,9 +12,11 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.strategies import TEST_POLICY
-from rlhf_operator.core import sequential, statistics
+from rlhf_operator.core import mean, sequential, statistics
 from rlhf_operator.core.drift import DriftTest
 from rlhf_operator.core.indicators import Form, Measure, measure
+from rlhf_operator.core.mean import Mean
+from rlhf_operator.core.moments import NO_VALUES, Moments, decimal_text, sums_of
 from rlhf_operator.core.queries import longest_range
 from rlhf_operator.core.sequential import Proof, Rate, Stretch
 from rlhf_operator.core.watch import Watch
@@ -28,6 +29,10 @@ class Reading:
     events: int | None = None
     samples: int | None = None
     value: float | None = None
+    moments: Moments | None = None
+    """Of a mean: the sums behind the value, in place of events."""
+    scorer: str | None = None
+    """What scored the values, where something did."""
     at: datetime | None = None
     problem: Problem | None = None
     message: str = ""
@@ -40,7 +45,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """All that a run has shown of one rate, and what it proves so far."""
+    """All that a run has shown of one rate or mean, and what it proves so far."""
 
     stretches: tuple[Stretch, ...]
     """The newest one last; it is still going on."""
@@ -90,11 +95,18 @@ class Objective:
     difference: float | None
     range: timedelta
     rate: Rate | None = None
-    """Its sequential tests; None where bounds are compared as plain numbers."""
+    """Its sequential tests, if it is a rate; None where bounds are compared as plain numbers."""
+    mean: Mean | None = None
+    """Its sequential tests, if it is a mean."""
     watch: Watch | None = None
     """The tests of a rate after promotion; None while it is a run's."""
     drift: DriftTest | None = None
     """The test of a mean after promotion."""
+
+    @property
+    def tests(self) -> Rate | Mean | None:
+        """Return its sequential tests, whatever it is."""
+        return self.rate or self.mean
 
     @property
     def name(self) -> str:
@@ -129,17 +141,18 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
     margin = slo.versus_stable
     found = measure(slo)
     wanted = sequential.levels(policy, count)
-    by_evidence = sequential.is_sequential(slo, found)
+    by_evidence, is_mean = sequential.is_sequential(slo, found), found.form is Form.MEAN
     return Objective(
         policy=policy.name,
         slo=slo,
         measure=found,
-        rate=sequential.rate(slo, found, wanted) if by_evidence else None,
+        rate=sequential.rate(slo, found, wanted) if by_evidence and not is_mean else None,
+        mean=mean.mean(slo, found, wanted) if by_evidence and is_mean else None,
         maximum=_number(slo.max),
         minimum=_number(slo.min),
         ratio=_number(margin.ratio) if margin else None,
         difference=_number(margin.difference) if margin else None,
-        range=longest_range(slo.query.prom_ql) if slo.query else timedelta(0),
+        range=longest_range(_asked(slo, found)) if found.form is Form.QUERY else timedelta(0),
     )
 
 
@@ -154,6 +167,11 @@ def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Ob
         (policy, objective(policy, slo, 1 if policy.name == TEST_POLICY else count))
         for policy, slo in every
     )
+
+
+def _asked(slo: SLO, counted: Measure) -> str:
+    """Return what Prometheus is asked, as a formula."""
+    return slo.query.text if slo.query and counted.form is Form.QUERY else str(counted)
 
 
 def amount(goal: Objective, reading: Reading) -> str:
@@ -195,15 +213,9 @@ def counted(reading: Reading, stable: Reading | None) -> Stretch:
         stable_events=(other.events or 0) if other else 0,
         stable_samples=(other.samples or 0) if other else 0,
         firsts=firsts,
+        moments=reading.moments or NO_VALUES,
+        stable_moments=(other.moments or NO_VALUES) if other else NO_VALUES,
     )
-
-
-def decimal_text(value: float | None) -> str | None:
-    """Return a number as the API's decimal string, to nine places."""
-    if value is None or not isfinite(value):
-        return None
-    text = f"{value:.9f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
 
 
 def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
@@ -225,9 +237,11 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         stable_events=compared.events if compared else None,
         stable_samples=(compared.samples or 0) if compared else None,
         firsts=sequential.firsts_of(counted(reading, compared)) if compared else None,
+        sums=sums_of(reading.moments),
+        stable_sums=sums_of(compared.moments) if compared else None,
         **_shown(goal, found.evidence),
         bound=goal.bound[:128],
-        query=slo.query.prom_ql if slo.query else str(goal.measure),
+        query=_asked(slo, goal.measure),
         failures=found.failures,
         needs=needs[0] if needs else None,
         message=(found.message + (needs[1] if needs else ""))[:4096],
@@ -236,27 +250,48 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
 
 def _shown(goal: Objective, evidence: Evidence | None) -> dict[str, Any]:
     """Return the fields of a result that tell of evidence."""
-    if goal.rate is None or evidence is None or not evidence.proofs:
+    if goal.tests is None or evidence is None or not evidence.proofs:
         return {}
-    counted = sequential.total(evidence.stretches)
     shown: dict[str, Any] = {
         "harm": decimal_text(evidence.strongest.harm),
-        "harm_proven": decimal_text(goal.rate.levels.harm),
+        "harm_proven": decimal_text(goal.tests.levels.harm),
         "good": decimal_text(evidence.weakest.good),
-        "good_proven": decimal_text(goal.rate.levels.good),
+        "good_proven": decimal_text(goal.tests.levels.good),
     }
+    if goal.rate is None:
+        return shown | _shown_difference(evidence)
+    return shown | _shown_ratio(goal.rate, evidence)
+
+
+def _shown_difference(evidence: Evidence) -> dict[str, Any]:
+    interval = mean.difference(evidence.stretches, _REPORTED)
+    return {
+        "difference": decimal_text(interval.estimate),
+        "difference_low": decimal_text(interval.low),
+        "difference_high": decimal_text(interval.high),
+    } | _shown_directions(*mean.directions(evidence.stretches))
+
+
+def _shown_directions(higher: float, lower: float) -> dict[str, Any]:
+    return {"higher": decimal_text(higher), "lower": decimal_text(lower)}
+
+
+def _shown_ratio(rate: Rate, evidence: Evidence) -> dict[str, Any]:
+    counted = sequential.total(evidence.stretches)
+    shown: dict[str, Any] = {}
     if counted.samples:
         seen = min(counted.events, counted.samples)
         interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
-        shown |= {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
+        shown = {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
     strata = sequential.strata_of(sequential.compared(evidence.stretches))
-    if goal.rate.margin is not None and strata:
+    if rate.margin is not None and strata:
         interval = statistics.ratio_interval(strata, _REPORTED)
         shown |= {
             "ratio": decimal_text(interval.estimate),
             "ratio_low": decimal_text(interval.low),
             "ratio_high": decimal_text(interval.high),
         }
+        shown |= _shown_directions(*sequential.directions(strata))
     return shown
 
 
@@ -264,22 +299,29 @@ _REPORTED = 0.05
 
 
 def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
-    """Return how many answers an undecided rate still needs, as a number and in words.
+    """Return how many answers an undecided objective still needs, as a number and in words.
 
     Reckoned for reports alone: it costs more than the judging.
     """
     evidence = found.evidence
-    if goal.rate is None or evidence is None or found.verdict is not Verdict.INCONCLUSIVE:
+    if goal.tests is None or evidence is None or found.verdict is not Verdict.INCONCLUSIVE:
         return None
     if not evidence.proofs or not found.measured or goal.watch is not None:
         return None
     newest = evidence.stretches[-1]
     both = newest.samples + newest.stable_samples
     pace = both / evidence.seconds if evidence.seconds > 0 else 0.0
-    need = sequential.needed(goal.rate, evidence.stretches, evidence.weakest, pace)
-    if need is None:
-        return None
-    answers, lasts = need
+    if goal.rate is not None:
+        need = sequential.needed(goal.rate, evidence.stretches, evidence.weakest, pace)
+        if need is None:
+            return None
+        answers, lasts = need
+    else:
+        assert goal.mean is not None
+        found_need = mean.needed(goal.mean, evidence.stretches, evidence.weakest)
+        if found_need is None:
+            return None
+        answers, lasts = found_need, timedelta(seconds=found_need / pace) if pace else None
     when = f", in about {roughly(lasts)}" if lasts is not None else ""
     return answers, f"; about {answers} more answers{when}"
 

@@ -8,10 +8,10 @@ import json
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelSpec, Rollout
-from rlhf_operator.api.policy import SLO, PolicySpec, VersusStable
+from rlhf_operator.api.policy import SLO, PolicySpec, RewardHacking, VersusStable
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
-from rlhf_operator.api.schema import decimal
+from rlhf_operator.api.schema import decimal, parse_duration
 from rlhf_operator.api.strategies import TEST_POLICY, Step
 from rlhf_operator.core.observed import Observed
 
@@ -95,6 +95,7 @@ def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
         interval=policy.interval,
         false_rollback=policy.false_rollback,
         false_promotion=policy.false_promotion,
+        reward_hacking=policy.reward_hacking,
         slos=policy.slos,
     )
 
@@ -166,9 +167,18 @@ def binding(
             found.append(policy)
             continue
         found[found.index(before)] = before.model_copy(
-            update={"slos": _tightest(before.slos, policy.slos)}
+            update={
+                "slos": _tightest(before.slos, policy.slos),
+                "reward_hacking": _sooner(before.reward_hacking, policy.reward_hacking),
+            }
         )
     return tuple(found)
+
+
+def _sooner(pinned: RewardHacking | None, current: RewardHacking | None) -> RewardHacking | None:
+    """Return what rolls back sooner."""
+    given = [each for each in (pinned, current) if each is not None and each.action == "RollBack"]
+    return min(given, key=lambda each: parse_duration(each.patience), default=pinned)
 
 
 def _tightest(pinned: tuple[SLO, ...], current: tuple[SLO, ...]) -> tuple[SLO, ...]:

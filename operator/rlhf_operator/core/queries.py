@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import promql_parser as promql
 
+from rlhf_operator.api.measure import Query
 from rlhf_operator.api.metrics import TARGET_LABELS
-from rlhf_operator.api.policy import Query
 from rlhf_operator.api.schema import format_duration
 
 LONGEST = timedelta(hours=1)
@@ -47,7 +47,7 @@ class _Found:
 
 def problem(query: Query) -> str | None:
     """Return why a query is refused and what to write instead; None when it is fine."""
-    return _look(query.prom_ql)[0]
+    return None if query.prom_ql is None else _look(query.prom_ql)[0]
 
 
 def longest_range(text: str) -> timedelta:

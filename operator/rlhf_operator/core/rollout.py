@@ -37,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     running.parked,  # until safety can be seen again
     running.preparing,  # before the first weight
     running.weight_not_in_force,  # what was declared is not yet what the router does
+    running.reward_hacking,  # a pleased reward model is no pleased user
     running.holding,  # every weight gets its time
     contest.no_winner,  # a test whose time is over
     running.inconclusive,  # silence is not consent

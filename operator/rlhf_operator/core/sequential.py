@@ -18,6 +18,7 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import statistics
 from rlhf_operator.core.indicators import Better, Form, Measure
+from rlhf_operator.core.moments import NO_VALUES, Moments, moments_of, sums_of
 
 _LARGEST = 25.0
 """ln E beyond which a number is only "more than 10^10"."""
@@ -62,15 +63,24 @@ class Stretch:
     stable_samples: int = 0
     firsts: Stretch | None = None
     """The same time with each user's first event alone; None where users are not told apart."""
+    moments: Moments = NO_VALUES
+    """Of a mean: the canary's values, in place of events."""
+    stable_moments: Moments = NO_VALUES
 
     def __sub__(self, earlier: Stretch) -> Stretch:
         """Return what came after; late points may make a count smaller, never negative."""
+        samples = max(0, self.samples - earlier.samples)
+        stable_samples = max(0, self.stable_samples - earlier.stable_samples)
         return Stretch(
             events=max(0, self.events - earlier.events),
-            samples=max(0, self.samples - earlier.samples),
+            samples=samples,
             stable_events=max(0, self.stable_events - earlier.stable_events),
-            stable_samples=max(0, self.stable_samples - earlier.stable_samples),
+            stable_samples=stable_samples,
             firsts=self.firsts - (earlier.firsts or NOTHING) if self.firsts else None,
+            moments=self.moments - earlier.moments if samples else NO_VALUES,
+            stable_moments=(
+                self.stable_moments - earlier.stable_moments if stable_samples else NO_VALUES
+            ),
         )
 
     def __add__(self, other: Stretch) -> Stretch:
@@ -82,6 +92,8 @@ class Stretch:
             firsts=(self.firsts or NOTHING) + (other.firsts or NOTHING)
             if self.firsts or other.firsts
             else None,
+            moments=self.moments + other.moments,
+            stable_moments=self.stable_moments + other.stable_moments,
         )
 
     def stratum(self) -> statistics.Stratum | None:
@@ -103,7 +115,7 @@ NOTHING = Stretch(events=0, samples=0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Past:
-    """What a run has shown of one rate before the stretch that goes on now."""
+    """What a run has shown of one rate or mean before the stretch that goes on now."""
 
     before: tuple[Stretch, ...] = ()
     """At earlier weights."""
@@ -143,6 +155,8 @@ def record_of(slo: str, stretch: Stretch) -> StratumRecord:
         stable_events=stretch.stable_events,
         stable_samples=stretch.stable_samples,
         firsts=firsts_of(stretch),
+        sums=sums_of(stretch.moments),
+        stable_sums=sums_of(stretch.stable_moments),
     )
 
 
@@ -179,6 +193,8 @@ def stretches(records: Iterable[StratumRecord], slo: str) -> tuple[Stretch, ...]
             stable_events=each.stable_events,
             stable_samples=each.stable_samples,
             firsts=remembered(each.firsts),
+            moments=moments_of(each.sums),
+            stable_moments=moments_of(each.stable_sums),
         )
         for each in records
         if each.slo == slo
@@ -237,8 +253,11 @@ def strata_of(parts: Iterable[Stretch]) -> tuple[statistics.Stratum, ...]:
 def is_sequential(slo: SLO, measure: Measure) -> bool:
     """Return whether an SLO is judged by evidence: rates are, unless plain numbers are asked for.
 
-    `failureLimit` asks for plain numbers: a sequential crossing needs no second one.
+    `failureLimit` asks for plain numbers: a sequential crossing needs no second one. Of a mean it
+    is the difference from stable's that is judged; its max and min are plain numbers.
     """
+    if measure.form is Form.MEAN:
+        return measure.squares is not None
     if measure.form is not Form.RATE or slo.failure_limit is not None:
         return False
     if slo.versus_stable is not None and slo.versus_stable.method == "Threshold":
@@ -253,6 +272,8 @@ def tests(slo: SLO, measure: Measure) -> int:
     """Return how many tests of harm an SLO makes; those that only inform make none."""
     if slo.class_ == "Informational" or not is_sequential(slo, measure):
         return 0
+    if measure.form is Form.MEAN:
+        return 1
     bounds = (slo.max, slo.min, slo.versus_stable)
     return sum(bound is not None for bound in bounds)
 
@@ -308,6 +329,14 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
             )
         )
     return tuple(found)
+
+
+def directions(strata: Sequence[statistics.Stratum]) -> tuple[float, float]:
+    """Return the evidence that the canary's rate is higher than stable's, and that it is lower."""
+    return (
+        statistics.log_e_ratio(strata, 1, harm=True),
+        statistics.log_e_ratio(strata, 1, harm=False),
+    )
 
 
 def odds(log_e: float) -> str:

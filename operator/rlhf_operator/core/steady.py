@@ -16,15 +16,15 @@ from rlhf_operator.api.evidence import BaselineRecord, Verdict
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import sequential
-from rlhf_operator.core.drift import BASELINE, Drift, compares, drift_test
+from rlhf_operator.core.drift import BASELINE, Drift, compares, drift_test, measured_by
 from rlhf_operator.core.indicators import measure
+from rlhf_operator.core.moments import decimal_text
 from rlhf_operator.core.objective import (
     Evidence,
     Judgement,
     Objective,
     Reading,
     amount,
-    decimal_text,
     objectives,
     short,
 )
@@ -55,7 +55,7 @@ def watched(
 def _tests(slo: SLO) -> int:
     found = measure(slo)
     drifts = compares(slo, found) and slo.class_ != "Informational"
-    return tests(slo, found) + int(drifts)
+    return max(tests(slo, found), int(drifts))
 
 
 def judge(goal: Objective, rate: Rate, asked: Watch, reading: Reading, found: Found) -> Judgement:
@@ -120,7 +120,7 @@ def frozen(goal: Objective, drift: Drift) -> BaselineRecord | None:
     if drift.test.known is not None or drift.baseline is None:
         return None
     mean, deviation = drift.baseline
-    asked = goal.slo.query.prom_ql if goal.slo.query else str(goal.measure)
+    asked = measured_by(goal.slo, goal.measure)
     return BaselineRecord(
         slo=goal.name, measure=asked, mean=decimal_text(mean), deviation=decimal_text(deviation)
     )

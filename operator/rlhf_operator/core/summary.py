@@ -15,7 +15,7 @@ from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
-from rlhf_operator.core import conditions, names, outlook, plans
+from rlhf_operator.core import conditions, names, outlook, plans, reward_hacking
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
@@ -206,6 +206,14 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             message="Prometheus has no series of this model's pods: apply the chart's PodMonitor "
             "or its scrape snippet",
         )
+    suspicion = reward_hacking.suspicion(seen, run) if _tries_canary(run) and run else None
+    if suspicion is not None:
+        yield Fact(
+            type=ConditionType.REWARD_HACKING_SUSPECTED,
+            status="True",
+            reason="RewardUpPeopleDown",
+            message=suspicion,
+        )
     if seen.deleted_versions:
         yield Fact(
             type=ConditionType.VERSION_DELETED,
@@ -226,6 +234,10 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             reason="Pinned",
             message="the plan or a policy was edited; it applies to the next run",
         )
+
+
+def _tries_canary(run: Run | None) -> bool:
+    return run is not None and run.status.canary is not None
 
 
 def _is_stable(run: Run | None, version: VersionRef | None) -> bool:

@@ -17,13 +17,14 @@ def why(strategy: StrategyName, slo: SLO) -> str | None:
     found = measure(slo)
     if slo.class_ == "Informational":
         return None
-    if strategy == "Shadow" and found.samples.version_label == metrics.ABOUT_VERSION:
+    is_vote = found.samples.version_label == metrics.ABOUT_VERSION and found.scorer is None
+    if strategy == "Shadow" and is_vote:
         return "nobody votes on the answers of a shadow; make it Informational"
     compares = slo.versus_stable is not None
     by_ratio = found.form is Form.RATE and sequential.is_sequential(slo, found)
     if strategy == "BlueGreen" and compares and not by_ratio:
         return (
             "with all traffic on the new version stable shows nothing, and only the ratio of a "
-            "built-in rate can be compared with what it showed before; use max or min"
+            "rate can be compared with what it showed before; use max or min"
         )
     return None

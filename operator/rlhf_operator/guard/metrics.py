@@ -73,6 +73,7 @@ class Instruments:
         self._blocked_responses = self._counter(names.GUARD_BLOCKED_RESPONSES)
         self._refused = self._counter(names.GUARD_REFUSED)
         self._length = self._histogram(names.GUARD_RESPONSE_LENGTH)
+        self._length_squares = self._counter(names.GUARD_RESPONSE_LENGTH_SQUARES)
         self._feedback = self._counter(names.GUARD_FEEDBACK)
         self._first_events = self._counter(names.GUARD_FIRST_EVENTS)
         self._first_samples = self._counter(names.GUARD_FIRST_SAMPLES)
@@ -134,6 +135,7 @@ class Instruments:
         self._first(FirstKind.BLOCKED, user, is_event=judged.is_blocked)
         self._responses.inc()
         self._length.observe(judged.length)
+        self._length_squares.inc(judged.length**2)
         if judged.is_blocked:
             self._blocked_responses.inc()
             for category in judged.blocking:

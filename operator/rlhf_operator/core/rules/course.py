@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.core import analysis, approvals, overrides, plans, repins, verdicts
+from rlhf_operator.core import (
+    analysis,
+    approvals,
+    overrides,
+    plans,
+    repins,
+    reward_hacking,
+    verdicts,
+)
 from rlhf_operator.core.decision import Action, Decision, hold
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import resting
@@ -60,7 +68,7 @@ def override(seen: Observed, act: Act) -> Decision:
         return refuse(act, f"this run has no objective {act.slo}")
     if "Safety" in classes:
         return refuse(act, f"{act.slo} is of class Safety, which nobody overrides")
-    if classes == {"Informational"}:
+    if classes == {"Informational"} and not reward_hacking.suspicion(seen, run):
         return refuse(act, f"{act.slo} is Informational and keeps nothing from going on")
     out = {act.slo, *(entry.slo for entry in overrides.in_force(run, seen.now))}
     left = (slo for slo in bound if slo.class_ == "Safety" or slo.name not in out)

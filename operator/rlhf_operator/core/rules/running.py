@@ -10,6 +10,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import analysis, approvals, capacity, overrides, verdicts
+from rlhf_operator.core import reward_hacking as hacking
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
@@ -176,6 +177,28 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
     return _not_in_force(seen)
 
 
+def reward_hacking(seen: Observed) -> Decision | None:
+    """Raise nothing while the reward model is pleased and people are not; then as policies say."""
+    run = canary_run(seen)
+    found = hacking.suspicion(seen, run) if run is not None else None
+    if run is None or found is None:
+        return None
+    after = hacking.roll_back_after(hacking.binding(seen, run))
+    last = None if after is None else (run.status.reward_hacking_since or seen.now) + after
+    if last is not None and seen.now >= last:
+        return roll_back(Reason.REWARD_HACKING_SUSPECTED, found, quarantine=True)
+    end = _patience_end(seen, run)
+    if seen.now >= end and run.plan.on_inconclusive == "RollBack":
+        return roll_back(Reason.MAX_HOLD_EXCEEDED, f"suspected for {run.plan.max_hold}: {found}")
+    return Decision(
+        action=Action.HOLD,
+        reason=Reason.REWARD_HACKING_SUSPECTED,
+        message=found,
+        stalled=last is None,
+        wake=min((each for each in (end, last) if each and seen.now < each), default=None),
+    )
+
+
 def holding(seen: Observed) -> Decision | None:
     """Give every weight its time, counted from when it was in force."""
     run = canary_run(seen)
@@ -195,8 +218,7 @@ def inconclusive(seen: Observed) -> Decision | None:
     if verdict is Verdict.SUCCESSFUL:
         return None
     why = verdicts.tell(verdicts.unsure(results)) or "nothing was measured yet"
-    end = _hold_end(run) + parse_duration(run.plan.max_hold)
-    end += _stood_still(run, seen.now)
+    end = _patience_end(seen, run)
     if seen.now >= end and run.plan.on_inconclusive == "RollBack":
         return roll_back(Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.plan.max_hold}: {why}")
     reason = Reason.METRICS_UNAVAILABLE if verdict is Verdict.ERROR else Reason.INCONCLUSIVE
@@ -245,6 +267,11 @@ def _advance(run: Run, step: int, message: str) -> Decision:
 def _hold_end(run: Run) -> datetime:
     assert run.status.in_force_at is not None, "weight_not_in_force comes first"
     return run.status.in_force_at + parse_duration(run.plan.steps[run.status.step].hold)
+
+
+def _patience_end(seen: Observed, run: Run) -> datetime:
+    """Return when `maxHold` is over: how long the step may last without a success."""
+    return _hold_end(run) + parse_duration(run.plan.max_hold) + _stood_still(run, seen.now)
 
 
 def _held(run: Run, since: datetime) -> Decision:

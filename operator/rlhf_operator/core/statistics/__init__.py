@@ -30,7 +30,7 @@ from rlhf_operator.core.statistics.cusum import (
     two_sided_run_length,
 )
 from rlhf_operator.core.statistics.detector import EDetector
-from rlhf_operator.core.statistics.forecast import Need, ceiling_need, ratio_need
+from rlhf_operator.core.statistics.forecast import Need, ceiling_need, difference_need, ratio_need
 from rlhf_operator.core.statistics.interval import Interval, difference
 from rlhf_operator.core.statistics.means import (
     MeanStratum,
@@ -71,6 +71,7 @@ __all__ = [
     "change_threshold",
     "conclude",
     "difference",
+    "difference_need",
     "head_start",
     "log_e_ceiling",
     "log_e_mean_change",

@@ -13,6 +13,13 @@ from datetime import timedelta
 from math import ceil
 
 from rlhf_operator.core.statistics.ceiling import log_e_ceiling
+from rlhf_operator.core.statistics.means import (
+    LEAST,
+    TUNED_FOR,
+    MeanStratum,
+    Sums,
+    log_e_mean_difference,
+)
 from rlhf_operator.core.statistics.numerics import boundary, checked
 from rlhf_operator.core.statistics.rates import Count
 from rlhf_operator.core.statistics.ratio import Stratum, log_e_ratio
@@ -68,6 +75,41 @@ def ratio_need(
         return log_e_ratio((*seen, coming), ratio, harm=harm)
 
     return _need(after, threshold, share * canary_rate + (1 - share) * stable_rate)
+
+
+def difference_need(
+    strata: Iterable[MeanStratum],
+    *,
+    margin: float,
+    harm: bool,
+    threshold: float,
+    share: float,
+    variance: float,
+    difference: float = 0.0,
+    tuned_for: float = TUNED_FOR,
+    least: float = LEAST,
+) -> Need | None:
+    """Return what `log_e_mean_difference(strata, margin, harm=harm)` needs to reach a threshold.
+
+    variance: of single values, in either arm; difference: assumed between the means of the values
+    to come. None when that never leads there.
+    """
+    checked(variance, "the variance", 0)
+    seen = tuple(strata)
+
+    def coming(number: float, mean: float) -> Sums:
+        # The unbiased variance divides by one less than the number of values.
+        spread = variance * max(0.0, number - 1)
+        return Sums(n=number, total=number * mean, squares=number * mean * mean + spread)
+
+    def after(responses: float) -> float:
+        canary = coming(responses * share, difference)
+        stratum = MeanStratum(canary=canary, stable=coming(responses * (1 - share), 0.0))
+        return log_e_mean_difference(
+            (*seen, stratum), margin, harm=harm, tuned_for=tuned_for, least=least
+        )
+
+    return _need(after, threshold, 0.0)
 
 
 def ceiling_need(
