@@ -120,6 +120,12 @@ def make_run(**changes: Any) -> Run:
     )
 
 
+def replace_status(run: Run | None, status: RolloutStatus) -> Run:
+    """The record as it stands after a write."""
+    assert run is not None
+    return replace(run, status=status)
+
+
 def preparing(**changes: Any) -> Run:
     """A canary run before its first weight."""
     return make_run(**{"weight": 0, "step": -1, "phase": "Preparing"} | changes)

@@ -40,6 +40,7 @@ from tests import builders
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = Key(namespace="shop", name="support")
 SECOND = timedelta(seconds=1)
+_SUBQUERY = re.compile(r'(\w+)(?:\{rlhf_model=~"(.*?)"\})?\[(\d+)s:(\d+)s\]')
 _QUERY = re.compile(r'(?:last_over_time\()?(\w+)(?:\{rlhf_model=~"(.*?)"\})?\[(\d+)([sm])\]\)?')
 
 
@@ -78,7 +79,11 @@ class Metrics:
 
     async def range_vector(self, query: str, at: datetime) -> Answer:
         self.asked.append(query)
-        return self.silence or tuple(self._chosen(query, at.timestamp()))
+        if self.silence is not None:
+            return self.silence
+        if ":" in query:
+            return tuple(self._sampled(query, at.timestamp()))
+        return tuple(self._chosen(query, at.timestamp()))
 
     async def instant(self, query: str, at: datetime) -> Answer:
         self.asked.append(query)
@@ -92,6 +97,27 @@ class Metrics:
     async def expression(self, query: str, at: datetime) -> Answer:
         self.asked.append(query)
         return self.values.get(query, ())
+
+    def _sampled(self, query: str, end: float) -> Iterable[Series]:
+        """Answer a subquery: each series' value at the multiples of the step."""
+        found = _SUBQUERY.fullmatch(query)
+        assert found, query
+        name, models, span, step = found.group(1), found.group(2), *map(int, found.groups()[2:])
+        times = [t for t in range(int(end) - span, int(end) + 1) if t % step == 0]
+        for each in self.series:
+            if each.labels["__name__"] != name:
+                continue
+            if models is not None and each.labels["rlhf_model"] not in models.split("|"):
+                continue
+            # Prometheus looks five minutes back for a value.
+            seen = [(t, v) for t, v, visible in each.points if visible <= self.now.timestamp()]
+            points = [
+                (float(time), before[-1][1])
+                for time in times
+                if (before := [(t, v) for t, v in seen if time - 300 < t <= time])
+            ]
+            if points:
+                yield Series(dict(each.labels), points)
 
     def _chosen(self, query: str, end: float) -> Iterable[Series]:
         found = _QUERY.fullmatch(query)

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.evidence import Checkpoint, FirstCounts, SLOResult, StratumRecord, Verdict
+from rlhf_operator.api.evidence import (
+    BaselineRecord,
+    Checkpoint,
+    FirstCounts,
+    SLOResult,
+    StratumRecord,
+    Verdict,
+)
 from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutStatus, RunType, StandbyRecord
 from rlhf_operator.core import drills, holdback, record, rollout
 from rlhf_operator.core.observed import Act, Assessment
@@ -298,3 +305,44 @@ def test_what_puts_a_drill_off_proves_nothing(changes: dict[str, Any]) -> None:
 def test_from_when_the_fallback_is_unproven(stable: Any, since: Any, known: Any) -> None:
     run = make.make_run(step=1, weight=50, stable=stable, unproven_since=known)
     assert drills.unproven_since(make.make_observed(run=run), run.status) == since
+
+
+SHOWN = make.GOOD.results[0].model_copy(
+    update={"harm": "0.1", "events": 3, "samples": 1000, "query": "unsafe / all"}
+)
+EARLIER = StratumRecord(slo="safe/unsafe", events=1, samples=9, stable_events=7, stable_samples=99)
+BASELINE = BaselineRecord(slo="safe/unsafe", measure="unsafe / all", events=4, samples=1009)
+
+
+def test_what_a_run_showed_is_frozen_when_it_is_promoted() -> None:
+    plain = make.judged(name="latency").results[0]
+    run = make.make_run(step=1, weight=50, strata=(EARLIER,))
+    status = after(run=run, canary=Assessment(results=(SHOWN, plain)))
+    assert (status.outcome, status.baseline) == (Outcome.PROMOTED, (BASELINE,))
+
+
+def test_a_run_that_goes_on_freezes_nothing() -> None:
+    assert after(canary=Assessment(results=(SHOWN,))).baseline == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        pytest.param({"from_": V1, "to": make.V2}, True, id="by a run against that version"),
+        pytest.param({"from_": V1, "to": V1, "type": RunType.RESTART}, True,
+                     id="when its pods are renewed"),
+        pytest.param({"from_": V1, "to": SFT, "type": RunType.FALLBACK}, False,
+                     id="not when traffic flees from it"),
+        pytest.param({"from_": SFT, "to": V1}, False, id="not by a run against another"),
+    ],
+)  # fmt: skip
+def test_the_baseline_that_a_new_record_inherits(changes: dict[str, Any], kept: bool) -> None:
+    run = make.make_run(started_at=None, outcome=None, stable=None, canary=None, **changes)
+    before = make.ended(revision=1, baseline=(BASELINE,))
+    status = after(run=run, previous=before, canary=None)
+    assert status.baseline == ((BASELINE,) if kept else ())
+
+
+def test_a_rollback_keeps_the_baseline_of_what_goes_on_serving() -> None:
+    run = make.make_run(stable=V1, canary=make.V2, to=make.V2, from_=V1, baseline=(BASELINE,))
+    assert after(run=run, canary=BAD, target=make.V2).baseline == (BASELINE,)

@@ -15,6 +15,7 @@ from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
     test_reward_hacking,
+    test_rules_alike,
     test_rules_consent,
     test_rules_control,
     test_rules_course,
@@ -28,6 +29,7 @@ from tests.core import (
 from tests.core.test_rules_strategies import DAY, HALVES, LOST, OPEN, primary, trial_of
 
 ROWS = [
+    *test_rules_alike.ROWS,
     *test_reward_hacking.ROWS,
     *test_rules_consent.ROWS,
     *test_rules_control.ROWS,
@@ -51,13 +53,18 @@ NEIGHBOURS = [
     ("person_stopped", "canary_unsafe", {"acts": (act("Abort"),), "canary": BAD}),
     ("drill_superseded", "person_decided",
      test_rules_drill.DRILL | {"acts": (act("Pause"),)}),
-    ("person_decided", "stable_unsafe", {"acts": (act("Pause"),), "stable": BAD}),
+    ("person_decided", "not_the_model",
+     test_rules_alike.SAME | {"acts": (act("Restart"),), "run": test_rules_alike.fled(
+         test_rules_alike.SAME["stable"], settled_at=ago(1))}),
+    ("not_the_model", "stable_unsafe", test_rules_alike.SAME),
     ("stable_unsafe", "stable_vetoed",
      {"run": make.ended(), "stable": BAD, "quarantines": make.vetoed(V1)}),
     ("stable_vetoed", "control_over",
      test_rules_control.HELD | {"quarantines": make.vetoed(V1), "workloads": make.pods(sft=GONE)}),
     ("canary_not_serving", "stable_not_serving", {"workloads": {"sft": GONE, "v1": MISMATCH}}),
     ("stable_not_serving", "canary_failed", {"canary": SLOW, "workloads": make.pods(sft=GONE)}),
+    ("stable_failed", "person_refused",
+     test_rules_harm.PROMOTED | {"stable": SLOW, "acts": (act("Abort"),)}),
     ("canary_failed", "test_lost",
      {"run": trial_of(5), "canary": primary(LOST, SLOW), "route": HALVES}),
     ("test_lost", "person_refused",
@@ -118,6 +125,8 @@ APART = {
     ("drill_late", "blind"): "one needs a drill, the other any other canary",
     ("step_passed", "drill_due"): "one needs a canary, the other an ended run",
     ("drill_held", "no_winner"): "one needs a drill, the other a test",
+    ("stable_failed", "test_lost"): "one needs a model without a run, the other a test",
+    ("canary_failed", "stable_failed"): "one needs a canary, the other a model without a run",
 }
 RULES = {rule.__name__: rule for rule in rollout.RULES}
 

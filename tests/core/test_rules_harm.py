@@ -10,6 +10,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.policy import Indicator
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.core import record, rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Route, Workload
 from tests import builders as make
@@ -142,6 +143,38 @@ STABLE = [
         "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **FLEE | {"spec": None}),
 ]  # fmt: skip
 
+PROMOTED = {
+    "run": make.ended(to=V2, stable=V2, from_=V1, standby=make.standby(V1)),
+    "target": V2,
+    "workloads": make.pods(v2=make.SERVING),
+}
+
+STEADY = [
+    row("after promotion a version of poor quality is left for the warm previous one",
+        "stable_failed", Action.START, Reason.SLO_FAILED, **PROMOTED | {"stable": DULL}),
+    row("so is a slow one, also while suspended", "stable_failed", Action.START, Reason.SLO_FAILED,
+        **PROMOTED | {"stable": SLOW, "spec": make.model_spec(suspend=True)}),
+    row("where the previous one is gone a person must act", "stable_failed", Action.KEEP,
+        Reason.SLO_FAILED, **PROMOTED | {"stable": DULL, "workloads": make.pods(v1=GONE)}),
+    row("where it is quarantined too", "stable_failed", Action.KEEP, Reason.SLO_FAILED,
+        **PROMOTED | {"stable": DULL, "quarantines": make.quarantine(V1)}),
+    row("quality and speed are no reason to serve the floor", "stable_failed", Action.KEEP,
+        Reason.SLO_FAILED, stable=DULL, run=make.ended(standby=make.standby(SFT))),
+    row("another version that is asked for gets its run", "target_differs", Action.START,
+        Reason.STARTED, **PROMOTED | {"stable": DULL, "workloads": make.pods(v1=GONE),
+                                      "target": make.ref("v3", "3")}),
+    row("an objective that a person overrides is no reason", "target_serving", Action.KEEP,
+        Reason.SERVING, **PROMOTED | {"stable": DULL, "run": make.ended(
+            to=V2, stable=V2, from_=V1, standby=make.standby(V1), decisions=[
+                {"name": "skip", "action": "Override", "author": "ann", "reason": "known",
+                 "slo": "thumbs", "until": ago(-9), "at": ago(9)}])}),
+    row("while a canary runs, stable's quality stops nothing", "step_passed", Action.ADVANCE,
+        Reason.ADVANCED, stable=DULL),
+    row("what does not help is not tried twice", "target_serving", Action.KEEP, Reason.SERVING,
+        **PROMOTED | {"stable": GOOD, "run": make.ended(
+            to=V2, stable=V2, from_=V1, standby=make.standby(V1), not_the_model="alike")}),
+]  # fmt: skip
+
 VETOED = {"run": make.ended(standby=make.standby()), "quarantines": make.vetoed(V1)}
 
 PEOPLE = [
@@ -159,7 +192,22 @@ PEOPLE = [
         Reason.SERVING, run=make.ended(), quarantines=make.quarantine(V1)),
 ]  # fmt: skip
 
-ROWS = [*CANARY, *STABLE, *PEOPLE]
+ROWS = [*CANARY, *STABLE, *STEADY, *PEOPLE]
+
+
+@pytest.mark.parametrize("failing", [DULL, SLOW])
+def test_poor_quality_is_quarantined_and_its_evidence_kept(failing: Any) -> None:
+    decision = make_decision(PROMOTED | {"stable": failing})
+    assert decision.start is not None
+    spec = decision.start
+    assert (spec.type, spec.from_, spec.to) == (RunType.ROLLBACK, V2, V1)
+    assert spec.cause.evidence == failing.results
+    changes = {"started_at": None, "outcome": None, "stable": None, "canary": None}
+    run = make.make_run(type=spec.type, from_=V2, to=V1, cause=spec.cause, **changes)
+    seen = make.make_observed(run=run)
+    opened = record.next_status(seen, rollout.decide(seen), epoch=1, drain=make.MINUTE)
+    assert opened is not None and opened.quarantine is not None
+    assert opened.quarantine.identity == V2.identity
 
 
 @pytest.mark.parametrize(("rule", "action", "reason", "changes"), ROWS)
@@ -220,8 +268,6 @@ def test_who_is_quarantined(changes: dict[str, Any], quarantined: bool) -> None:
 
 
 def make_decision(changes: dict[str, Any]) -> Any:
-    from rlhf_operator.core import rollout
-
     return rollout.decide(make.make_observed(**changes))
 
 

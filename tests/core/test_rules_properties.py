@@ -103,7 +103,8 @@ def other_runs(draw: st.DrawFn) -> Any:
         finished_at=draw(moments),
         force_block=draw(maybe),
         refuse=draw(maybe),
-        standby=draw(st.none() | st.just(make.standby())),
+        standby=draw(st.none() | st.sampled_from([make.standby(), make.standby(V2)])),
+        not_the_model=draw(st.sampled_from([None, None, "v1 fails like v2"])),
     )
 
 
@@ -212,3 +213,24 @@ def test_nothing_quarantined_is_ever_started(seen: Observed) -> None:
     start = rollout.decide(seen).start
     if start is not None and start.type is not RunType.RESTART:
         assert not seen.is_quarantined(start.to)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures())
+def test_quality_and_speed_lead_nobody_to_the_floor(seen: Observed) -> None:
+    start = rollout.decide(seen).start
+    if start is not None and start.cause.reason == Reason.SLO_FAILED:
+        assert start.type is RunType.ROLLBACK and start.cause.evidence
+        assert seen.fallback is None or start.to.identity != seen.fallback.identity
+        assert seen.workload(start.to).ready > 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(pictures())
+def test_where_a_flight_did_not_help_nobody_flees_again_by_themselves(seen: Observed) -> None:
+    run, decision = seen.run, rollout.decide(seen)
+    if run is None or run.is_active or run.status.not_the_model is None:
+        return
+    if decision.start is not None and decision.start.type in (RunType.ROLLBACK, RunType.FALLBACK):
+        assert decision.start.cause.author is not None
+    assert decision.action is not Action.BLOCK or decision.rule == "stable_vetoed"

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlhf_operator.adapters.applied import Refusals
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult, Verdict
+from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.schema import format_time
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.controller.store import MemoryStore
@@ -251,6 +251,8 @@ class FakeSLOs:
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
     answers: int = 5
     """How many answers a drill counts, where its record asks for them."""
+    baselines: tuple[BaselineRecord, ...] = ()
+    """Baselines of means that a promoted version has shown by now."""
 
     def follow(self, subject: Subject) -> None:
         self.subjects[subject.key] = subject
@@ -267,7 +269,11 @@ class FakeSLOs:
         mine += self._primary(subject)
         stable = self._result(subject, subject.stable) if subject.stable else ()
         return Judged(
-            version=subject.version, since=subject.since, results=mine, stable_results=stable
+            version=subject.version,
+            since=subject.since,
+            results=mine,
+            stable_results=stable,
+            baselines=self.baselines if subject.promoted else (),
         )
 
     def _result(self, subject: Subject, version: str) -> tuple[SLOResult, ...]:

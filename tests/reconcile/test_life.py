@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.evidence import BaselineRecord, Verdict
 from rlhf_operator.api.rollout import Outcome
 from tests.reconcile.stage import KEY, Stage
 
@@ -44,6 +44,75 @@ def test_a_version_that_turns_bad_after_promotion_is_left() -> None:
     assert stage.runs[-1].spec.type in ("Fallback", "Rollback")
     assert stage.weights == {"sft": 100}
     assert stage.condition("Stalled") is not None
+
+
+def promoted_twice() -> Stage:
+    """v2 serves, and v1 is warm."""
+    stage = Stage()
+    stage.run()
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.weights == {"v2": 100} and stage.pods.keys() == {"sft", "v1", "v2"}
+    return stage
+
+
+def test_a_version_that_gets_slow_after_promotion_is_left_for_the_previous_one() -> None:
+    stage = promoted_twice()
+    stage.slos.errors = Verdict.FAILED
+    stage.run()
+    last = stage.runs[-1]
+    assert (last.spec.type, last.spec.cause.reason) == ("Rollback", "SLOFailed")
+    assert [each.name for each in last.spec.cause.evidence] == ["errors"]
+    assert stage.weights == {"v1": 100}, "and no further, though v1 is slow too"
+    assert last.status.quarantine is not None and last.status.quarantine.version == "v2"
+    assert stage.condition("Stalled") == ("True", "Quarantined")
+
+
+def test_a_slow_version_without_a_warm_one_before_it_goes_on_serving() -> None:
+    stage = Stage()
+    stage.run()
+    records = len(stage.runs)
+    stage.slos.errors = Verdict.FAILED
+    stage.run()
+    assert stage.weights == {"v1": 100} and len(stage.runs) == records
+    assert stage.condition("Stalled") == ("True", "SLOFailed")
+    stage.slos.errors = Verdict.SUCCESSFUL
+    stage.run()
+    assert stage.condition("Stalled") is None
+    assert stage.condition("Ready") == ("True", "Serving")
+
+
+def test_a_flight_that_does_not_help_is_the_last() -> None:
+    stage = promoted_twice()
+    records = len(stage.runs)
+    stage.slos.counted = {"events": 90, "samples": 1000}
+    stage.script = lambda *_: Verdict.FAILED
+    stage.run(60 * MINUTE)
+    assert len(stage.runs) == records + 1 and stage.weights == {"v1": 100}
+    assert stage.condition("Stalled") == ("True", "NotTheModel")
+    assert stage.condition("NotTheModel") == ("True", "RefugeFailsAlike")
+    assert stage.cluster.events.count(("Warning", "NotTheModel")) == 1
+    stage._restart()
+    stage.run(60 * MINUTE)
+    assert len(stage.runs) == records + 1, "also after a restart"
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.edit(version="v1")
+    stage.run()
+    assert stage.condition("Ready") == ("True", "Serving")
+
+
+def test_the_baseline_of_a_mean_is_written_once() -> None:
+    stage = Stage()
+    stage.run()
+    record = BaselineRecord(slo="safe/long", measure="l", mean="800", deviation="10")
+    stage.slos.baselines = (record,)
+    stage.run()
+    assert stage.runs[-1].status.baseline == (record,)
+    writes = stage.cluster.writes
+    stage.slos.baselines = (record.model_copy(update={"mean": "900"}),)
+    stage.run(60 * MINUTE)
+    assert stage.runs[-1].status.baseline == (record,), "what is frozen never changes"
+    assert stage.cluster.writes == writes
 
 
 def test_silence_holds_and_success_resumes() -> None:

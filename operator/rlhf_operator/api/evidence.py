@@ -72,9 +72,9 @@ class SLOResult(ApiType):
     stable_value: DecimalText | None = None
     """The stable version's value at the same time."""
     events: Count | None = None
-    """Counted events since the last weight change."""
+    """Counted events since the last weight change; after promotion, of the last hour or window."""
     samples: Count | None = None
-    """Samples since the last weight change."""
+    """Samples since the last weight change; after promotion, of the last hour or window."""
     stable_events: Count | None = None
     """The stable version's events in the same time."""
     stable_samples: Count | None = None
@@ -197,6 +197,26 @@ class StratumRecord(ApiType):
     """Of a mean: the canary's values."""
     stable_sums: Sums | None = None
     """Stable's values."""
+
+
+class BaselineRecord(ApiType):
+    """What a version showed of one objective at first, frozen for as long as it serves.
+
+    Of a rate: in its own run. Of a mean: in the first hour after its promotion.
+    """
+
+    slo: Annotated[str, Field(max_length=128)]
+    """Policy and objective, as policy/objective."""
+    measure: Annotated[str, Field(max_length=4096)]
+    """What was counted; where the objective counts something else now, this is not compared."""
+    events: Count | None = None
+    """Counted events of a rate."""
+    samples: Count | None = None
+    """Samples of a rate."""
+    mean: DecimalText | None = None
+    """The mean of the first windows' means."""
+    deviation: DecimalText | None = None
+    """Their standard deviation."""
 
 
 class Checkpoint(ApiType):

@@ -31,6 +31,8 @@ class ConditionType(StrEnum):
     """Margin, rate and traffic make a decision within `maxHold` unlikely; nothing waits for it."""
     VERSION_DELETED = "VersionDeleted"
     """A version that serves was deleted; it goes on serving from its pinned template."""
+    NOT_THE_MODEL = "NotTheModel"
+    """Traffic fled by itself, and what it fled to fails alike: look at traffic, guard, metrics."""
     REWARD_HACKING_SUSPECTED = "RewardHackingSuspected"
     """The canary's reward rises, and so does its distance from the SFT policy, but people are
     worse off."""
@@ -144,6 +146,8 @@ class Reason(StrEnum):
     """Neither the stable version nor the fallback is safe; `whenNothingIsSafe` decides."""
     REFUSING = "Refusing"
     """Nothing safe is left, and by `whenNothingIsSafe: Refuse` every request is answered 503."""
+    NOT_THE_MODEL = "NotTheModel"
+    """What traffic fled to fails alike, so the model is not the cause; no further move is made."""
     # -- a person must act --------------------------------------------------------------------
     SPEC_INVALID = "SpecInvalid"
     """The spec could not be understood; what runs goes on."""

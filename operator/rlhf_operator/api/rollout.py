@@ -12,6 +12,7 @@ from rlhf_operator.api.common import Condition, Object, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import (
     ArmCount,
+    BaselineRecord,
     Checkpoint,
     GoldenResult,
     Message,
@@ -117,6 +118,8 @@ class Cause(ApiType):
     """The person, if it was a person."""
     decision: Annotated[str, Field(max_length=253)] | None = None
     """The `RLHFDecision`, if there was one."""
+    evidence: Annotated[tuple[SLOResult, ...], Field(max_length=16)] = ()
+    """What failed, where traffic flees by itself."""
 
 
 class RolloutSpec(ApiType):
@@ -334,6 +337,8 @@ class RolloutStatus(ApiType):
     """Counts from which a restarted operator counts on."""
     strata: Annotated[tuple[StratumRecord, ...], Field(max_length=4096)] = ()
     """What both versions showed at the weights before this one, on which evidence rests."""
+    baseline: Annotated[tuple[BaselineRecord, ...], Field(max_length=128)] = ()
+    """What stable showed in its own run: after promotion its rates are compared with that."""
     before_switch: Annotated[tuple[ArmCount, ...], Field(max_length=128)] = ()
     """What stable showed before all its traffic went to the canary at once."""
     standby: StandbyRecord | None = None
@@ -348,6 +353,8 @@ class RolloutStatus(ApiType):
     """The identity that failed here."""
     vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=64)] = ()
     """Identities that people forbade while this was the newest record, and not by ending it."""
+    not_the_model: Message | None = None
+    """Why no further move is made by itself: what was fled to fails alike."""
     repin: Repin | None = None
     """What a person had pinned anew, in place of the plan and the policies of the spec."""
     decisions: Annotated[tuple[DecisionRecord, ...], Field(max_length=64)] = ()

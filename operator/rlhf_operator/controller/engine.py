@@ -17,6 +17,7 @@ from rlhf_operator.controller import trial
 from rlhf_operator.controller.followed import Assessment, Followed
 from rlhf_operator.controller.goal import Beat, Goal, Values
 from rlhf_operator.controller.reader import MetricSource, Observer, Reader
+from rlhf_operator.controller.recall import recall
 from rlhf_operator.core.facts import MOST_STRATA
 from rlhf_operator.core.moments import sums_of
 from rlhf_operator.core.observed import Key
@@ -72,7 +73,7 @@ class Engine:
             if known.is_about(subject):
                 return
             self._leave(known)
-        followed = Followed(subject)
+        followed = Followed(subject, self._now(), known)
         self._followed[subject.key] = followed
         for name, reader in self._readers.items():
             marks = followed.marks(name)
@@ -243,6 +244,10 @@ class Engine:
                     self._notify(followed.subject.key, followed.has_failed())
         took = (self._now() - began).total_seconds()
         self._observer.judged(len(members), took, (began - due).total_seconds())
+        if reader is not None and not beat.is_query:
+            at, settle = self._now(), reader.settle
+            gaps = [gap for followed in members for gap in followed.gaps(beat, at, settle)]
+            await recall(reader, gaps, at)
 
     async def _counters(self, reader: Reader, members: Iterable[Followed], beat: Beat) -> None:
         models: dict[str, list[tuple[str, str]]] = {}

@@ -10,8 +10,10 @@ from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.controller import promoted
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
 from rlhf_operator.controller.reader import Reader
+from rlhf_operator.controller.recall import Gap
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import (
@@ -25,6 +27,7 @@ from rlhf_operator.core.objective import (
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
 from rlhf_operator.core.sequential import NOTHING, Past, Stretch, record_of, stretches
+from rlhf_operator.core.steady import watched
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
 
@@ -45,7 +48,7 @@ class Assessment(Judged):
 class Followed:
     """One subject and what was judged of it. Mutable; owned by the engine."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, now: datetime, before: Followed | None = None) -> None:
         self.subject = subject
         fits = subject.checkpoint is not None and subject.checkpoint.since == subject.since
         self.checkpoint = subject.checkpoint if fits else None
@@ -55,8 +58,17 @@ class Followed:
             else (subject.version, subject.stable or "")
         )
         self.goals = tuple(
-            self._goal(policy, goal) for policy, goal in objectives(subject.policies)
+            self._goal(policy, goal)
+            for policy, goal in (
+                watched(subject.policies, subject.baseline)
+                if subject.promoted
+                else objectives(subject.policies)
+            )
         )
+        if subject.promoted:
+            old = before.goals if before is not None else ()
+            last = before.subject if before is not None else None
+            promoted.watch_over(self.goals, subject, last, old, now)
         self.beats = frozenset(goal.beat for goal in self.goals) | frozenset(
             Beat(goal.source, goal.beat.interval, False) for goal in self.goals
         )
@@ -122,24 +134,18 @@ class Followed:
 
     def is_about(self, subject: Subject) -> bool:
         """Return whether a subject asks for what is followed already."""
-        mine = self.subject
-        return (subject.version, subject.stable, subject.since, subject.sticky) == (
-            mine.version,
-            mine.stable,
-            mine.since,
-            mine.sticky,
-        ) and subject.policies == mine.policies
+        return subject.question == self.subject.question
 
     def marks(self, source: str) -> tuple[float, ...]:
-        """Return the instants from which a source's counters are counted."""
-        return tuple(
-            {
-                start.mark
-                for goal in self.goals
-                if goal.source == source
-                for start in goal.starts.values()
-            }
-        )
+        """Return the instants from which a source's counters are counted, also later."""
+        goals = [goal for goal in self.goals if goal.source == source]
+        now = {start.mark for goal in goals for start in goal.starts.values()}
+        return tuple(now | {goal.vigil.ends for goal in goals if goal.vigil is not None})
+
+    def gaps(self, beat: Beat, now: datetime, settle: timedelta) -> Iterable[Gap]:
+        """Return what the goals of a beat lack of the windows before they were followed."""
+        who = (*self.model, self.subject.version)
+        return promoted.gaps(self.on(beat), who, now, settle) if self.subject.promoted else ()
 
     @property
     def newest_mark(self) -> datetime:
@@ -174,6 +180,10 @@ class Followed:
         stable = self.versions[1] if len(self.versions) > 1 else None
         stale = reader.settle if reader else timedelta(0)
         since = self.subject.since
+        if reader is not None and self.subject.promoted:
+            who = (self.model, self.subject.version)
+            if promoted.turn(self.on(beat), *who, reader, now):
+                reader.ledger.start(self.model, self.marks(beat.source))
         for goal in self.on(beat):
             mine = reading(goal, self.model, self.subject.version, reader, values)
             other = None
@@ -182,15 +192,18 @@ class Followed:
             ):
                 other = reading(goal, self.model, stable, reader, values)
             goal.canary.note(
-                weigh(
-                    goal.objective,
-                    mine,
-                    other,
-                    goal.canary.measured,
-                    now=now,
-                    since=since,
-                    stale=stale,
-                    past=goal.past,
+                goal.drifted(
+                    weigh(
+                        goal.objective,
+                        mine,
+                        other,
+                        goal.canary.measured,
+                        now=now,
+                        since=since,
+                        stale=stale,
+                        past=goal.past,
+                        found=goal.found(mine),
+                    )
                 )
             )
             goal.close(now, since)
@@ -258,6 +271,7 @@ class Followed:
                 for goal in self.goals
                 if goal.stable.last is not None
             ),
+            baselines=promoted.baselines(self.goals),
         )
 
 

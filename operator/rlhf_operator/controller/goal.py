@@ -10,11 +10,14 @@ from rlhf_operator.api.evidence import ArmCount
 from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
+from rlhf_operator.controller.vigil import Vigil
+from rlhf_operator.core import steady
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
 from rlhf_operator.core.objective import Judgement, Objective, Reading
 from rlhf_operator.core.sequential import NO_PAST, Past
+from rlhf_operator.core.watch import Found
 
 STRETCH = timedelta(minutes=5)
 """So often a stretch ends: both arms see the same users only for a while."""
@@ -103,6 +106,37 @@ class Goal:
     """Whether users should be compared, but the guard does not count them for this measure."""
     past: Past = NO_PAST
     """What the run showed of it before; a stretch is closed every `STRETCH`."""
+    vigil: Vigil | None = None
+    """The windows of a promoted version."""
+
+    def turn(self, model: ModelKey, version: str, reader: Reader, now: datetime) -> bool:
+        """End the window that goes on, if it is over; return whether it was."""
+        vigil, measure = self.vigil, self.objective.measure
+        if vigil is None or not all(
+            vigil.is_over(reader.settled_until(counter.name)) and reader.ready(model, counter.name)
+            for counter in measure.counters
+        ):
+            return False
+        whole = reader.ledger.tally(model, version, measure, vigil.start)
+        after = reader.ledger.tally(model, version, measure, vigil.ends)
+        mark, events, samples = vigil.ends, 0, 0
+        if whole is not None and after is not None:
+            events, samples = whole.events - after.events, whole.samples - after.samples
+        vigil.close(events, samples, now)
+        self.starts = dict.fromkeys(self.starts, Start(mark))
+        return True
+
+    def drifted(self, judged: Judgement) -> Judgement:
+        """Return a verdict after what the means of a promoted version's windows show."""
+        if self.vigil is None or self.vigil.drift is None:
+            return judged
+        is_query = self.objective.measure.form is Form.QUERY
+        self.vigil.look(judged, self.objective.slo.min_samples, averaged=is_query)
+        return steady.drifted(self.objective, judged, self.vigil.drift)
+
+    def found(self, reading: Reading) -> Found | None:
+        """Return what a promoted version shows of a rate; None for all else."""
+        return None if self.vigil is None else self.vigil.found(reading)
 
     @property
     def counters(self) -> tuple[Counter, ...]:

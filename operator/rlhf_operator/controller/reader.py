@@ -22,7 +22,8 @@ LONGEST = timedelta(hours=1)
 _CHUNK = timedelta(minutes=2)
 # A pod that was not scraped for so long is taken for a new one.
 _BASELINE = "10m"
-_FEW = 20
+FEW = 20
+"""The answer for so many models is not asked of all."""
 _NOT_READ = Silence(Problem.TOO_EARLY, "the counts since the last weight change are being read")
 
 
@@ -120,7 +121,7 @@ class Reader:
         oldest = max(mark, (at - LONGEST).timestamp())
         start = floor(min(oldest, (at - self.settle).timestamp()) * 1000) / 1000
         chosen = "|".join(sorted({model for _, model in models}))
-        matchers = f'{{rlhf_model=~"{chosen}"}}' if len(models) <= _FEW else ""
+        matchers = f'{{rlhf_model=~"{chosen}"}}' if len(models) <= FEW else ""
         opening = {(model, name) for model in models}
         self._opening |= opening
         try:

@@ -15,7 +15,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.policy import SLO, SLOClass
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import bounds, evidence
+from rlhf_operator.core import bounds, evidence, steady
 from rlhf_operator.core.moments import decimal_text
 from rlhf_operator.core.objective import (
     Judgement,
@@ -27,6 +27,7 @@ from rlhf_operator.core.objective import (
     result,
 )
 from rlhf_operator.core.sequential import NO_PAST, Past
+from rlhf_operator.core.watch import Found
 
 __all__ = ["Reading", "blind", "failed", "judge", "stale_after", "weigh", "worst"]
 
@@ -73,8 +74,12 @@ def weigh(
     since: datetime,
     stale: timedelta,
     past: Past = NO_PAST,
+    found: Found | None = None,
 ) -> Judgement:
-    """Return the verdict on one reading; `past` is what the run showed before it."""
+    """Return the verdict on one reading.
+
+    `past` is what the run showed before it, `found` what a promoted version shows of a rate.
+    """
     failures = 0 if previous is None else previous.failures
     if _safety_count_exceeded(goal, reading):
         # An event that was counted has happened: no silence that follows takes it back.
@@ -89,12 +94,17 @@ def weigh(
     reading = _usable(goal, reading, now=now, since=since, stale=stale)
     if stable is not None:
         stable = _comparable(reading, _usable(goal, stable, now=now, since=since, stale=stale))
+    if goal.rate is not None and goal.watch is not None and found is not None:
+        return steady.judge(goal, goal.rate, goal.watch, reading, found)
     if goal.tests is not None:
-        return evidence.judge(goal, goal.tests, reading, stable, previous, past, now - since)
+        # A run's proof is final; a promoted version that keeps its bounds again does keep them.
+        before = previous if goal.drift is None else None
+        return evidence.judge(goal, goal.tests, reading, stable, before, past, now - since)
     verdict, failures, message = _verdict(goal, reading, stable, previous, failures)
-    return Judgement(
+    judged = Judgement(
         verdict=verdict, failures=failures, message=message, reading=reading, stable=stable
     )
+    return judged if found is None else steady.burnt(goal, judged, found)
 
 
 def _verdict(

@@ -67,7 +67,9 @@ class Track:
         pending: list[float] = []
         known = True
         for mark in marks:
-            if mark >= self.last:
+            if mark in self._bases:
+                bases[mark] = self._bases[mark]
+            elif mark >= self.last:
                 pending.append(mark)
             elif (base := self._total_at(mark)) is None:
                 known = False

@@ -8,7 +8,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StepRecord, StratumRecord
+from rlhf_operator.api.evidence import (
+    ArmCount,
+    BaselineRecord,
+    Checkpoint,
+    SLOResult,
+    StepRecord,
+    StratumRecord,
+)
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
@@ -23,6 +30,7 @@ Changes = dict[str, Any]
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
 PROMOTED_CHECKPOINT_EVERY = timedelta(hours=1)
+_MOST_BASELINES = 128
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset(
@@ -54,6 +62,8 @@ def seen_now(
         facts["steps"] = in_force_steps(seen, status)
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
+    if seen.baselines and not moved:
+        facts["baseline"] = _with(status.baseline, seen.baselines)
     drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
     if not run.is_active and not run.is_settled and drained and not moved:
         facts |= {"settled_at": seen.now, "phase": "Completed", "pins": pins.unrestrained(status)}
@@ -125,6 +135,33 @@ def evidence(
     elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept
+
+
+def _with(
+    known: tuple[BaselineRecord, ...], fresh: tuple[BaselineRecord, ...]
+) -> tuple[BaselineRecord, ...]:
+    """Return the baselines on record and the fresh ones; what is frozen never changes."""
+    frozen = {(each.slo, each.measure) for each in known}
+    found = [each for each in fresh if (each.slo, each.measure) not in frozen]
+    replaced = {each.slo for each in found}
+    return (*(each for each in known if each.slo not in replaced), *found)[-_MOST_BASELINES:]
+
+
+def baseline(
+    results: tuple[SLOResult, ...], strata: tuple[StratumRecord, ...]
+) -> tuple[BaselineRecord, ...]:
+    """Return what the canary of a run showed of each rate in all its strata."""
+    found = []
+    for each in results:
+        if each.harm is not None and each.query is not None:
+            name = f"{each.policy}/{each.name}"
+            counted = sequential.total(sequential.stretches(strata, name))
+            found.append(
+                BaselineRecord(
+                    slo=name, measure=each.query, events=counted.events, samples=counted.samples
+                )
+            )
+    return tuple(found)
 
 
 def before_switch(seen: Observed, run: Run, weight: int) -> tuple[ArmCount, ...]:

@@ -13,11 +13,13 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import mean, sequential, statistics
+from rlhf_operator.core.drift import DriftTest
 from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.moments import NO_VALUES, Moments, decimal_text, sums_of
 from rlhf_operator.core.queries import longest_range
 from rlhf_operator.core.sequential import Proof, Rate, Stretch
+from rlhf_operator.core.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +98,10 @@ class Objective:
     """Its sequential tests, if it is a rate; None where bounds are compared as plain numbers."""
     mean: Mean | None = None
     """Its sequential tests, if it is a mean."""
+    watch: Watch | None = None
+    """The tests of a rate after promotion; None while it is a run's."""
+    drift: DriftTest | None = None
+    """The test of a mean after promotion."""
 
     @property
     def tests(self) -> Rate | Mean | None:
@@ -300,7 +306,7 @@ def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
     evidence = found.evidence
     if goal.tests is None or evidence is None or found.verdict is not Verdict.INCONCLUSIVE:
         return None
-    if not evidence.proofs or not found.measured:
+    if not evidence.proofs or not found.measured or goal.watch is not None:
         return None
     newest = evidence.stretches[-1]
     both = newest.samples + newest.stable_samples

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
-from rlhf_operator.api.evidence import GoldenResult, SLOResult
+from rlhf_operator.api.evidence import BaselineRecord, GoldenResult, SLOResult
 from rlhf_operator.api.model import ModelSpec, Traffic
 from rlhf_operator.api.rollout import (
     PinnedPolicy,
@@ -201,6 +201,8 @@ class Observed:
     stable: Assessment | None = None
     control: Assessment | None = None
     """What Safety says of the control arm, while there is one."""
+    baselines: tuple[BaselineRecord, ...] = ()
+    """Means of stable's first hour that are not on record yet."""
     golden: GoldenResult | None = None
     """A result that is not on record yet."""
     query_problems: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelSpec, Rollout
 from rlhf_operator.api.policy import SLO, PolicySpec, RewardHacking, VersusStable
 from rlhf_operator.api.reasons import Reason
@@ -13,6 +14,8 @@ from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, Ru
 from rlhf_operator.api.schema import decimal, parse_duration
 from rlhf_operator.api.strategies import TEST_POLICY, Step
 from rlhf_operator.core.observed import Observed
+
+_MOST_EVIDENCE = 16
 
 
 def plan(spec: ModelSpec) -> Plan:
@@ -118,10 +121,12 @@ def begin(
     policies: tuple[PinnedPolicy, ...] | None = None,
     author: str | None = None,
     decision: str | None = None,
+    evidence: tuple[SLOResult, ...] = (),
 ) -> RolloutSpec:
     """Return the spec of a new record that changes what is live to `to`.
 
-    `pinned` and `policies` take the place of what the spec asks for.
+    `pinned` and `policies` take the place of what the spec asks for; `evidence` is what failed,
+    where traffic flees by itself.
     """
     assert seen.spec is not None, "a run needs a spec that could be read"
     pinned = pinned or plan(seen.spec)
@@ -138,7 +143,13 @@ def begin(
         plan_digest=digest(pinned, policies),
         policies=policies,
         changed_by=seen.changed_by,
-        cause=Cause(reason=reason, message=message, author=author, decision=decision),
+        cause=Cause(
+            reason=reason,
+            message=message,
+            author=author,
+            decision=decision,
+            evidence=evidence[:_MOST_EVIDENCE],
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from rlhf_operator.api.common import VersionRef
-from rlhf_operator.api.evidence import Checkpoint, StepRecord
+from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, StepRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import (
     DecisionRecord,
@@ -49,6 +49,9 @@ def next_status(
             update={"reason": str(decision.reason), "message": decision.message[:4096]}
         )
     status = status.model_copy(update=facts.evidence(seen, run, status, checkpoint, moved=moved))
+    if decision.action is Action.PROMOTE and run.status.canary is not None:
+        frozen = facts.baseline(status.slos, status.strata)
+        status = status.model_copy(update={"baseline": frozen})
     if status == run.status:
         return None
     return status.model_copy(
@@ -84,6 +87,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes = _released(seen, run, decision)
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
+        case Action.KEEP if decision.reason is Reason.NOT_THE_MODEL:
+            changes = {"not_the_model": run.status.not_the_model or decision.message[:4096]}
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
             changes = {}
     if decision.act is not None and decision.refused is None:
@@ -120,6 +125,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
         "steps": (StepRecord(index=-1, weight=0, declared_at=seen.now),),
         "standby": holdback.inherited(seen),
         "pins": pins.inherited(seen, run),
+        "baseline": _inherited_baseline(seen, run),
     }
     if seen.previous is not None:
         known = seen.previous.status
@@ -136,6 +142,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
             "phase": "Settling",
             "reason": spec.cause.reason,
             "standby": None,
+            "baseline": (),
             "force_block": spec.cause.reason in pins.RESTRAINING,
             "refuse": spec.cause.reason == Reason.REFUSING,
         }
@@ -150,6 +157,13 @@ def _inherited_restraint(seen: Observed) -> Changes:
     if before is None:
         return {}
     return {"force_block": before.force_block, "refuse": before.refuse}
+
+
+def _inherited_baseline(seen: Observed, run: Run) -> tuple[BaselineRecord, ...]:
+    """Return what stable showed in its own run, as long as it is the same version that serves."""
+    before = seen.previous.status if seen.previous else None
+    same = before is not None and before.stable is not None and before.stable == run.spec.from_
+    return before.baseline if before is not None and same else ()
 
 
 def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Observed
 from rlhf_operator.core.rules import (
+    alike,
     consent,
     contest,
     control,
@@ -28,12 +29,14 @@ RULES: tuple[Rule, ...] = (
     control.control_unsafe,  # before stable flees to it
     drill.drill_superseded,  # drills wait for everything
     people.person_decided,  # what a person wants, as long as the canary does no harm
+    alike.not_the_model,  # a second move helps no more than the first
     harm.stable_unsafe,  # to the previous version, or to the floor
     harm.stable_vetoed,  # what a person forbade serves no longer than there is another
     control.control_over,  # the previous version keeps its traffic only for a while
     harm.canary_not_serving,  # never send traffic to what does not answer
     harm.stable_not_serving,  # never raise without a way back
     harm.canary_failed,  # quality and performance
+    harm.stable_failed,  # to the previous version alone
     contest.test_lost,  # a test that stable has won
     people.person_refused,  # what cannot be carried out is told, after what is urgent
     running.superseded,  # the team wants something else now

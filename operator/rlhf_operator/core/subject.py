@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rlhf_operator.api.evidence import ArmCount, Checkpoint, SLOResult, StratumRecord
+from rlhf_operator.api.evidence import (
+    ArmCount,
+    BaselineRecord,
+    Checkpoint,
+    SLOResult,
+    StratumRecord,
+)
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
+from rlhf_operator.core.windows import WINDOW
 
-STRATUM = timedelta(minutes=5)
-"""A promoted version is judged in windows of this length: old innocence dilutes no new harm."""
+STRATUM = WINDOW
+"""The longest time in which both arms of a run surely see the same users."""
 _LONG = timedelta(hours=1)
 """Before all its traffic goes elsewhere at once, stable's counts are to be worth comparing with."""
 
@@ -27,7 +34,7 @@ class Subject:
     stable: str | None
     """The version to compare with; None when no other serves."""
     since: datetime
-    """The last weight change in force: the start of the stratum."""
+    """The last weight change in force."""
     checkpoint: Checkpoint | None = None
     """Counts from which to count on."""
     strata: tuple[StratumRecord, ...] = ()
@@ -38,6 +45,16 @@ class Subject:
     """Recorded results, so that runs of failures go on after a restart."""
     before_switch: tuple[ArmCount, ...] | None = None
     """What stable showed before it fell silent; None while it answers beside the canary."""
+    promoted: bool = False
+    """Whether it serves for good, and is judged by windows for as long as it does."""
+    baseline: tuple[BaselineRecord, ...] = ()
+    """What a promoted version showed at first."""
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """Return what makes it another subject; counts that are on record do not."""
+        judged = (self.version, self.stable, self.since, self.sticky, self.promoted)
+        return (*judged, self.policies, self.baseline)
 
 
 def subject(seen: Observed, run: Run | None) -> Subject | None:
@@ -81,7 +98,9 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
         policies=policies,
         version=status.stable.name,
         stable=None,
-        since=_stratum(since, seen.now, _LONG if _is_gathering(run) else STRATUM),
+        since=_hour_of(since, seen.now) if _is_gathering(run) else since,
+        promoted=not _is_gathering(run),
+        baseline=status.baseline,
     )
 
 
@@ -90,6 +109,6 @@ def _is_gathering(run: Run) -> bool:
     return run.status.canary is not None and run.plan.strategy == "BlueGreen"
 
 
-def _stratum(start: datetime, now: datetime, length: timedelta) -> datetime:
-    """Return the start of the present window, counted from when the weight was in force."""
-    return start + max(0, (now - start) // length) * length
+def _hour_of(start: datetime, now: datetime) -> datetime:
+    """Return the start of the present hour, counted from when the weight was in force."""
+    return start + max(0, (now - start) // _LONG) * _LONG

@@ -30,7 +30,7 @@ from rlhf_operator.core.observed import Observed, Run
 
 _ARTIFACT_FAULTS = frozenset({Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND})
 _WARNINGS = frozenset({Action.ROLL_BACK, Action.PARK, Action.BLOCK, Action.REFUSE, Action.FORBID})
-_BAD = frozenset({Reason.SAFETY_FAILED, Reason.UNPROVEN})
+_BAD = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED, Reason.UNPROVEN})
 _TOLD = frozenset(
     {
         Action.START,
@@ -222,6 +222,13 @@ def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> It
             reason=str(Reason.REFUSING),
             message=f"nothing safe is left: {run.status.stable.name if run.status.stable else ''} "
             "answers every request with 503",
+        )
+    if run is not None and run.status.not_the_model is not None:
+        yield Fact(
+            type=ConditionType.NOT_THE_MODEL,
+            status="True",
+            reason="RefugeFailsAlike",
+            message=run.status.not_the_model,
         )
     if seen.unscraped:
         yield Fact(

@@ -26,6 +26,7 @@ async def measured(seen: Observed, world: World) -> Observed:
         judged = world.slos.results(seen.key)
         if judged is not None and (judged.version, judged.since) == (wanted.version, wanted.since):
             seen = _judged(seen, run, judged.results, judged.stable_results)
+            seen = replace(seen, baselines=judged.baselines if wanted.promoted else ())
     preparing = run.is_active and run.status.canary is not None and run.status.step < 0
     parked = run.status.phase == "Parked"
     if not preparing or seen.spec is None or run.spec.type not in _TRIED:

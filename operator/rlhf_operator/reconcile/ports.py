@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from rlhf_operator.api.evidence import Checkpoint, GoldenResult, SLOResult
+from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
@@ -112,6 +112,8 @@ class Judged:
     since: datetime
     results: tuple[SLOResult, ...]
     stable_results: tuple[SLOResult, ...] = ()
+    baselines: tuple[BaselineRecord, ...] = ()
+    """Of a promoted version: baselines of means that are not on record yet."""
 
 
 class SLOs(Protocol):

@@ -105,6 +105,7 @@ def _rests(seen: Observed) -> bool:
         serves
         and seen.workload(stable).ready > 0
         and seen.route.failure is None
+        and run.status.not_the_model is None
         and holdback.arm(run) is None
         and not seen.is_quarantined(seen.fallback)
         and not (stopped or busy or restrained)

@@ -41,11 +41,11 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     """Leave an unsafe stable version for the previous one, or for the fallback."""
     run = seen.run
     found = _failed(seen.stable, "Safety")
-    if run is None or run.status.stable is None or not found:
+    if run is None or run.status.stable is None or not found or _moves_no_more(run):
         return None
     stable, message = run.status.stable, verdicts.tell(found)
     reached = _reached_users(seen, run, found)
-    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message, reached=reached)
+    return _flee(seen, run, stable, Reason.SAFETY_FAILED, message, reached=reached, evidence=found)
 
 
 def stable_vetoed(seen: Observed) -> Decision | None:
@@ -109,6 +109,47 @@ def canary_failed(seen: Observed) -> Decision | None:
     return roll_back(Reason.SLO_FAILED, _at(run, found), quarantine=True)
 
 
+def stable_failed(seen: Observed) -> Decision | None:
+    """Leave a promoted version of poor quality or speed for the previous one, if that is good."""
+    run = seen.run
+    if run is None or run.is_active or run.status.stable is None or _moves_no_more(run):
+        return None
+    overridden = {entry.slo for entry in overrides.in_force(run, seen.now)}
+    found = tuple(
+        each
+        for each in _failed(seen.stable, "Quality", "Performance")
+        if each.name not in overridden
+    )
+    if not found:
+        return None
+    stable, message = run.status.stable, verdicts.tell(found)
+    previous = _previous(seen, run, stable)
+    is_floor = (
+        previous is not None
+        and seen.fallback is not None
+        and (previous.identity == seen.fallback.identity)
+    )
+    if previous is not None and seen.spec is not None and not is_floor:
+        told = f"{stable.name}: {message}"
+        spec = plans.begin(
+            seen, RunType.ROLLBACK, previous, Reason.SLO_FAILED, told, evidence=found
+        )
+        return Decision(action=Action.START, reason=Reason.SLO_FAILED, message=message, start=spec)
+    if seen.target is None or seen.target.identity != stable.identity:
+        return None  # what is asked for has its own rule, which starts it or says why not
+    return keep(
+        Reason.SLO_FAILED,
+        f"{stable.name}: {message}; no previous version is good and warm, and the fallback is "
+        "for safety alone: ship a better version, or make a RollBackTo decision",
+        stalled=True,
+    )
+
+
+def _moves_no_more(run: Run) -> bool:
+    """Return whether a move made before has not helped, so that none follows by itself."""
+    return not run.is_active and run.status.not_the_model is not None
+
+
 def _running(seen: Observed) -> Run | None:
     return seen.run if seen.run is not None and seen.run.is_active else None
 
@@ -135,16 +176,17 @@ def _flee(
     *,
     author: str | None = None,
     reached: bool = True,
+    evidence: tuple[SLOResult, ...] = (),
 ) -> Decision | None:
     """End a run against stable, then leave stable itself."""
     refuge = _refuge(seen, run, stable)
     if refuge is None:
-        return _nothing_safe(seen, run, stable, message, reached=reached)
+        return _nothing_safe(seen, run, stable, message, evidence, reached=reached)
     if run.is_active and not drills.is_drill(run):
         return roll_back(reason, f"stable {stable.name}: {message}")
     kind = RunType.FALLBACK if refuge == seen.fallback else RunType.ROLLBACK
     told = f"{stable.name}: {message}"
-    spec = plans.begin(seen, kind, refuge, reason, told, author=author)
+    spec = plans.begin(seen, kind, refuge, reason, told, author=author, evidence=evidence)
     return Decision(action=Action.START, reason=reason, message=message, start=spec)
 
 
@@ -152,6 +194,18 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     """Return where to flee: the previous stable if it is good and warm, else the fallback."""
     if seen.spec is None:
         return None
+    previous = _previous(seen, run, stable)
+    if previous is not None:
+        return previous
+    fallback = seen.fallback
+    same = fallback is not None and fallback.identity == stable.identity
+    if fallback is None or same or seen.is_quarantined(fallback):
+        return None
+    return fallback
+
+
+def _previous(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
+    """Return the previous stable if it is good and warm."""
     standby = run.status.standby
     if (
         standby is not None
@@ -160,11 +214,7 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
         and seen.workload(standby.version).ready > 0
     ):
         return standby.version
-    fallback = seen.fallback
-    same = fallback is not None and fallback.identity == stable.identity
-    if fallback is None or same or seen.is_quarantined(fallback):
-        return None
-    return fallback
+    return None
 
 
 def _reached_users(seen: Observed, run: Run, found: tuple[SLOResult, ...]) -> bool:
@@ -181,7 +231,13 @@ def _reached_users(seen: Observed, run: Run, found: tuple[SLOResult, ...]) -> bo
 
 
 def _nothing_safe(
-    seen: Observed, run: Run, stable: VersionRef, message: str, *, reached: bool
+    seen: Observed,
+    run: Run,
+    stable: VersionRef,
+    message: str,
+    evidence: tuple[SLOResult, ...],
+    *,
+    reached: bool,
 ) -> Decision | None:
     """Do as `whenNothingIsSafe` says; a version that may be the cure still gets its run."""
     way = seen.spec.rollout.when_nothing_is_safe if seen.spec is not None else "KeepServing"
@@ -201,5 +257,5 @@ def _nothing_safe(
     if seen.fallback is None or seen.fallback == stable:
         action = Action.REFUSE if refuses else Action.BLOCK
         return Decision(action=action, reason=reason, message=said, stalled=True)
-    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, reason, said)
+    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, reason, said, evidence=evidence)
     return Decision(action=Action.START, reason=reason, message=said, start=spec)

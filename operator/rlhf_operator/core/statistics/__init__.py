@@ -15,6 +15,7 @@ from rlhf_operator.core.statistics.burn import (
     burns,
 )
 from rlhf_operator.core.statistics.ceiling import log_e_ceiling
+from rlhf_operator.core.statistics.change import RateChange, change_threshold
 from rlhf_operator.core.statistics.conclusion import (
     Conclusion,
     Evidence,
@@ -56,6 +57,7 @@ __all__ = [
     "Interval",
     "MeanStratum",
     "Need",
+    "RateChange",
     "Split",
     "Stratum",
     "Sums",
@@ -66,6 +68,7 @@ __all__ = [
     "burn_rate",
     "burns",
     "ceiling_need",
+    "change_threshold",
     "conclude",
     "difference",
     "difference_need",

@@ -1,0 +1,55 @@
+"""What a promoted version's goals have beyond a run's: windows that begin, end and are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from rlhf_operator.api.evidence import BaselineRecord
+from rlhf_operator.controller.goal import Goal, Start
+from rlhf_operator.controller.reader import Reader
+from rlhf_operator.controller.recall import Gap
+from rlhf_operator.controller.vigil import Vigil
+from rlhf_operator.core.ledger import ModelKey
+from rlhf_operator.core.steady import frozen
+from rlhf_operator.core.subject import Subject
+
+
+def watch_over(
+    goals: Iterable[Goal], mine: Subject, before: Subject | None, old: Sequence[Goal], now: datetime
+) -> None:
+    """Begin windows, or go on with the old goals' of the same version at the same weight."""
+    same = before is not None and (before.version, before.since) == (mine.version, mine.since)
+    known = {(goal.source, goal.objective.name): goal for goal in old if same}
+    for goal in goals:
+        asked, last = goal.objective, known.get((goal.source, goal.objective.name))
+        if last is None or last.vigil is None or last.objective.measure != asked.measure:
+            goal.vigil = Vigil(asked.watch, mine.since, now, asked.drift)
+        else:
+            goal.vigil = last.vigil
+            goal.vigil.retuned(asked.watch, asked.drift)
+            goal.canary.measured = last.canary.measured
+        goal.starts = dict.fromkeys(goal.starts, Start(goal.vigil.start))
+
+
+def turn(
+    goals: Iterable[Goal], model: ModelKey, version: str, reader: Reader, now: datetime
+) -> bool:
+    """End the windows that are over; return whether there were any."""
+    return any([goal.turn(model, version, reader, now) for goal in goals])
+
+
+def gaps(
+    goals: Iterable[Goal], who: tuple[str, str, str], now: datetime, settle: timedelta
+) -> Iterator[Gap]:
+    """Yield what goals lack of the windows before they were followed."""
+    for goal in goals:
+        if goal.vigil is not None and goal.vigil.lacks(now, settle):
+            yield Gap(who, goal.objective.measure, goal.vigil)
+
+
+def baselines(goals: Iterable[Goal]) -> tuple[BaselineRecord, ...]:
+    """Return the baselines of means that should go on record."""
+    drifts = [(goal, goal.vigil.drift) for goal in goals if goal.vigil is not None]
+    found = [frozen(goal.objective, drift) for goal, drift in drifts if drift is not None]
+    return tuple(record for record in found if record is not None)

@@ -1,0 +1,134 @@
+"""One SLO of a promoted version, window by window: what has ended, and what still goes on."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import fsum
+
+from rlhf_operator.core.drift import Drift, DriftTest
+from rlhf_operator.core.objective import Judgement, Reading
+from rlhf_operator.core.watch import SPANS, Found, Watch, find
+from rlhf_operator.core.windows import WINDOW, Windows, first_whole, slot, start_of
+
+
+class Vigil:
+    """The windows of one SLO, and the detectors that have seen them. Mutable; owned by the engine.
+
+    Windows end by the clock, the first one begins with the weight. One that nobody could read
+    the end of goes on into the next.
+    """
+
+    __slots__ = ("_asked", "_changes", "_found", "_looks", "_not_before", "_spans", "_windows",
+                 "drift", "ends", "lacking", "start")  # fmt: skip
+
+    def __init__(
+        self,
+        asked: Watch | None,
+        since: datetime,
+        now: datetime,
+        drift: DriftTest | None = None,
+    ) -> None:
+        self._asked = asked
+        self.drift = None if drift is None else Drift(test=drift)
+        """What the means of the windows show; from before a restart nothing but the baseline."""
+        self._looks = array("d")
+        newest = slot(now)
+        self.start = max(since.timestamp(), start_of(newest))
+        """When the window that goes on began, in Unix seconds."""
+        self.ends = start_of(newest + 1)
+        first = first_whole(since, newest - 1)
+        self.lacking = range(first, newest) if asked is not None else range(0)
+        """The numbers of the windows that must still be read from the metric source."""
+        self._not_before: datetime | None = None
+        self._windows = Windows()
+        self._reckon()
+
+    def retuned(self, asked: Watch | None, drift: DriftTest | None) -> None:
+        """Go on with other tests: what was counted is judged by them anew."""
+        if drift is None:
+            self.drift = None
+        elif self.drift is None or self.drift.test.difference != drift.difference:
+            self.drift = Drift(test=drift)
+        else:
+            self.drift = replace(self.drift, test=drift)
+        if asked == self._asked:
+            return
+        self._asked = asked
+        self._reckon()
+
+    def _reckon(self) -> None:
+        """Judge all windows that are remembered."""
+        self._changes = self._asked.changes(self._windows.each()) if self._asked else ()
+        self._summed()
+
+    def _summed(self) -> None:
+        self._spans = {count: self._windows.last(count) for count in SPANS}
+        self._found: tuple[tuple[int, int], Found] | None = None
+
+    # -- windows that end ---------------------------------------------------------------------
+
+    def is_over(self, settled: datetime | None) -> bool:
+        """Return whether all points of the window that goes on were seen."""
+        return settled is not None and settled.timestamp() >= self.ends
+
+    def close(self, events: int, samples: int, now: datetime) -> None:
+        """End the window that goes on, with its exact counts."""
+        if self._asked is not None:
+            self._windows.add(slot(self.ends) - 1, events, samples)
+            self._changes = self._asked.after(self._changes, max(0, events), max(0, samples))
+            self._summed()
+        if self.drift is not None and self._looks:
+            self.drift = self.drift.update(fsum(self._looks) / len(self._looks))
+        del self._looks[:]
+        self.start, self.ends = self.ends, start_of(slot(now) + 1)
+
+    # -- windows from before a restart --------------------------------------------------------
+
+    def lacks(self, now: datetime, settle: timedelta) -> bool:
+        """Return whether there are windows to be read that can be read by now."""
+        if not self.lacking or (self._not_before is not None and now < self._not_before):
+            return False
+        return now >= datetime.fromtimestamp(start_of(self.lacking.stop), UTC) + settle
+
+    def postpone(self, now: datetime) -> None:
+        """Try again to read them when the next window is over."""
+        self._not_before = now + WINDOW
+
+    def recall(self, events: Sequence[int], samples: Sequence[int]) -> None:
+        """Take in the windows that were lacking, in their order."""
+        self._windows.precede(self.lacking.start, events, samples)
+        self.lacking = range(0)
+        self._reckon()
+
+    def look(self, judged: Judgement, least: int, *, averaged: bool) -> None:
+        """Take in the mean of the window so far; an expression's value is averaged instead.
+
+        What rests on too few samples is left out.
+        """
+        value = judged.reading.value
+        if self.drift is None or not judged.measured or value is None:
+            return
+        if (judged.reading.samples or 0) >= least:
+            if not averaged:
+                del self._looks[:]
+            self._looks.append(value)
+
+    # -- what they show -----------------------------------------------------------------------
+
+    def found(self, reading: Reading) -> Found | None:
+        """Return what the rate shows, as far as was seen; None where no rate is tested.
+
+        Nothing is reckoned anew while the counts stay as they are.
+        """
+        if self._asked is None:
+            return None
+        counts = (reading.events or 0, reading.samples or 0)
+        if reading.problem is not None:
+            counts = self._found[0] if self._found is not None else (0, 0)
+        if self._found is None or self._found[0] != counts:
+            found = find(self._asked, self._changes, self._spans, *counts)
+            self._found = (counts, found)
+        return self._found[1]

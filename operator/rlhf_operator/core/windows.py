@@ -1,0 +1,118 @@
+"""Counts of a promoted version in windows of five minutes by the clock, for the last six hours.
+
+A restarted operator takes the windows that ended before from the metric source, by one subquery
+a counter. There a pod is known by its value at each end of a window, so what a pod counted in
+its last five minutes at most, before it went, is lost. What the operator sees itself is exact.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from math import ceil
+
+from rlhf_operator.api.measurements import Series
+from rlhf_operator.api.metrics import ABOUT_VERSION, MODEL, NAMESPACE, VERSION
+from rlhf_operator.core.indicators import Counter
+
+WINDOW = timedelta(minutes=5)
+KEPT = 72
+"""So many windows are remembered: the longest that a page rule of burn rates looks at."""
+_SECONDS = WINDOW.total_seconds()
+
+Who = tuple[str, str, str]
+"""Namespace, model and version."""
+
+
+def slot(at: datetime | float) -> int:
+    """Return the number of the window in which an instant lies; it counts from 1970."""
+    return int((at.timestamp() if isinstance(at, datetime) else at) // _SECONDS)
+
+
+def start_of(number: int) -> float:
+    """Return when a window begins, in Unix seconds."""
+    return number * _SECONDS
+
+
+def first_whole(since: datetime, newest: int) -> int:
+    """Return the oldest window to look back to: it began after `since`, and is remembered."""
+    return max(ceil(since.timestamp() / _SECONDS), newest - KEPT + 1)
+
+
+class Windows:
+    """The counts of one measure on one version. Mutable, and owned by one engine.
+
+    A thousand models have several of these each, so counts stand in arrays: 1 kB at most.
+    """
+
+    __slots__ = ("_events", "_newest", "_samples")
+
+    def __init__(self) -> None:
+        self._events, self._samples = array("q"), array("q")
+        self._newest = -1
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def add(self, number: int, events: int, samples: int) -> None:
+        """Take in a window that ended; those between it and the newest were not told apart."""
+        missing = number - self._newest - 1 if self._samples else 0
+        for counts, count in ((self._events, events), (self._samples, samples)):
+            counts.extend([0] * min(missing, KEPT))
+            counts.append(max(0, count))
+            del counts[:-KEPT]
+        self._newest = number
+
+    def precede(self, first: int, events: Sequence[int], samples: Sequence[int]) -> None:
+        """Take in windows from before the oldest known one, from number `first` on."""
+        oldest = self._newest - len(self) + 1 if self._samples else first + len(samples)
+        lasts = max(0, oldest - first)
+        for counts, earlier in ((self._events, events), (self._samples, samples)):
+            kept = list(earlier[:lasts])
+            counts[:0] = array("q", kept + [0] * (lasts - len(kept)))
+            del counts[:-KEPT]
+        if self._newest < 0:
+            self._newest = first + len(samples) - 1
+
+    def last(self, count: int) -> tuple[int, int]:
+        """Return events and samples of the newest windows together."""
+        return sum(self._events[-count:]), sum(self._samples[-count:])
+
+    def each(self) -> Iterable[tuple[int, int]]:
+        """Return events and samples of every window, the oldest first."""
+        return zip(self._events, self._samples, strict=True)
+
+
+def subquery(name: str, count: int, matchers: str = "") -> str:
+    """Return what yields a counter's value at each end of so many windows, and at the first start.
+
+    Asked at the end of the last one. Subqueries are aligned to multiples of their step.
+    """
+    return f"{name}{matchers}[{int((count + 1) * _SECONDS) - 1}s:{int(_SECONDS)}s]"
+
+
+def grown(
+    answer: Iterable[Series], counter: Counter, first: int, count: int
+) -> Mapping[Who, array[int]]:
+    """Return what each version counted in windows from number `first` on, from a subquery.
+
+    A counter never falls: a smaller value is a new count from 0. A series that is not there at
+    the first start was born later, and its first value counts as a whole.
+    """
+    found: dict[Who, array[int]] = {}
+    begin = start_of(first)
+    for series in answer:
+        get = series.labels.get
+        if not all(get(label, "") in values for label, values in counter.where):
+            continue
+        version = get(ABOUT_VERSION) or get(VERSION)
+        who = (get(NAMESPACE, ""), get(MODEL, ""), version or "")
+        counts = found.setdefault(who, array("q", [0] * count))
+        before = 0.0
+        for time, value in series.points[:]:
+            place = slot(time) - first - 1
+            if time > begin and place < count:
+                counts[place] += round(value - before if value >= before else value)
+            before = value
+    return found
