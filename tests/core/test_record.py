@@ -156,6 +156,21 @@ def test_the_pins_that_a_new_record_inherits(
 
 
 @pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        pytest.param(RunType.ROLLBACK, "SafetyFailed", id="a way back: what was left"),
+        pytest.param(RunType.FALLBACK, "SafetyFailed", id="a flight to the floor: what was left"),
+        pytest.param(RunType.ROLLOUT, "Started", id="a try: that it started"),
+    ],
+)
+def test_a_new_record_says_why_it_was_made(kind: RunType, reason: str) -> None:
+    cause = {"reason": reason, "message": "v1: unsafe-answers 0.5 > 0.3"}
+    run = make.make_run(started_at=None, type=kind, from_=V1, to=make.V2, cause=cause)
+    status = after(run=run, previous=make.ended(revision=1), canary=None)
+    assert (status.reason, status.message) == (reason, "v1: unsafe-answers 0.5 > 0.3")
+
+
+@pytest.mark.parametrize(
     ("acts", "times"),
     [
         pytest.param((), 1, id="a weight that ends counts once"),

@@ -44,7 +44,8 @@ def next_status(
     status = run.status.model_copy(update=changes)
     seen_now = facts.seen_now(seen, run, status, decision, drain, moved=moved)
     status = status.model_copy(update=seen_now)
-    if status.reason != decision.reason and run.is_active:
+    is_told = decision.action is Action.OPEN  # a record is opened with the reason why it was made
+    if status.reason != decision.reason and run.is_active and not is_told:
         status = status.model_copy(
             update={"reason": str(decision.reason), "message": decision.message[:4096]}
         )
