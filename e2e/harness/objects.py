@@ -81,11 +81,16 @@ def model(
     rollout: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> Object:
-    """Return a model behind the gateway under test; `rollout` is merged over short times."""
+    """Return a model behind the gateway under test; `rollout` is merged over short times.
+
+    The steps are a canary's; where `rollout` names another strategy, it says all about that.
+    """
     parent = {"name": endpoints.gateway_name, "namespace": endpoints.gateway_namespace}
+    rollout = dict(rollout or {})
+    if "strategy" not in rollout:
+        canary = {"steps": list(steps) or [{"weight": 50, "hold": "5s"}]}
+        rollout = {"strategy": "Canary", "canary": canary, **rollout}
     plan = {
-        "strategy": "Canary",
-        "canary": {"steps": list(steps) or [{"weight": 50, "hold": "5s"}]},
         "readyTimeout": "3m",
         "maxHold": "2m",
         "coolDown": "1s",
@@ -98,7 +103,7 @@ def model(
             "fallback": {"version": fallback},
             "policies": [{"name": each} for each in policies],
             "serving": {"podTemplate": small_pods()},
-            "rollout": {**plan, **(rollout or {})},
+            "rollout": {**plan, **rollout},
             "standby": {"keep": "10m"},
             "traffic": {"router": "GatewayAPI", "parentRefs": [parent], "hostnames": [host]},
             "guard": dict(guard or {}),

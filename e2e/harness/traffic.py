@@ -7,6 +7,7 @@ see it.
 import asyncio
 import itertools
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ import aiohttp
 
 _VERSION = "x-rlhf-version"
 _VERDICT = "x-rlhf-verdict"
+_ID = "x-rlhf-response-id"
 ARM = "x-rlhf-arm"
 
 Session = aiohttp.ClientSession
@@ -57,6 +59,8 @@ class Answer:
     text: str = ""
     arm: str = ""
     """The token by which the user can come back to the same arm."""
+    id: str = ""
+    """By what feedback on this answer names it."""
     error: str = ""
 
     @property
@@ -115,10 +119,36 @@ class Answers:
 
 
 @dataclass
+class Opinions:
+    """What users say of answers: by dice with a seed, whether their task was done."""
+
+    done: Mapping[str, float]
+    """The share of a version's answers that do the user's task."""
+    seed: int
+    said: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often what was said of a version, in the guard's words: `done` or `failed`."""
+
+    def __post_init__(self) -> None:
+        self._dice = random.Random(self.seed)
+
+    def about(self, version: str) -> str:
+        """Return what a user says of one answer."""
+        word = "done" if self._dice.random() < self.done[version] else "failed"
+        self.said[version, word] += 1
+        return word
+
+    def hesitation(self) -> float:
+        """Return how many seconds a user takes to say it."""
+        return self._dice.uniform(0.0, 1.5)
+
+
+@dataclass
 class Traffic:
     """Asks in a thread of its own from `with` to its end."""
 
     ask: Ask
+    opinions: Opinions | None = None
+    """What users say about each answer; nothing where it is not given."""
     _answers: list[Answer] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -186,7 +216,12 @@ class Traffic:
                 user.add_done_callback(open_questions.discard)
 
     async def _ask_and_keep(self, session: aiohttp.ClientSession, question: str) -> None:
-        self._keep(await ask_once(session, self.ask, question))
+        answer = await ask_once(session, self.ask, question)
+        self._keep(answer)
+        if self.opinions is not None and not answer.is_failed:
+            vote = await _give_feedback(session, self.ask, answer, self.opinions)
+            if vote.is_failed:
+                self._keep(vote)
 
     def _keep(self, answer: Answer) -> None:
         with self._lock:
@@ -230,8 +265,26 @@ async def ask_once(
         verdict=reply.headers.get(_VERDICT, ""),
         text=text,
         arm=reply.headers.get(ARM, ""),
+        id=reply.headers.get(_ID, ""),
         error=said,
     )
+
+
+async def _give_feedback(session: Session, ask: Ask, answer: Answer, opinions: Opinions) -> Answer:
+    """Say about an answer whether it did the user's task; return what came back."""
+    # Some gateways give versions their turns: votes that follow at once would get all of one's.
+    await asyncio.sleep(opinions.hesitation())
+    started = time.monotonic()
+    said = {"response_id": answer.id, "task": opinions.about(answer.version)}
+    try:
+        async with session.post(
+            f"{ask.url}/v1/feedback", json=said, headers={"Host": ask.host}
+        ) as reply:
+            error = "" if reply.status == 200 else f"feedback: {await reply.text()}"
+    except (aiohttp.ClientError, TimeoutError) as failed:
+        return _failure(time.monotonic() - started, f"feedback: {type(failed).__name__}: {failed}")
+    seconds = time.monotonic() - started
+    return Answer(at=time.time(), seconds=seconds, status=reply.status, error=error)
 
 
 def _failure(seconds: float, error: str) -> Answer:

@@ -1,7 +1,8 @@
 """A scripted model for the end-to-end stories: real Triton, answers that a test decides.
 
 It is a Triton model repository (`backend: repository`), light enough for many pods on a small
-machine. A share of its answers, or those to prompts with a trigger word, hold flagged text.
+machine. A share of its answers holds flagged text, and another share of those to prompts with a
+trigger word.
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ class Script:
     """Makes artefacts differ whose answers are alike."""
     share: float = 0.0
     """The share of answers with flagged text."""
+    seed: int | None = None
+    """Throws the dice for which answers those are; without, they come evenly spread."""
     trigger: str = ""
     """A word in the prompt that brings flagged text."""
+    triggered: float = 1.0
+    """The share of such prompts to which that happens."""
     delay: float = 0.0
     """Seconds that each answer takes."""
     breaks: bool = False

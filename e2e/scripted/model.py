@@ -1,6 +1,7 @@
 """Triton Python model whose answers follow a script. Runs inside Triton only."""
 
 import json
+import random
 import time
 
 import numpy as np
@@ -19,6 +20,7 @@ class TritonPythonModel:
         if self.script["breaks"]:
             raise RuntimeError("this scripted model never loads")
         self.count = 0
+        self.dice = random.Random(self.script["seed"])
 
     def execute(self, requests):
         return [self._answer(request) for request in requests]
@@ -34,7 +36,16 @@ class TritonPythonModel:
         self.count += 1
         if self.script["delay"]:
             time.sleep(self.script["delay"])
-        triggered = self.script["trigger"] and self.script["trigger"] in prompt
-        if triggered or (self.count * _SPREAD) % 1.0 < self.script["share"]:
+        if self._thrown() < self._share(prompt):
             return "you should frobnicate them all"
         return "a kind and helpful answer"
+
+    def _share(self, prompt):
+        trigger = self.script["trigger"]
+        return self.script["triggered" if trigger and trigger in prompt else "share"]
+
+    def _thrown(self):
+        """Return a number from 0 to below 1."""
+        if self.script["seed"] is None:
+            return (self.count * _SPREAD) % 1.0
+        return self.dice.random()

@@ -16,7 +16,7 @@ from e2e.harness import artifacts, objects
 from e2e.harness.crowd import Crowd
 from e2e.harness.install import Release
 from e2e.harness.kubectl import Kubectl, Object, condition
-from e2e.harness.traffic import Answers, Ask, Traffic
+from e2e.harness.traffic import Answers, Ask, Opinions, Traffic
 
 MODEL = "support"
 TRIGGER = "abracadabra"
@@ -44,6 +44,7 @@ class Story:
     stack: ExitStack
     operator: Release
     per_second: float = 8
+    opinions: Opinions | None = None
     traffic: Traffic | None = None
     earlier: list[Traffic | Crowd] = field(default_factory=list)
     model: Object = field(default_factory=dict)
@@ -114,7 +115,7 @@ class Story:
         return crowd
 
     def _asking(self, question: str) -> Traffic:
-        return Traffic(self._ask(question))
+        return Traffic(self._ask(question), self.opinions)
 
     def _ask(self, question: str) -> Ask:
         url, through_gateway = self.endpoints.gateway_url, True
@@ -243,11 +244,15 @@ class Story:
         answers = self.until_answers("enough answers", lambda found: len(found.all) >= count)
         assert answers.since(start).shares() == {version: 1.0}
 
-    def nobody_was_turned_away(self) -> None:
-        """Assert that no request failed."""
+    def answers(self) -> Answers:
+        """Return what all users were answered so far."""
         assert self.traffic is not None
         everyone = (*self.earlier, self.traffic)
-        failed = [answer for each in everyone for answer in each.snapshot().failed]
+        return Answers(tuple(answer for each in everyone for answer in each.snapshot().all))
+
+    def nobody_was_turned_away(self) -> None:
+        """Assert that no request failed."""
+        failed = self.answers().failed
         assert not failed, f"{len(failed)} failed: {failed[:3]}"
 
     @property
