@@ -26,6 +26,8 @@ from tests.cli.fixed import NOW, fixed, objects, text
 from tests.golden import files
 
 STATES = ("rolled-back", "midway", "people")
+JUDGED = ("halfway", "worse", "left", "lost-test")
+"""Of the end-to-end stories, recorded on a real cluster."""
 
 
 def model(state: State):
@@ -107,6 +109,13 @@ def test_a_shadow_keeps_every_invariant():
     assert verification.verify(read, model(read)).is_fine
 
 
+@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("command", ["history", "watch", "why"])
+def test_the_text_on_a_run_that_is_judged_by_evidence(command, name):
+    view, render = VIEWS[command]
+    files.compare(f"cli/{command}/{name}.txt", text(render(view(fixed(name)))))
+
+
 @pytest.mark.parametrize("command", VIEWS)
 def test_programs_get_the_same_answer_in_json_and_yaml(command):
     view, render = VIEWS[command]
@@ -136,34 +145,6 @@ def test_only_what_is_new_is_told_into_a_log():
     later = replace(found, at=found.at + timedelta(seconds=2))
     assert not live.tells_more(found, later)
     assert live.tells_more(found, replace(later, weight=80))
-
-
-def weighed(**changes):
-    """The midway state, with evidence of one objective that is not enough yet."""
-    read = fixed("midway")
-    record = newest(read)
-    first, *others = record.status.slos
-    first = first.model_copy(update={"good": "1.5", "good_proven": "3", "needs": 190} | changes)
-    status = record.status.model_copy(update={"slos": (first, *others)})
-    records = (*read.rollouts[:-1], record.model_copy(update={"status": status}))
-    return live.frame(replace(read, rollouts=records), model(read)).gauges[0]
-
-
-def test_the_time_to_decision_is_what_the_missing_answers_take():
-    # 95 answers in the 2 s since the weight was in force; 190 more take 4 s.
-    assert weighed().decided_in == pytest.approx(timedelta(seconds=4), abs=timedelta(seconds=0.01))
-    assert weighed(stable_samples=95).decided_in < timedelta(seconds=3)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"needs": None}, id="nothing is said to be missing"),
-        pytest.param({"samples": 0}, id="nobody asks"),
-    ],
-)
-def test_no_time_is_told_where_none_is_known(changes):
-    assert weighed(**changes).decided_in is None
 
 
 def drilled(status: str, at: str | None) -> State:

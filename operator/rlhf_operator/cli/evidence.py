@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,12 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_operator.api.evidence import GoldenResult, SLOResult, StepRecord
+from rlhf_operator.api.evidence import GoldenResult, SLOResult, StepRecord, Verdict
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import DecisionRecord, Plan, RLHFRollout
+from rlhf_operator.api.rollout import DecisionRecord, Plan, RLHFRollout, RolloutStatus
+from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.cli import marks, sentences
 from rlhf_operator.cli.state import plan_of, status_of
 from rlhf_operator.core import rollout
+from rlhf_operator.core.sequential import odds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +78,7 @@ def explain(record: RLHFRollout) -> Explanation:
         rule=last.rule if last is not None and ended else None,
         reason=status.reason,
         meaning=reason_sentence(status.reason),
-        message=status.message,
+        message=_numbers(status),
         cause=spec.cause.message,
         author=spec.cause.author,
         golden=status.golden,
@@ -83,6 +86,13 @@ def explain(record: RLHFRollout) -> Explanation:
         steps=steps,
         slos=(last.slos if last is not None and ended and last.slos else status.slos),
     )
+
+
+def _numbers(status: RolloutStatus) -> str | None:
+    """Return the sentence of the last decision; while a run waits for evidence, the newest."""
+    waits = status.outcome is None and status.reason == Reason.INCONCLUSIVE
+    newest = [each.message for each in status.slos if each.verdict is not Verdict.SUCCESSFUL]
+    return "; ".join(newest) if waits and newest else status.message
 
 
 def _step(record: StepRecord, plan: Plan) -> Step:
@@ -171,18 +181,50 @@ def slo_table(results: tuple[SLOResult, ...]) -> RenderableType:
             Text(each.name, "name"),
             each.class_,
             marks.verdict(each.verdict),
-            _value(each),
-            each.stable_value or "-",
+            _amount(each.value, each.events, each.samples),
+            _amount(each.stable_value, each.stable_events, each.stable_samples),
             each.bound or "",
             "none" if each.samples is None else str(each.samples),
         )
+    parts: list[RenderableType] = [table]
+    if weighed := [Text(line) for each in results for line in _weighed(each)]:
+        parts += [Text(""), Text("evidence over the whole run:", "faint"), *_indent(weighed)]
     asked = [Text(f"{each.name}: {each.query}", "faint") for each in results if each.query]
-    return Group(table, Text(""), Text("asked of Prometheus:", "faint"), *_indent(asked))
+    return Group(*parts, Text(""), Text("asked of Prometheus:", "faint"), *_indent(asked))
 
 
-def _value(result: SLOResult) -> str:
-    value = result.value or "-"
-    return f"{value} ({result.events})" if result.events is not None else value
+def _amount(value: str | None, events: int | None, samples: int | None) -> str:
+    """Return a number with the counts behind it."""
+    shown = sentences.number(value)
+    return shown if events is None or not samples else f"{shown} ({events} of {samples})"
+
+
+def _weighed(result: SLOResult) -> Iterator[str]:
+    """Yield how strong the evidence is, and between which numbers the truth lies."""
+    if result.harm_proven is None or result.good_proven is None:
+        return
+    good, harm = odds(float(result.good or 0)), odds(float(result.harm or 0))
+    passes, proof = odds(float(result.good_proven)), odds(float(result.harm_proven))
+    if result.policy == TEST_POLICY:
+        yield f"{result.name}: {good} for better, {harm} for worse ({proof} decides)"
+    else:
+        yield (
+            f"{result.name}: {good} against harm ({passes} passes), "
+            f"{harm} for it ({proof} is proof)"
+        )
+    sure = []
+    if result.low is not None and result.high is not None:
+        sure.append(f"the rate is {_between(result.low, result.high)}")
+    if result.ratio_low is not None:
+        sure.append(f"{_between(result.ratio_low, result.ratio_high)} times stable's")
+    if result.difference_low is not None:
+        sure.append(f"{_between(result.difference_low, result.difference_high)} from stable's mean")
+    if sure:
+        yield f"{result.name}: 95 % sure: {', '.join(sure)}"
+
+
+def _between(low: str, high: str | None) -> str:
+    return f"{sentences.number(low)} {f'to {sentences.number(high)}' if high else 'or more'}"
 
 
 def _indent(lines: list[Text]) -> list[Padding]:

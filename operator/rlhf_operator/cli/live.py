@@ -12,25 +12,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.model import RLHFModel
-from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import RouteSeen, State, plan_of, policies_of, status_of, users_share
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gauge:
-    """One objective against its bound, as a share of what is allowed."""
-
-    result: SLOResult
-    used: float | None
-    """Share of the bound that is used up: 1 is at the bound, more is beyond; None: no number."""
-    samples_wanted: int
-    decided_in: timedelta | None
-    """About how long the evidence still takes, if rates and traffic stay; None: unknown."""
+from rlhf_operator.cli import gauges, marks, sentences
+from rlhf_operator.cli.gauges import Gauge
+from rlhf_operator.cli.state import RouteSeen, State, plan_of, status_of, users_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,19 +67,11 @@ def frame(state: State, model: RLHFModel) -> Frame:
         step=status.step,
         steps=tuple(step.weight for step in plan_of(record).steps) if record else (),
         route=state.route(name),
-        gauges=tuple(_gauge(record, each) for each in status.slos) if record else (),
-        evidence_at=_evidence_at(status),
+        gauges=tuple(gauges.gauge(record, each) for each in status.slos) if record else (),
+        evidence_at=gauges.evidence_at(status),
         waits_for=waits_for,
         due=due,
     )
-
-
-def _evidence_at(status: RolloutStatus) -> datetime | None:
-    if not status.slos:
-        return None
-    if status.checkpoint is not None:
-        return status.checkpoint.at
-    return status.finished_at or status.declared_at
 
 
 def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | None]:
@@ -134,45 +113,6 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
     return f"every objective to say Successful, then {after}; at the latest {then}", limit
 
 
-def _gauge(record: RLHFRollout, result: SLOResult) -> Gauge:
-    found = (
-        slo
-        for policy in policies_of(record)
-        if policy.name == result.policy
-        for slo in policy.slos
-        if slo.name == result.name
-    )
-    slo = next(found, None)
-    return Gauge(
-        result=result,
-        used=_used(slo, result) if slo else None,
-        samples_wanted=slo.min_samples if slo else 1,
-        decided_in=_decided_in(status_of(record), result),
-    )
-
-
-def _decided_in(status: RolloutStatus, result: SLOResult) -> timedelta | None:
-    """Return how long the missing answers take at the pace of this weight so far."""
-    at, since = _evidence_at(status), status.in_force_at
-    if result.needs is None or at is None or since is None or at <= since:
-        return None
-    answers = (result.samples or 0) + (result.stable_samples or 0)
-    return (at - since) * result.needs / answers if answers else None
-
-
-def _used(slo: SLO, result: SLOResult) -> float | None:
-    """Return how much of the nearest bound is used up."""
-    value = None if result.value is None else float(result.value)
-    shares = []
-    if slo.max_count is not None and result.events is not None:
-        shares.append(result.events / (slo.max_count + 1))  # one more than allowed fails
-    if value is not None and slo.max is not None and float(slo.max) > 0:
-        shares.append(value / float(slo.max))
-    if value is not None and slo.min is not None and value > 0:
-        shares.append(float(slo.min) / value)
-    return max(shares, default=None)
-
-
 def tells_more(before: Frame, after: Frame) -> bool:
     """Return whether more than the time has changed between two frames."""
     return replace(before, at=after.at) != after
@@ -189,7 +129,7 @@ def render(found: Frame) -> RenderableType:
         return Group(*parts, Text(found.waits_for))
     parts += [Text(""), _weights(found), Text("")]
     if found.gauges:
-        parts += [_gauges(found.gauges), Text(_freshness(found), "faint"), Text("")]
+        parts += [gauges.render(found.gauges), Text(_freshness(found), "faint"), Text("")]
     parts.append(_due(found))
     return Group(*parts)
 
@@ -222,39 +162,6 @@ def _weights(found: Frame) -> Table:
         )
         table.add_row("plan", Text(f"{plan} → promoted"), "", "")
     return table
-
-
-def _gauges(gauges: tuple[Gauge, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("OBJECTIVE", "OF ITS BOUND", "VALUE", "BOUND", "SAMPLES", "EVIDENCE", "VERDICT"):
-        table.add_column(title, no_wrap=True)
-    for gauge in gauges:
-        result, used = gauge.result, gauge.used
-        style = {Verdict.SUCCESSFUL: "good", Verdict.FAILED: "bad"}.get(result.verdict, "wait")
-        share = Text("no number") if used is None else marks.bar(used, 20, style)
-        if used is not None:
-            share.append(f" {used:4.0%}")
-        samples = "none" if result.samples is None else f"{result.samples}/{gauge.samples_wanted}"
-        table.add_row(
-            Text(result.name, "name"),
-            share,
-            result.value or "-",
-            result.bound or "",
-            samples,
-            _evidence(gauge),
-            marks.verdict(result.verdict),
-        )
-    return table
-
-
-def _evidence(gauge: Gauge) -> str:
-    """Return how near a rate is to being cleared, as the share of what is needed, and when."""
-    result = gauge.result
-    if result.good is None or result.good_proven is None:
-        return "-"
-    share = max(0.0, float(result.good)) / float(result.good_proven)
-    when = f", {sentences.length(gauge.decided_in)} more" if gauge.decided_in else ""
-    return f"{min(1.0, share):.0%}{when}"
 
 
 def _freshness(found: Frame) -> str:

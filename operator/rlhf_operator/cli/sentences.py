@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from rlhf_operator.core.objective import short
+
 
 def clock(moment: datetime) -> str:
     """Return an instant as people write it, in UTC."""
@@ -49,6 +51,11 @@ def _fault(place: Iterable[object], message: str) -> str:
     for part in place:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return f"{path.removeprefix('.') or 'the object'}: {message[:1].lower()}{message[1:]}"
+
+
+def number(text: str | None) -> str:
+    """Return a number of the record to four digits; a dash where there is none."""
+    return "-" if text is None else short(float(text))
 
 
 def count(number: int, word: str) -> str:
