@@ -19,7 +19,7 @@ NOW = {
     "people": datetime(2026, 11, 24, 22, 30, tzinfo=UTC),
     "halfway": datetime(2026, 11, 25, 1, 12, 16, 700000, tzinfo=UTC),
     "worse": datetime(2026, 11, 25, 1, 4, 13, 200000, tzinfo=UTC),
-    "left": datetime(2026, 11, 25, 1, 20, tzinfo=UTC),
+    "left": datetime(2026, 11, 25, 1, 55, tzinfo=UTC),
     "lost-test": datetime(2026, 11, 25, 1, 11, 58, tzinfo=UTC),
 }
 """At what time each state is looked at."""
