@@ -86,14 +86,18 @@ class Followed:
     def __enter__(self) -> Followed:
         self._file = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            self._command, env=self._environment, stdout=self._file, stderr=subprocess.STDOUT
-        )
+            self._command, env=self._environment, stdout=self._file, stderr=subprocess.STDOUT,
+            preexec_fn=_heed_interrupts,
+        )  # fmt: skip
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=30)
-        self._file.close()
+        try:
+            self._process.wait(timeout=30)
+        finally:
+            self._process.kill()
+            self._file.close()
 
     def until(self, words: str, *, seconds: float = 60) -> str:
         """Wait until it has printed these words, and return all that it printed so far."""
@@ -105,6 +109,11 @@ class Followed:
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise HarnessError(f"{words!r} was never printed, but this:\n{text}")
             time.sleep(0.2)
+
+
+def _heed_interrupts() -> None:
+    """Undo that a shell lets what it starts in the background ignore the interrupt key."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _certificate(admin: Kubectl, name: str, key: Path) -> str:
