@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from math import log
 from typing import Any
@@ -242,3 +243,14 @@ def test_a_mandatory_policy_only_tightens(
     before, now = (policy(mandatory=True, **each) for each in (pinned, current))
     (bound,) = plans.binding((before,), (now,))
     assert bound.reward_hacking is not None and bound.reward_hacking.patience == wanted
+
+
+def test_a_drill_blames_no_floor_for_it() -> None:
+    asked = policy(**ROLLS_BACK)
+    going = make.drill(policies=(asked,), **SINCE)
+    seen = picture(HACKED, asked=asked, spec=make.model_spec(rollbackDrill={"every": "1h"}))
+    route = make.Route(weights={"v1": 99, "sft": 1}, accepted=True)
+    seen = replace(seen, run=going, route=route)
+    decision = rollout.decide(seen)
+    assert decision.rule == "drill_held" and not decision.quarantine
+    assert reward_hacking.suspicion(seen, going) is None

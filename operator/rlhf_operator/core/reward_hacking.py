@@ -14,7 +14,7 @@ from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import overrides, plans, sequential
+from rlhf_operator.core import drills, overrides, plans, sequential
 from rlhf_operator.core.observed import Observed, Run
 
 _RISING = ("RewardScore", "KLToSFT")
@@ -27,8 +27,11 @@ def suspicion(seen: Observed, run: Run) -> str | None:
 
     Reward and divergence must be proven higher than stable's, and one thing that people say
     proven worse, by however little, each at its policy's falsePromotion. Overridden objectives do
-    not count; Informational ones do.
+    not count; Informational ones do. A floor that is drilled is not suspected: it need not be as
+    good as what it is the floor of.
     """
+    if drills.is_drill(run):
+        return None
     kinds = _kinds(binding(seen, run))
     results = overrides.gating(seen, run)
     told = {kind: _proven(results, kinds, kind) for kind in (*_RISING, *_WORSE_WHEN_HIGHER)}
