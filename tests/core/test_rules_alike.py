@@ -62,8 +62,31 @@ def picture(left: Assessment, now: Assessment, **changes: Any) -> dict[str, Any]
 
 
 SAME = picture(shown("unsafe", 80, 1000), shown("unsafe", 30, 400))
-MARKED = SAME | {"run": fled(shown("unsafe", 80, 1000), not_the_model="v1 fails like v2")}
+DOUBT = {"not_the_model": "v1 fails like v2", "alike": ("safe/unsafe",)}
+MARKED = SAME | {"run": fled(shown("unsafe", 80, 1000), **DOUBT)}
 BY_PERSON = {"reason": "RolledBackByPerson", "message": "ann", "author": "ann"}
+
+FOR_SPEED = {
+    "reason": "SLOFailed",
+    "message": "v2: slow",
+    "evidence": shown("slow", None, 10, "3.5").results,
+}
+V3 = make.ref("v3", "3")
+ON_FLOOR = SAME | {
+    "run": fled(shown("unsafe", 80, 1000), to=SFT, stable=SFT, type=RunType.FALLBACK, **DOUBT)
+}
+CURE = SAME | {
+    "run": make.make_run(from_=V1, to=V3, stable=V1, canary=V3, **DOUBT),
+    "target": V3,
+    "workloads": make.pods(v3=make.SERVING),
+    "canary": GOOD,
+}
+RENEWED = SAME | {
+    "run": make.make_run(
+        type=RunType.RESTART, from_=V1, to=V1, stable=V1, canary=None, weight=0, **DOUBT
+    ),
+    "workloads": make.pods(v1=make.GONE),
+}
 
 ALIKE = [
     row("a rate that is no lower is not the model's", "not_the_model", Action.KEEP,
@@ -104,6 +127,23 @@ ON = [
         Reason.STARTED, **MARKED | {"target": make.ref("v3", "3"), "generation": 2,
         "run": fled(shown("unsafe", 80, 1000), not_the_model="alike", settled_at=ago(1),
                     finished_at=ago(60))}),
+    row("what is unsafe by another objective is fled from still", "stable_unsafe", Action.START,
+        Reason.SAFETY_FAILED, **MARKED | {"stable": shown("csae", 1, 400)}),
+    row("slowness that is not the model's keeps nobody from fleeing what is unsafe",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED,
+        **picture(shown("slow", None, 10, "3.5"), shown("unsafe", 30, 400),
+                  run=fled(shown("slow", None, 10, "3.5"), cause=FOR_SPEED, alike=("safe/slow",),
+                           not_the_model="v1 fails like v2"))),
+    row("a floor that fails alike blocks: that is no move", "stable_unsafe", Action.BLOCK,
+        Reason.NOTHING_SAFE, **ON_FLOOR),
+    row("or refuses", "stable_unsafe", Action.REFUSE, Reason.REFUSING,
+        **ON_FLOOR | {"spec": make.model_spec(rollout={"whenNothingIsSafe": "Refuse"})}),
+    row("the cure's run goes on while what serves fails alike", "step_passed", Action.ADVANCE,
+        Reason.ADVANCED, **CURE),
+    row("and ends where it fails otherwise", "stable_unsafe", Action.ROLL_BACK,
+        Reason.SAFETY_FAILED, **CURE | {"stable": shown("csae", 1, 400)}),
+    row("renewed pods are waited for while what serves fails alike", "first_not_serving",
+        Action.HOLD, Reason.PREPARING, **RENEWED),
     row("what was fled to is well, and asked for now", "target_serving", Action.KEEP,
         Reason.SERVING, **MARKED | {"stable": GOOD, "target": V1,
         "run": fled(shown("unsafe", 80, 1000), not_the_model="alike", settled_at=ago(1))}),
@@ -117,7 +157,8 @@ def test_a_flight_that_did_not_help(
     rule: str, action: Action, reason: Reason, changes: dict[str, Any]
 ) -> None:
     decision = check(rule, action, reason, changes)
-    assert decision.stalled is (rule == "not_the_model")
+    restrains = action in (Action.BLOCK, Action.REFUSE)
+    assert decision.stalled is (rule == "not_the_model" or restrains)
 
 
 def test_it_is_written_into_the_record_once_and_shown() -> None:
@@ -132,6 +173,43 @@ def test_it_is_written_into_the_record_once_and_shown() -> None:
     told = summary.model_status(again, rollout.decide(again), run, None)
     (condition,) = (each for each in told.conditions if each.type == ConditionType.NOT_THE_MODEL)
     assert (condition.status, condition.message) == ("True", decision.message)
+
+
+def test_it_says_of_which_objectives() -> None:
+    left = Assessment(results=shown("unsafe", 80, 1000).results + shown("csae", 1, 1000).results)
+    found = Assessment(results=shown("unsafe", 30, 400).results + shown("done", 9, 400).results)
+    seen = make.make_observed(**picture(left, found))
+    status = record.next_status(seen, rollout.decide(seen), epoch=1, drain=make.MINUTE)
+    assert status is not None and status.alike == ("safe/unsafe",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "to"),
+    [
+        pytest.param(RunType.ROLLOUT, V3, id="the run of what may be the cure"),
+        pytest.param(RunType.RESTART, V1, id="the renewal of what serves"),
+    ],
+)
+def test_a_try_takes_it_over_and_a_success_ends_it(kind: RunType, to: Any) -> None:
+    before = fled(shown("unsafe", 80, 1000), settled_at=ago(1), **DOUBT)
+    blank = {"started_at": None, "stable": None, "canary": None, "weight": 0, "step": -1}
+    run = make.make_run(revision=3, type=kind, from_=V1, to=to, **blank)
+    seen = make.make_observed(run=run, previous=before)
+    opened = record.next_status(seen, rollout.decide(seen), epoch=1, drain=make.MINUTE)
+    assert opened is not None and (opened.not_the_model, opened.alike) == tuple(DOUBT.values())
+    last = {} if kind is RunType.RESTART else {"canary": to, "weight": 50, "step": 1}
+    going = make.replace_status(
+        run, opened.model_copy(update=last | {"in_force_at": ago(2), "phase": "Progressing"})
+    )
+    weights = {"v1": 50, "v3": 50} if last else {"v1": 100}
+    seen = make.make_observed(
+        run=going, previous=before, target=to, canary=GOOD if last else None,
+        workloads=make.pods(v3=make.SERVING), route=make.Route(weights=weights, accepted=True),
+    )  # fmt: skip
+    decision = rollout.decide(seen)
+    assert decision.action is Action.PROMOTE, decision
+    done = record.next_status(seen, decision, epoch=1, drain=make.MINUTE)
+    assert done is not None and (done.not_the_model, done.alike) == (None, ())
 
 
 def test_a_flight_carries_its_evidence() -> None:

@@ -355,6 +355,9 @@ class RolloutStatus(ApiType):
     """Identities that people forbade while this was the newest record, and not by ending it."""
     not_the_model: Message | None = None
     """Why no further move is made by itself: what was fled to fails alike."""
+    alike: Annotated[tuple[Annotated[str, Field(max_length=127)], ...], Field(max_length=16)] = ()
+    """The objectives of which that is said, as policy/name; another one that fails is another
+    matter."""
     repin: Repin | None = None
     """What a person had pinned anew, in place of the plan and the policies of the spec."""
     decisions: Annotated[tuple[DecisionRecord, ...], Field(max_length=64)] = ()

@@ -69,6 +69,8 @@ class Decision:
     """The human decision that this carries out."""
     refused: Reason | None = None
     """Why the human decision could not be carried out."""
+    alike: tuple[str, ...] = ()
+    """The objectives that fail as they failed where traffic fled from, as policy/name."""
     awaiting: Awaiting | None = None
     """The gate at which the run waits for people."""
     wake: datetime | None = None

@@ -89,7 +89,7 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.KEEP if decision.reason is Reason.NOT_THE_MODEL:
-            changes = {"not_the_model": run.status.not_the_model or decision.message[:4096]}
+            changes = _not_the_model(run, decision)
         case Action.HOLD | Action.KEEP | Action.START | Action.LIFT:
             changes = {}
     if decision.act is not None and decision.refused is None:
@@ -135,6 +135,8 @@ def _opened(seen: Observed, run: Run) -> Changes:
         changes["canary"] = spec.to
     if spec.type is RunType.ROLLOUT:
         changes |= _inherited_restraint(seen)
+    if spec.type in (RunType.ROLLOUT, RunType.RESTART):
+        changes |= _inherited_doubt(seen)
     if spec.type in capacity.AT_ONCE:
         changes |= {
             "stable": spec.to,
@@ -158,6 +160,20 @@ def _inherited_restraint(seen: Observed) -> Changes:
     if before is None:
         return {}
     return {"force_block": before.force_block, "refuse": before.refuse}
+
+
+def _inherited_doubt(seen: Observed) -> Changes:
+    """Return why no move is made by itself: what is tried now may be the cure."""
+    before = seen.previous.status if seen.previous else None
+    if before is None:
+        return {}
+    return {"not_the_model": before.not_the_model, "alike": before.alike}
+
+
+def _not_the_model(run: Run, decision: Decision) -> Changes:
+    if run.status.not_the_model is not None:
+        return {}
+    return {"not_the_model": decision.message[:4096], "alike": decision.alike}
 
 
 def _inherited_baseline(seen: Observed, run: Run) -> tuple[BaselineRecord, ...]:
@@ -232,7 +248,7 @@ def _forbidden(seen: Observed, run: Run, decision: Decision) -> Changes:
 
 
 def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
-    changes = _ended(seen, run, decision)
+    changes = _ended(seen, run, decision) | {"not_the_model": None, "alike": ()}
     if run.status.canary is None:  # the first version, or renewed pods: the route is in force
         changes |= {"in_force_at": seen.now}
         if run.spec.from_ is None:  # nothing served before that could drain

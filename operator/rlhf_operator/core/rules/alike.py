@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
@@ -9,7 +11,7 @@ from rlhf_operator.core import analysis, capacity, statistics
 from rlhf_operator.core.decision import Decision, keep
 from rlhf_operator.core.indicators import Better, Form, measure
 from rlhf_operator.core.observed import Observed, Run
-from rlhf_operator.core.rules import resting
+from rlhf_operator.core.rules import harm, resting
 from rlhf_operator.core.windows import WINDOW
 
 _FLED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED})
@@ -22,28 +24,38 @@ def not_the_model(seen: Observed) -> Decision | None:
         return None
     known = run.status.not_the_model
     if known is None:
-        message = _alike(seen, run)
-        return keep(Reason.NOT_THE_MODEL, message, stalled=True) if message else None
+        return _first_told(seen, run)
     veto = seen.quarantines.get(run.status.stable.identity)
     is_vetoed = veto is not None and veto.author is not None
     if is_vetoed or _may_start(seen, run) or (_is_wanted(seen, run) and not _failing(seen)):
         return None  # a person has acted, or all is well
+    if harm.stable_unsafe(seen) is not None:
+        return None  # it fails safety otherwise, or has no place to go to and must be restrained
     return keep(Reason.NOT_THE_MODEL, known, stalled=True)
 
 
-def _alike(seen: Observed, run: Run) -> str | None:
+def _first_told(seen: Observed, run: Run) -> Decision | None:
+    found = _alike(seen, run)
+    if not found:
+        return None
+    names = tuple(f"{each.policy}/{each.name}" for each in found)
+    return replace(keep(Reason.NOT_THE_MODEL, _told(run, found[0]), stalled=True), alike=names)
+
+
+def _alike(seen: Observed, run: Run) -> tuple[SLOResult, ...]:
     """Return what fails here as it failed where traffic fled from, within one window."""
     cause, since = run.spec.cause, run.status.in_force_at
     fled = run.spec.type in capacity.AT_ONCE and cause.author is None and cause.reason in _FLED
     if not fled or since is None or seen.now > since + WINDOW:
-        return None
+        return ()
     slos = {(policy.name, slo.name): slo for policy in seen.policies for slo in policy.slos}
     now = {(each.policy, each.name): each for each in _failing(seen)}
-    for before in cause.evidence:
-        which = (before.policy, before.name)
-        if which in now and which in slos and _no_better(slos[which], before, now[which]):
-            return _told(run, now[which])
-    return None
+    left = {(each.policy, each.name): each for each in cause.evidence}
+    return tuple(
+        now[which]
+        for which, before in left.items()
+        if which in now and which in slos and _no_better(slos[which], before, now[which])
+    )
 
 
 def _told(run: Run, result: SLOResult) -> str:

@@ -41,7 +41,7 @@ def stable_unsafe(seen: Observed) -> Decision | None:
     """Leave an unsafe stable version for the previous one, or for the fallback."""
     run = seen.run
     found = _failed(seen.stable, "Safety")
-    if run is None or run.status.stable is None or not found or _moves_no_more(run):
+    if run is None or run.status.stable is None or not found or _fails_alike(seen, run, found):
         return None
     stable, message = run.status.stable, verdicts.tell(found)
     reached = _reached_users(seen, run, found)
@@ -112,7 +112,9 @@ def canary_failed(seen: Observed) -> Decision | None:
 def stable_failed(seen: Observed) -> Decision | None:
     """Leave a promoted version of poor quality or speed for the previous one, if that is good."""
     run = seen.run
-    if run is None or run.is_active or run.status.stable is None or _moves_no_more(run):
+    if run is None or run.is_active or run.status.stable is None:
+        return None
+    if run.status.not_the_model is not None:
         return None
     overridden = {entry.slo for entry in overrides.in_force(run, seen.now)}
     found = tuple(
@@ -145,9 +147,16 @@ def stable_failed(seen: Observed) -> Decision | None:
     )
 
 
-def _moves_no_more(run: Run) -> bool:
-    """Return whether a move made before has not helped, so that none follows by itself."""
-    return not run.is_active and run.status.not_the_model is not None
+def _fails_alike(seen: Observed, run: Run, found: tuple[SLOResult, ...]) -> bool:
+    """Return whether a move made for just this has not helped, so that none follows by itself.
+
+    To block or to refuse is no move: what has no place to go to is restrained all the same.
+    """
+    known, stable = run.status.alike, run.status.stable
+    if run.status.not_the_model is None or stable is None:
+        return False
+    same = not known or all(f"{each.policy}/{each.name}" in known for each in found)
+    return same and _refuge(seen, run, stable) is not None
 
 
 def _running(seen: Observed) -> Run | None:
