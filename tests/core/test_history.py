@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.model import History
-from rlhf_operator.api.rollout import Lift, Outcome
+from rlhf_operator.api.rollout import Lift, Outcome, RunType
 from rlhf_operator.core import history
 from rlhf_operator.core.observed import Run
 from tests import builders as make
@@ -106,12 +106,29 @@ def test_only_quarantines_that_nobody_lifted_are_in_force() -> None:
     assert history.quarantines([quarantining(1, LIFTED), record(2)]) == {}
 
 
+FLIGHT = make.ended(
+    revision=4, type=RunType.FALLBACK, from_=V1,
+    cause={"reason": "SafetyFailed", "message": "v1: unsafe 0.3 > 0.02"},
+)  # fmt: skip
+
+
+def test_a_run_against_what_traffic_fled_from_was_rolled_back_without_blame() -> None:
+    status = history.closed(make.make_run(stable=V1, canary=make.V2), FLIGHT, NOW, epoch=2)
+    assert (status.outcome, status.reason) == (Outcome.ROLLED_BACK, "SafetyFailed")
+    assert status.message == "traffic fled from stable v1: unsafe 0.3 > 0.02"
+    assert (status.weight, status.canary, status.quarantine) == (0, None, None)
+    assert status.settled_at == NOW
+
+
 def test_a_drill_from_which_traffic_fled_was_superseded() -> None:
-    status = history.closed(make.drill(), NOW, epoch=2)
+    status = history.closed(make.drill(), FLIGHT, NOW, epoch=2)
     assert (status.outcome, status.reason) == (Outcome.SUPERSEDED, "Superseded")
     assert (status.weight, status.canary, status.settled_at) == (0, None, NOW)
 
 
 def test_a_run_of_a_model_that_went_unseen_was_aborted() -> None:
-    status = history.closed(make.make_run(), NOW, epoch=2)
+    status = history.closed(make.make_run(), None, NOW, epoch=2)
+    assert (status.outcome, status.reason) == (Outcome.ABORTED, "Deleted")
+    newer = replace(FLIGHT, model_uid="another")
+    status = history.closed(make.make_run(), newer, NOW, epoch=2)
     assert (status.outcome, status.reason) == (Outcome.ABORTED, "Deleted")

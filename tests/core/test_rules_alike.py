@@ -140,7 +140,7 @@ ON = [
         **ON_FLOOR | {"spec": make.model_spec(rollout={"whenNothingIsSafe": "Refuse"})}),
     row("the cure's run goes on while what serves fails alike", "step_passed", Action.ADVANCE,
         Reason.ADVANCED, **CURE),
-    row("and ends where it fails otherwise", "stable_unsafe", Action.ROLL_BACK,
+    row("and ends where it fails otherwise", "stable_unsafe", Action.START,
         Reason.SAFETY_FAILED, **CURE | {"stable": shown("csae", 1, 400)}),
     row("renewed pods are waited for while what serves fails alike", "first_not_serving",
         Action.HOLD, Reason.PREPARING, **RENEWED),

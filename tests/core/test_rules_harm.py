@@ -80,8 +80,8 @@ CANARY = [
 ]  # fmt: skip
 
 STABLE = [
-    row("an unsafe stable version ends the run against it",
-        "stable_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED, stable=BAD,
+    row("an unsafe stable version is left at once, and with it the run against it",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED, stable=BAD,
         run=make.make_run(stable=V1, canary=V2, from_=V1, to=V2), target=V2),
     row("after promotion an unsafe version is left for the warm previous one",
         "stable_unsafe", Action.START, Reason.SAFETY_FAILED, **FLEE),
@@ -91,8 +91,8 @@ STABLE = [
     row("it is left also before the last change settled",
         "stable_unsafe", Action.START, Reason.SAFETY_FAILED,
         **FLEE | {"run": make.ended(standby=make.standby(), settled_at=None)}),
-    row("unsafe pods that are being renewed end the renewal",
-        "stable_unsafe", Action.ROLL_BACK, Reason.SAFETY_FAILED, stable=BAD,
+    row("unsafe pods that are being renewed are left too",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED, stable=BAD,
         run=make.make_run(type=RunType.RESTART, from_=V1, to=V1, stable=V1, canary=None, weight=0)),
     row("where nothing is safe the floor serves, and every guard rule blocks",
         "stable_unsafe", Action.START, Reason.NOTHING_SAFE, **NO_REFUGE),
@@ -137,8 +137,13 @@ STABLE = [
     row("a run against a floor that blocks goes on, for it may be the cure",
         "step_passed", Action.ADVANCE, Reason.ADVANCED, stable=BAD, fallback=SFT,
         run=make.make_run(force_block=True)),
-    row("where nothing is safe a canary is taken out first",
-        "stable_unsafe", Action.ROLL_BACK, Reason.NOTHING_SAFE, stable=BAD, fallback=SFT),
+    row("a floor that turns out to be unsafe in a run blocks at once, and the run goes on",
+        "stable_unsafe", Action.BLOCK, Reason.NOTHING_SAFE, stable=BAD, fallback=SFT),
+    row("or it refuses", "stable_unsafe", Action.REFUSE, Reason.REFUSING, stable=BAD,
+        fallback=SFT, spec=REFUSE),
+    row("where its pods are being renewed the renewal ends first", "stable_unsafe",
+        Action.ROLL_BACK, Reason.NOTHING_SAFE, stable=BAD, fallback=SFT,
+        run=make.make_run(type=RunType.RESTART, to=SFT, canary=None, weight=0)),
     row("without a spec that can be read nothing is started",
         "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **FLEE | {"spec": None}),
 ]  # fmt: skip
@@ -182,8 +187,8 @@ PEOPLE = [
         Action.START, Reason.VETOED, **VETOED),
     row("it is left also while suspended", "stable_vetoed", Action.START, Reason.VETOED,
         **VETOED | {"spec": make.model_spec(suspend=True)}),
-    row("a run against what a person forbade is ended first", "stable_vetoed",
-        Action.ROLL_BACK, Reason.VETOED, quarantines=make.vetoed(V1), target=V2,
+    row("so it is with a run against it", "stable_vetoed",
+        Action.START, Reason.VETOED, quarantines=make.vetoed(V1), target=V2,
         run=make.make_run(stable=V1, canary=V2, from_=V1, to=V2)),
     row("where nothing else may serve every guard rule blocks", "stable_vetoed", Action.BLOCK,
         Reason.NOTHING_SAFE, quarantines=make.vetoed(SFT), run=make.ended(stable=SFT, to=SFT),
@@ -255,10 +260,6 @@ def test_where_an_unsafe_version_is_left_for(
         pytest.param({"workloads": make.pods(v1=GONE)}, False, id="one that was not ready may"),
         pytest.param({"target": V2}, False, id="one that was superseded may"),
         pytest.param({"acts": (make.act("Abort"),)}, False, id="one that was aborted may"),
-        pytest.param(
-            {"run": make.make_run(stable=V2), "stable": BAD, "canary": GOOD}, False,
-            id="the canary is not to blame for an unsafe stable version",
-        ),
     ],
 )  # fmt: skip
 def test_who_is_quarantined(changes: dict[str, Any], quarantined: bool) -> None:

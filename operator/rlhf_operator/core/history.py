@@ -68,22 +68,20 @@ def carried_out(runs: Iterable[Run], decision: str, made: datetime) -> str | Non
     return None
 
 
-def closed(run: Run, now: datetime, *, epoch: int) -> RolloutStatus:
+def closed(run: Run, newest: Run | None, now: datetime, *, epoch: int) -> RolloutStatus:
     """Return the last status of an earlier record: what it left to do is the newest one's.
 
     One whose outcome is open is the record of a model that was deleted while nobody looked, or
-    of a drill from which traffic fled.
+    of a run against a version from which traffic fled.
     """
     changes: dict[str, Any] = {"settled_at": now, "phase": "Completed"}
     if run.is_active:
-        drilled = run.spec.type is RunType.DRILL
-        message = "traffic fled from what served" if drilled else "the model was deleted"
-        reason = str(Reason.SUPERSEDED if drilled else Reason.DELETED)
+        outcome, reason, message = _cut_off(run, newest)
         fact = conditions.Fact(
             type=ConditionType.READY, status="False", reason=reason, message=message
         )
         changes |= {
-            "outcome": Outcome.SUPERSEDED if drilled else Outcome.ABORTED,
+            "outcome": outcome,
             "finished_at": now,
             "canary": None,
             "weight": 0,
@@ -93,6 +91,16 @@ def closed(run: Run, now: datetime, *, epoch: int) -> RolloutStatus:
             "conditions": conditions.merge(run.status.conditions, (fact,), now, 1),
         }
     return run.status.model_copy(update={**changes, "epoch": max(epoch, run.status.epoch)})
+
+
+def _cut_off(run: Run, newest: Run | None) -> tuple[Outcome, str, str]:
+    """Return how a record ended that a newer one cut off."""
+    if newest is None or newest.model_uid != run.model_uid:
+        return Outcome.ABORTED, str(Reason.DELETED), "the model was deleted"
+    if run.spec.type is RunType.DRILL:
+        return Outcome.SUPERSEDED, str(Reason.SUPERSEDED), "traffic fled from what served"
+    cause = newest.spec.cause
+    return Outcome.ROLLED_BACK, cause.reason, f"traffic fled from stable {cause.message}"[:4096]
 
 
 def spare_pins(runs: Sequence[Run], gone: Iterable[str]) -> tuple[Pin, ...]:

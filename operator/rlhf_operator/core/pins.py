@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Pin, RolloutStatus, RunType
 from rlhf_operator.core import capacity, holdback
@@ -21,17 +22,25 @@ def inherited(seen: Observed, run: Run) -> tuple[Pin, ...]:
     """Return the pins of what serves or may serve at once, but of no pods that are made anew.
 
     A restart renders them from the spec of today; a floor that blocks has another guard. A
-    version that was left and comes back is rendered anew too, unless traffic flees to it.
+    version that was left and comes back is rendered anew too, unless traffic flees to it. What a
+    flight leaves goes on as it is until it has drained.
     """
     found = seen.previous.status.pins if seen.previous else ()
     if seen.fallback is not None:
         standby = holdback.inherited(seen)
-        refuge = run.spec.to if run.spec.type in capacity.AT_ONCE else None
-        parts = (run.spec.from_, refuge, seen.fallback, standby.version if standby else None)
+        flight = _in_flight(seen, run) if run.spec.type in capacity.AT_ONCE else ()
+        kept_warm = standby.version if standby else None
+        parts = (run.spec.from_, *flight, seen.fallback, kept_warm)
         kept = {ref.name for ref in parts if ref}
         found = tuple(pin for pin in found if pin.version in kept)
     renews = run.spec.type is RunType.RESTART or run.spec.cause.reason in RESTRAINING
     return tuple(pin for pin in found if not (renews and pin.version == run.spec.to.name))
+
+
+def _in_flight(seen: Observed, run: Run) -> tuple[VersionRef, ...]:
+    """Return what a flight leads to, and the canary whose run it cuts off."""
+    canary = seen.previous.status.canary if seen.previous else None
+    return (run.spec.to, canary) if canary is not None else (run.spec.to,)
 
 
 def before(seen: Observed, run: Run) -> tuple[Pin, ...]:

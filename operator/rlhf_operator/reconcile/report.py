@@ -232,7 +232,7 @@ async def close_earlier(seen: Observed, run: Run | None, world: World) -> None:
     for each in seen.unsettled:
         raw = world.store.get("RLHFRollout", seen.key.namespace, each.name)
         if raw is not None and raw["metadata"]["resourceVersion"] == each.resource_version:
-            status = history.closed(each, seen.now, epoch=world.epoch())
+            status = history.closed(each, run, seen.now, epoch=world.epoch())
             await world.cluster.write_status(raw, status.dump())
 
 

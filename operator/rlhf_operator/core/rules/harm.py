@@ -187,12 +187,14 @@ def _flee(
     reached: bool = True,
     evidence: tuple[SLOResult, ...] = (),
 ) -> Decision | None:
-    """End a run against stable, then leave stable itself."""
+    """Leave stable, and with it a run against it, at once.
+
+    To end the run first would let an unsafe version serve until that is proven anew: what was
+    counted of it speaks of the weights that end.
+    """
     refuge = _refuge(seen, run, stable)
     if refuge is None:
         return _nothing_safe(seen, run, stable, message, evidence, reached=reached)
-    if run.is_active and not drills.is_drill(run):
-        return roll_back(reason, f"stable {stable.name}: {message}")
     kind = RunType.FALLBACK if refuge == seen.fallback else RunType.ROLLBACK
     told = f"{stable.name}: {message}"
     spec = plans.begin(seen, kind, refuge, reason, told, author=author, evidence=evidence)
@@ -258,8 +260,8 @@ def _nothing_safe(
         how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
         how = "every request is refused" if run.status.refuse else how
         return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
-    if run.is_active and not drills.is_drill(run):
-        return roll_back(Reason.NOTHING_SAFE, message)
+    if run.is_active and run.spec.type is RunType.RESTART:
+        return roll_back(Reason.NOTHING_SAFE, message)  # its pods are not yet what they will be
     reason = Reason.REFUSING if refuses else Reason.NOTHING_SAFE
     how = "every request is refused" if refuses else "every guard rule blocks"
     said = f"{stable.name}: {message}; {how} from now on"
