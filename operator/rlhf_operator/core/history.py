@@ -24,6 +24,12 @@ def ordered(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(sorted(runs, key=lambda run: run.spec.revision))
 
 
+def last_try(runs: Iterable[Run]) -> Run | None:
+    """Return the newest record of a change of what is stable, if there is one."""
+    beside = (RunType.RESTART, RunType.DRILL)
+    return next((run for run in reversed(ordered(runs)) if run.spec.type not in beside), None)
+
+
 def quarantines(runs: Iterable[Run]) -> dict[str, tuple[str, QuarantineRecord]]:
     """Return the quarantines in force: identity to the record's name and content.
 
@@ -122,9 +128,11 @@ def prunable(
 ) -> tuple[str, ...]:
     """Return the names of records that may be deleted, oldest first.
 
-    Never the two newest, never a quarantine in force, never one that a person pinned.
+    Never the two newest nor the last try, never a quarantine in force, never one that a person
+    pinned.
     """
-    done = [run for run in ordered(runs)[:-2] if run.is_settled]
+    tried = last_try(runs)
+    done = [run for run in ordered(runs)[:-2] if run.is_settled and run is not tried]
     free = [
         run
         for run in done

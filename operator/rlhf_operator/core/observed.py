@@ -190,6 +190,8 @@ class Observed:
     run: Run | None = None
     previous: Run | None = None
     """The record before the newest."""
+    tried: Run | None = None
+    """The newest record of a change of what is stable: no restart and no drill."""
     unsettled: tuple[Run, ...] = ()
     """Earlier records that had not settled when the newest began."""
     last_revision: int = 0

@@ -56,6 +56,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         policies=policies,
         run=run,
         previous=mine[-2] if len(mine) > 1 else None,
+        tried=history.last_try(mine),
         unsettled=_unsettled(runs, run),
         last_revision=runs[-1].spec.revision if runs else 0,
         workloads=await pods.workloads_of(key, world, run),

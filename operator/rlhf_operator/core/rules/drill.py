@@ -97,7 +97,7 @@ def _rests(seen: Observed) -> bool:
         return False
     stable = run.status.stable
     serves = stable is not None and stable.identity == seen.target.identity
-    until = resting.cool_down_end(run, spec.rollout.cool_down)
+    until = resting.cool_down_end(seen, spec.rollout.cool_down)
     stopped = spec.suspend or seen.frozen is not None or seen.partly_understood
     busy = bool(seen.acts) or not seen.place_free or (until is not None and seen.now < until)
     restrained = run.status.force_block or run.status.refuse

@@ -97,9 +97,9 @@ def target_failed(seen: Observed) -> Decision | None:
 
 def failed_try(seen: Observed) -> Decision | None:
     """Return why what is asked for is not tried again by itself; None where it is."""
-    run = seen.run
-    if run is None or run.is_active or seen.target is None:
+    if seen.run is None or seen.run.is_active or seen.target is None:
         return None
+    run = seen.tried or seen.run
     if run.status.outcome in _BAD_ENDS and _same_try(seen, run):
         return keep(
             Reason.ROLLED_BACK,
@@ -133,7 +133,7 @@ def start_not_allowed(seen: Observed) -> Decision | None:
             "set its annotation rlhf.dev/changed-by to their user name",
             stalled=True,
         )
-    until = cool_down_end(run, seen.spec.rollout.cool_down)
+    until = cool_down_end(seen, seen.spec.rollout.cool_down)
     if until is not None and seen.now < until:
         return hold(
             Reason.COOLING_DOWN,
@@ -230,8 +230,13 @@ def _same_try(seen: Observed, run: Run) -> bool:
     return run.spec.to.identity == seen.target.identity and run.spec.generation >= seen.generation
 
 
-def cool_down_end(run: Run, cool_down: str) -> datetime | None:
-    """Return until when no run starts after a rollback."""
+def cool_down_end(seen: Observed, cool_down: str) -> datetime | None:
+    """Return until when no run starts after a rollback; a restart in between ends no cool-down."""
+    ends = (_cooled(run, cool_down) for run in (seen.tried, seen.run) if run is not None)
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _cooled(run: Run, cool_down: str) -> datetime | None:
     if run.status.finished_at is None:
         return None
     fled = run.spec.type in capacity.AT_ONCE and run.spec.cause.author is None
