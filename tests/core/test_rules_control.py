@@ -41,6 +41,15 @@ ROWS = [
     row("its time ends also before the promotion settled", "control_over", Action.RELEASE,
         Reason.RELEASED, **HELD | {"run": make.ended(
             standby=ARM.model_copy(update={"until": NOW}), settled_at=None)}),
+    row("but not before the promotion is in force: all of it would come at once", "settling",
+        Action.HOLD, Reason.SETTLING, **HELD | {"run": make.ended(
+            standby=ARM.model_copy(update={"until": NOW}), settled_at=None, in_force_at=None)}),
+    row("what is unsafe does not wait for that", "control_unsafe", Action.RELEASE,
+        Reason.SAFETY_FAILED, **HELD | {"control": BAD, "run": make.ended(
+            standby=ARM, settled_at=None, in_force_at=None)}),
+    row("nor what has no pod", "control_over", Action.RELEASE, Reason.NOT_READY,
+        **HELD | {"workloads": make.pods(sft=GONE), "run": make.ended(
+            standby=ARM, settled_at=None, in_force_at=None)}),
     row("an edit ends it", "control_over", Action.RELEASE, Reason.RELEASED,
         **HELD | {"spec": make.model_spec()}),
     row("a spec that cannot be read does not", "nothing_to_do", Action.KEEP, Reason.SERVING,

@@ -29,7 +29,9 @@ def control_over(seen: Observed) -> Decision | None:
         return _release(Reason.QUARANTINED, f"{arm.version.name}: {why}")
     if seen.workload(arm.version).ready == 0:
         return _release(Reason.NOT_READY, f"{arm.version.name} has no ready pod any more")
-    return _in_time(seen, arm)
+    assert seen.run is not None, "an arm is of a record"
+    # Before that the promoted version may lack the pods for what it would get at once.
+    return _in_time(seen, arm) if seen.run.status.in_force_at is not None else None
 
 
 def _in_time(seen: Observed, arm: StandbyRecord) -> Decision | None:
