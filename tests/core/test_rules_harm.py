@@ -131,6 +131,8 @@ STABLE = [
     row("what is refused is told also where the floor is what is asked for",
         "target_serving", Action.KEEP, Reason.REFUSING, spec=REFUSE, target=SFT,
         run=make.ended(stable=SFT, to=SFT, force_block=True, refuse=True)),
+    row("what blocks is told also where it does no harm any more", "target_serving", Action.KEEP,
+        Reason.NOTHING_SAFE, target=SFT, run=make.ended(stable=SFT, to=SFT, force_block=True)),
     row("where nothing else may serve what a person forbade refuses",
         "stable_vetoed", Action.REFUSE, Reason.REFUSING, quarantines=make.vetoed(SFT),
         run=make.ended(stable=SFT, to=SFT), target=SFT, spec=REFUSE),

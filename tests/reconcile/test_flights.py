@@ -57,6 +57,8 @@ def test_a_cold_floor_takes_over_from_both_when_it_is_ready() -> None:
     before = stage.weights
     stage.run(5 * MINUTE)
     assert stage.weights == before, "nothing serves less than before"
+    assert stage.condition("Ready") == ("False", "StableNotServing")
+    assert "sft is to serve and has no ready pod" in stage.status["message"]
     stage.cluster.never_ready = set()
     stage.run(MINUTE)
     assert stage.weights == {"sft": 100}

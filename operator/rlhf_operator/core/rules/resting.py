@@ -14,6 +14,7 @@ from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules.acts import said
 
 _AGAIN = "change the spec, or make a Retry decision, to"
+_UNTIL = "until another version is good, or a Restart decision lets it serve again"
 _BAD_ENDS = frozenset({Outcome.ROLLED_BACK, Outcome.ABORTED})
 
 
@@ -48,6 +49,14 @@ def settling(seen: Observed) -> Decision | None:
         return None
     if seen.route.failure is not None:
         return hold(Reason(seen.route.failure.reason), seen.route.failure.message)
+    stable, work = run.status.stable, seen.workload(run.status.stable)
+    takes_over = run.status.outcome is Outcome.PROMOTED and run.status.in_force_at is None
+    if stable is not None and takes_over and work.ready == 0:
+        why = f": {work.failure.message}" if work.failure else ""
+        return hold(
+            Reason.STABLE_NOT_SERVING,
+            f"{stable.name} is to serve and has no ready pod{why}; what served goes on until then",
+        )
     return hold(Reason.SETTLING, "traffic has moved; what it left is being drained")
 
 
@@ -65,8 +74,10 @@ def target_serving(seen: Observed) -> Decision | None:
         return hold(Reason.STABLE_NOT_SERVING, f"{stable.name} has no ready pod{why}")
     if run.status.refuse:
         why = f"nothing safe is left: {stable.name} answers every request with 503"
-        ends = "until another version is good, or a Restart decision lets it serve again"
-        return keep(Reason.REFUSING, f"{why} {ends}", stalled=True)
+        return keep(Reason.REFUSING, f"{why} {_UNTIL}", stalled=True)
+    if run.status.force_block:
+        why = f"nothing safe is left: every guard rule of {stable.name} blocks"
+        return keep(Reason.NOTHING_SAFE, f"{why} {_UNTIL}", stalled=True)
     arm = holdback.arm(run)
     if arm is not None:
         until = f"{arm.version.name} keeps {arm.weight}% as control arm until {arm.until:%d %H:%M}"
