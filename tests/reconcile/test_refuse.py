@@ -102,3 +102,34 @@ def test_an_unsafe_version_whose_floor_is_forbidden_is_left_for_a_floor_that_ref
     assert stage.weights == {"sft": 100}
     assert guard_of(stage, "sft")["refuse"] is True
     assert stage.condition("Refusing") == ("True", "Refusing")
+
+
+def test_a_decision_that_cannot_be_carried_out_makes_nothing_look_well() -> None:
+    stage = refusing()
+    stage.say("Abort", name="late")
+    told = set()
+    stage.cluster.watch = lambda before, after, ours: told.add(ready_of(after))
+    stage.run(MINUTE)
+    assert stage.fate("late") == "NotApplicable"
+    assert told <= {None, ("False", "Refusing")}
+    assert stage.condition("Ready") == ("False", "Refusing")
+
+
+def ready_of(raw: Any) -> tuple[str, str] | None:
+    """What a model that is being written says of itself."""
+    if raw is None or raw["kind"] != "RLHFModel":
+        return None
+    (ready,) = (one for one in raw["status"]["conditions"] if one["type"] == "Ready")
+    return ready["status"], ready["reason"]
+
+
+def test_who_decides_gets_an_answer_also_while_nothing_is_safe() -> None:
+    stage = Stage(script=lambda *_: Verdict.FAILED)
+    keeps = stage.model["spec"]["rollout"] | {"whenNothingIsSafe": "KeepServing"}
+    stage.edit(version="sft", rollout=keeps)
+    stage.run(3 * MINUTE)
+    assert stage.condition("Stalled") == ("True", "NothingSafe")
+    stage.say("Abort", name="late")
+    stage.run(MINUTE)
+    assert stage.fate("late") == "NotApplicable"
+    assert stage.condition("Stalled") == ("True", "NothingSafe")

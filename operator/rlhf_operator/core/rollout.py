@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rlhf_operator.core.decision import Decision
+from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed
 from rlhf_operator.core.rules import (
     alike,
@@ -75,5 +75,12 @@ def decide(seen: Observed) -> Decision:
     for rule in RULES:
         decision = rule(seen)
         if decision is not None:
-            return replace(decision, rule=rule.__name__)
+            return _refusal(seen, decision) or replace(decision, rule=rule.__name__)
     raise AssertionError("the last rule always decides")
+
+
+def _refusal(seen: Observed, decision: Decision) -> Decision | None:
+    """Return what a person is told first where there is nothing to do, which may be for days."""
+    rests = decision.action is Action.KEEP and decision.act is None
+    told = people.person_refused(seen) if rests else None
+    return replace(told, rule=people.person_refused.__name__) if told is not None else None

@@ -34,7 +34,9 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
         await steer(seen, run, world)
         _follow(seen, run, world)
         return now
-    failed = await _attempt(report.mirror_model(seen, decision, run, world))
+    failed = None
+    if decision.refused is None:  # that a person was refused says nothing of the model
+        failed = await _attempt(report.mirror_model(seen, decision, run, world))
     await act(seen, run, world)
     if failed is not None:
         raise failed
@@ -74,7 +76,7 @@ def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> 
         return None
     if decision.action in _AT_ONCE or run != seen.run:
         return seen.now
-    moments = [seen.now + _RESYNC]
+    moments = [seen.now + (_RESYNC if decision.refused is None else _SOON)]
     if decision.wake is not None:
         moments.append(decision.wake)
     elif decision.action is Action.HOLD:
