@@ -132,3 +132,11 @@ def test_what_it_showed_is_on_record_once_an_hour() -> None:
     assert status.checkpoint is not None and status.in_force_at is not None
     assert status.checkpoint.since == status.in_force_at
     assert {slo.version for slo in status.slos} == {"v2"}
+
+
+def test_a_control_arm_whose_version_was_deleted_serves_on_and_that_is_told() -> None:
+    stage = promoted()
+    stage.world.store.drop("RLHFModelVersion", KEY.namespace, "v1")
+    stage.run(6 * MINUTE)
+    assert stage.weights == {"v2": 95, "v1": 5}
+    assert stage.condition("VersionDeleted") == ("True", "NotFound")

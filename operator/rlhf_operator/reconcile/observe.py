@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rlhf_operator.api.decision import DecisionSpec, RLHFDecision
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.version import RLHFModelVersion
-from rlhf_operator.core import freeze, history, vetoes
+from rlhf_operator.core import freeze, history, holdback, vetoes
 from rlhf_operator.core.observed import Act, Key, Observed, Run
 from rlhf_operator.reconcile import objects, pods, problems, salvage, traffic
 from rlhf_operator.reconcile.measurements import measured
@@ -94,7 +94,8 @@ def _unsettled(runs: tuple[Run, ...], newest: Run | None) -> tuple[Run, ...]:
 def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:
     if run is None:
         return ()
-    serving = (run.status.stable, run.status.canary)
+    arm = holdback.arm(run)
+    serving = (run.status.stable, run.status.canary, arm.version if arm else None)
     return tuple(ref.name for ref in serving if ref and versions.find(ref.name) is None)
 
 
