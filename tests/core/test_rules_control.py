@@ -50,6 +50,10 @@ ROWS = [
     row("nor what has no pod", "control_over", Action.RELEASE, Reason.NOT_READY,
         **HELD | {"workloads": make.pods(sft=GONE), "run": make.ended(
             standby=ARM, settled_at=None, in_force_at=None)}),
+    row("what a person forbade leaves also where nothing is safe and all goes on", "control_over",
+        Action.RELEASE, Reason.QUARANTINED, **HELD | {"stable": BAD, "spec": make.model_spec(
+            standby={"holdback": 5}, rollout={"whenNothingIsSafe": "KeepServing"}),
+            "quarantines": make.vetoed(SFT)}),
     row("an edit ends it", "control_over", Action.RELEASE, Reason.RELEASED,
         **HELD | {"spec": make.model_spec()}),
     row("a spec that cannot be read does not", "nothing_to_do", Action.KEEP, Reason.SERVING,

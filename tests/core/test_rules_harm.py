@@ -110,6 +110,10 @@ STABLE = [
         **NO_REFUGE | {"run": make.ended(force_block=True)}),
     row("where nothing is safe KeepServing goes on",
         "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **NO_REFUGE | {"spec": KEEP_SERVING}),
+    row("a floor that is restrained still is no place to flee to: it goes on so",
+        "stable_unsafe", Action.START, Reason.NOTHING_SAFE,
+        **FLEE | {"run": make.ended(standby=make.standby(), pins=[
+            {"version": "sft", "revision": "r", "restrained": True}])}),
     row("with Refuse every request is refused",
         "stable_unsafe", Action.START, Reason.REFUSING, **NO_REFUGE | {"spec": REFUSE}),
     row("with Refuse the floor itself refuses where it serves",

@@ -133,3 +133,31 @@ def test_who_decides_gets_an_answer_also_while_nothing_is_safe() -> None:
     stage.run(MINUTE)
     assert stage.fate("late") == "NotApplicable"
     assert stage.condition("Stalled") == ("True", "NothingSafe")
+
+
+def test_what_fails_before_the_floor_was_renewed_is_left_for_a_floor_that_says_it_refuses() -> None:
+    stage = refusing()
+    stage.edit(version="v2")
+    while stage.runs[-1].status.outcome is None or stage.runs[-1].spec.type != "Rollout":
+        stage.run(MINUTE / 20)
+    assert not stage.runs[-1].is_settled
+    stage.script = lambda name, now: (
+        Verdict.FAILED if name == "v2" else unsafe_while_it_answers(stage, name)
+    )
+    stage.run(5 * MINUTE)
+    assert stage.weights == {"sft": 100}
+    refuses = guard_of(stage, "sft")["refuse"]
+    assert (refuses, stage.condition("Refusing")) == (True, ("True", "Refusing"))
+
+
+def test_who_goes_back_to_a_floor_that_refused_gets_answers_of_it() -> None:
+    stage = refusing()
+    stage.edit(version="v2")
+    while stage.runs[-1].status.outcome is None or stage.runs[-1].spec.type != "Rollout":
+        stage.run(MINUTE / 20)
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.say("RollBackTo", name="back", version="sft")
+    stage.run(2 * MINUTE)
+    assert stage.weights == {"sft": 100}
+    assert guard_of(stage, "sft")["refuse"] is False
+    assert stage.condition("Refusing") is None

@@ -34,7 +34,17 @@ def inherited(seen: Observed, run: Run) -> tuple[Pin, ...]:
         kept = {ref.name for ref in parts if ref}
         found = tuple(pin for pin in found if pin.version in kept)
     renews = run.spec.type is RunType.RESTART or run.spec.cause.reason in RESTRAINING
-    return tuple(pin for pin in found if not (renews and pin.version == run.spec.to.name))
+    to = run.spec.to.name
+    # A person may go back to a floor that was restrained just now: then it is to answer.
+    fled = run.spec.type in capacity.AT_ONCE
+    return tuple(
+        pin for pin in found if pin.version != to or not (renews or (fled and pin.restrained))
+    )
+
+
+def is_restrained(run: Run, version: VersionRef) -> bool:
+    """Return whether a version's guard blocks or refuses still: it is no place to flee to."""
+    return any(pin.version == version.name and pin.restrained for pin in run.status.pins)
 
 
 def _in_flight(seen: Observed, run: Run) -> tuple[VersionRef, ...]:

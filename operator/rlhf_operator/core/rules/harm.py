@@ -8,9 +8,10 @@ from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, drills, overrides, plans, verdicts
+from rlhf_operator.core import analysis, drills, overrides, pins, plans, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Assessment, Observed, Run
+from rlhf_operator.core.rules import control
 
 UNSERVABLE = frozenset(
     {Reason.ARTIFACT_MISMATCH, Reason.ARTIFACT_NOT_FOUND, Reason.CODE_NOT_ALLOWED}
@@ -212,7 +213,7 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     same = fallback is not None and fallback.identity == stable.identity
     if fallback is None or same or seen.is_quarantined(fallback):
         return None
-    return fallback
+    return None if pins.is_restrained(run, fallback) else fallback
 
 
 def _previous(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
@@ -222,6 +223,7 @@ def _previous(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None
         standby is not None
         and standby.version != stable
         and not seen.is_quarantined(standby.version)
+        and not pins.is_restrained(run, standby.version)
         and seen.workload(standby.version).ready > 0
     ):
         return standby.version
@@ -257,6 +259,8 @@ def _nothing_safe(
     if way == "KeepServing" or done:
         if run.is_active or (seen.target and seen.target.identity != stable.identity):
             return None
+        if control.control_over(seen) is not None:
+            return None  # what may not or cannot serve beside it keeps no traffic either
         how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
         how = "every request is refused" if run.status.refuse else how
         return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
