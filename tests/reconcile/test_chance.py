@@ -141,7 +141,10 @@ class Life:
         # Nobody forbids the floor for ever: what was said of it is taken back.
         self.stage.say("LiftQuarantine", name=f"say-{self.said}-lift",
                        identity=identity_of("sft", "0"))  # fmt: skip
-        self.stage.run(40 * MINUTE)
+        self.stage.run(20 * MINUTE)
+        # A floor that was unsafe blocks until a person lets it serve again.
+        self.stage.say("Restart", name=f"say-{self.said}-restart")
+        self.stage.run(20 * MINUTE)
 
 
 @pytest.mark.parametrize("seed", range(30))
