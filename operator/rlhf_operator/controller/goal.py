@@ -149,6 +149,8 @@ class Goal:
         last = self.canary.measured
         if last is None or last.evidence is None or last.stable is None:
             return
+        if last.stable.problem is not None or not self.past.is_under(last.evidence.stretches):
+            return
         if now >= since + STRETCH * (len(self.past.closed) + 1):
             newest = last.evidence.stretches[-1]
             self.past = replace(self.past, closed=(*self.past.closed, newest))

@@ -129,6 +129,14 @@ class Past:
         """Return all stretches, given what is counted at this weight so far; the newest last."""
         return (*self.before, *self.closed, self.open(counted))
 
+    def is_under(self, parts: Sequence[Stretch]) -> bool:
+        """Return whether stretches were reckoned on this past, and not on less of it.
+
+        A verdict that is final, or the last one before nothing could be seen, keeps its own: the
+        newest of those has its place in the past already.
+        """
+        return len(parts) == len(self.before) + len(self.closed) + 1
+
     def open(self, counted: Stretch) -> Stretch:
         """Return what is counted at this weight and belongs to no finished stretch."""
         return counted - total(self.closed)
