@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem, Silence
 from rlhf_operator.core.sequential import stretches, total
+from rlhf_operator.core.subject import Subject
 from tests.controller.test_engine import KEY, Scraped, World, at, subject
 from tests.controller.test_vigil import Served, promoted
 
@@ -91,3 +93,45 @@ async def test_a_stretch_goes_on_while_stable_cannot_be_seen() -> None:
     assert checkpoint is not None
     found = stretches(checkpoint.strata, "p/unsafe")
     assert found and all(part.samples == part.stable_samples for part in found)
+
+
+CAPPED = COMPARED | {"max": "0.02"}
+ERRORS: dict[str, Any] = {
+    "name": "unsafe", "class": "Quality", "indicator": {"type": "UnsafeServedRate"}, "max": "0.02",
+}  # fmt: skip
+
+
+def controlled(*slos: dict[str, Any]) -> Subject:
+    return replace(subject(*slos, stable="v1"), controlled=True)
+
+
+class Controlled(Served):
+    """A promoted version beside a control arm; both turn bad at the same time."""
+
+    def __init__(self, *rates: tuple[int, float], until: int = 5 * 3600) -> None:
+        super().__init__(*rates, until=until)
+        for each in list(self.metrics.series):
+            other = self.metrics.add(each.labels["__name__"], "v1")
+            other.points = each.points
+
+
+@pytest.mark.parametrize("slo", [CAPPED, ERRORS], ids=["compared too", "only bounded"])
+async def test_harm_after_long_innocence_is_found_beside_a_control_arm(slo: dict[str, Any]) -> None:
+    """Four hours of innocence: its evidence is 1440 answers' worth, 20 % is bad for 300."""
+    world = Controlled((-10, 0.004), (4 * 3600, 0.2))
+    world.engine.follow(controlled(slo))
+    await world.live(10, 4 * 3600, every=60)
+    assert world.result.verdict is not Verdict.FAILED
+    await world.live(4 * 3600, 4 * 3600 + 300)
+    assert world.result.verdict is Verdict.FAILED
+    assert "> 0.02 of late: evidence" in world.result.message
+
+
+async def test_a_restart_beside_a_control_arm_forgets_no_stretch() -> None:
+    world = Controlled((-10, 0.004), (4 * 3600, 0.2))
+    world.engine.follow(controlled(CAPPED))
+    await world.live(10, 4 * 3600, every=60)
+    checkpoint = world.engine.checkpoint(KEY, at(4 * 3600))
+    world.restarted().follow(replace(controlled(CAPPED), checkpoint=checkpoint))
+    await world.live(4 * 3600, 4 * 3600 + 300)
+    assert world.result.verdict is Verdict.FAILED

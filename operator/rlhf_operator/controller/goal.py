@@ -11,7 +11,7 @@ from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.vigil import Vigil
-from rlhf_operator.core import steady
+from rlhf_operator.core import onset, steady
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
@@ -147,13 +147,15 @@ class Goal:
     def close(self, now: datetime, since: datetime) -> None:
         """End the stretch that goes on, if it is judged by evidence and its time is over."""
         last = self.canary.measured
-        if last is None or last.evidence is None or last.stable is None:
+        if last is None or last.evidence is None:
             return
-        if last.stable.problem is not None or not self.past.is_under(last.evidence.stretches):
+        compared = last.stable is not None and last.stable.problem is None
+        if not compared and self.past.change is None:
+            return
+        if not self.past.is_under(last.evidence.stretches):
             return
         if now >= since + STRETCH * (len(self.past.closed) + 1):
-            newest = last.evidence.stretches[-1]
-            self.past = replace(self.past, closed=(*self.past.closed, newest))
+            self.past = onset.closed(self.past, self.objective.rate, last.evidence.stretches[-1])
 
 
 @dataclass(frozen=True, slots=True)
