@@ -9,9 +9,10 @@ import pytest
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem, Silence
+from rlhf_operator.api.metrics import GUARD_UNSAFE_SERVED
 from rlhf_operator.core.sequential import stretches, total
 from rlhf_operator.core.subject import Subject
-from tests.controller.test_engine import KEY, Scraped, World, at, subject
+from tests.controller.test_engine import CSAE, KEY, Scraped, World, at, subject
 from tests.controller.test_vigil import Served, promoted
 
 DOWN = Silence(Problem.SOURCE_DOWN, "down")
@@ -135,3 +136,28 @@ async def test_a_restart_beside_a_control_arm_forgets_no_stretch() -> None:
     world.restarted().follow(replace(controlled(CAPPED), checkpoint=checkpoint))
     await world.live(4 * 3600, 4 * 3600 + 300)
     assert world.result.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("most", "happened", "verdict"),
+    [
+        pytest.param(0, 900, Verdict.FAILED, id="what must never happen is found afterwards"),
+        pytest.param(0, -5, Verdict.SUCCESSFUL, id="but not what was before the promotion"),
+        pytest.param(1, 900, Verdict.SUCCESSFUL, id="a number is one of a single window"),
+    ],
+)
+async def test_an_event_while_no_operator_was_there(
+    most: int, happened: int, verdict: Verdict
+) -> None:
+    world = Served((-10, 0.0))
+    unsafe = world.metrics.add(GUARD_UNSAFE_SERVED.name, category="csae")
+    stamps = [at(second).timestamp() for second in range(-10, 3000)]
+    unsafe.points = [(t, float(t >= at(happened).timestamp()), t) for t in stamps]
+    asked = promoted(CSAE | {"maxCount": most, "minSamples": 1})
+    world.engine.follow(asked)
+    await world.live(10, 800)
+    world.restarted()  # it is up again at 1510, two windows after the event
+    world.metrics.now = at(1510)
+    world.engine.follow(asked)
+    await world.live(1510, 1600)
+    assert world.result.verdict is verdict
