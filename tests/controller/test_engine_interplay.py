@@ -12,7 +12,7 @@ from rlhf_operator.api.measurements import Problem, Silence
 from rlhf_operator.api.metrics import GUARD_UNSAFE_SERVED
 from rlhf_operator.core.sequential import stretches, total
 from rlhf_operator.core.subject import Subject
-from tests.controller.test_engine import CSAE, KEY, Scraped, World, at, subject
+from tests.controller.test_engine import CSAE, KEY, REWARD, Scraped, World, at, scored, subject
 from tests.controller.test_vigil import Served, promoted
 
 DOWN = Silence(Problem.SOURCE_DOWN, "down")
@@ -161,3 +161,27 @@ async def test_an_event_while_no_operator_was_there(
     world.engine.follow(asked)
     await world.live(1510, 1600)
     assert world.result.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("since", "verdict"),
+    [
+        pytest.param(0, Verdict.INCONCLUSIVE, id="at a weight that began before them: no evidence"),
+        pytest.param(320, Verdict.SUCCESSFUL, id="at the next weight they are as good as any"),
+    ],
+)
+async def test_squares_that_are_exported_late(since: int, verdict: Verdict) -> None:
+    """Without the squares of most values these would seem to vary less than they do."""
+    world = World()
+    for version in ("v1", "v2"):
+        scored(world, version, 0.2, until=600)
+    for each in world.metrics.series:
+        if "squares" in each.labels["__name__"]:  # the evaluator is renewed in place
+            first = each.points[310][1]
+            each.points = [(t, v - first, seen) for t, v, seen in each.points[310:]]
+    world.engine.follow(subject(REWARD, stable="v1", since=since))
+    for second in range(since + 10, 560, 10):
+        await world.tick(second)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.results[0].verdict is verdict
