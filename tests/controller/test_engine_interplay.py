@@ -185,3 +185,15 @@ async def test_squares_that_are_exported_late(since: int, verdict: Verdict) -> N
     found = world.engine.results(KEY)
     assert found is not None
     assert found.results[0].verdict is verdict
+
+
+async def test_a_guard_that_tells_no_users_apart_is_not_one_without_users() -> None:
+    """Zeros on record would pass for users, and take the answers' place in the comparison."""
+    world = World()
+    both(world, 120, 1.0, 1.0)
+    world.engine.follow(replace(subject(COMPARED, stable="v1"), sticky=True))
+    for second in (10, 60, 100):
+        await world.tick(second)
+    checkpoint = world.engine.checkpoint(KEY, at(100))
+    assert checkpoint is not None and len(checkpoint.counts) == 2
+    assert all(each.samples and each.first_samples is None for each in checkpoint.counts)
