@@ -50,9 +50,13 @@ def judge(
         )
     stretches = past.until(counted(reading, stable))
     compares = stable is not None or bool(past.before)
+    # Most looks come between two scrapes: what was counted then still proves as much.
+    proofs = _known(previous, stretches, stable)
+    if proofs is None:
+        proofs = _proofs(tests, stretches, past, compares=compares)
     found = Evidence(
         stretches=stretches,
-        proofs=_proofs(tests, stretches, past, compares=compares),
+        proofs=proofs,
         seconds=lasted.total_seconds(),
     )
     verdict, message = _concluded(goal, tests, reading, stable, found, past.stable_before)
@@ -67,6 +71,16 @@ def judge(
         stable=stable,
         evidence=found,
     )
+
+
+def _known(
+    previous: Judgement | None, stretches: tuple[Stretch, ...], stable: Reading | None
+) -> tuple[Proof, ...] | None:
+    """Return the proofs of the look before, if it saw the same."""
+    if previous is None or previous.evidence is None:
+        return None
+    same = (previous.stable is None) is (stable is None)
+    return previous.evidence.proofs if same and previous.evidence.stretches == stretches else None
 
 
 def _proofs(
