@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem, Silence
-from rlhf_operator.api.metrics import GUARD_UNSAFE_SERVED
+from rlhf_operator.api.metrics import GUARD_RESPONSES, GUARD_UNSAFE_SERVED
 from rlhf_operator.core.sequential import stretches, total
 from rlhf_operator.core.subject import Subject
 from tests.controller.test_engine import CSAE, KEY, REWARD, Scraped, World, at, scored, subject
@@ -197,3 +197,19 @@ async def test_a_guard_that_tells_no_users_apart_is_not_one_without_users() -> N
     checkpoint = world.engine.checkpoint(KEY, at(100))
     assert checkpoint is not None and len(checkpoint.counts) == 2
     assert all(each.samples and each.first_samples is None for each in checkpoint.counts)
+
+
+async def test_reading_a_new_model_says_nothing_of_those_that_are_read_less_often() -> None:
+    """Else their checkpoint would stand later than what was read, and lose what lies between."""
+    world, other = World(), ("shop", "other")
+    world.grow(200, (world.metrics.add(GUARD_RESPONSES.name), 1))
+    reader = world.engine._readers["default"]
+    for model, second in ((("shop", "support"), 10), (other, 100)):
+        world.metrics.now = at(second)
+        reader.ledger.start(model, (at(0).timestamp(),))
+        await reader.read(GUARD_RESPONSES.name, [model], at(second))
+    assert reader.settled_until(GUARD_RESPONSES.name) == at(10) - reader.settle
+    await reader.read(GUARD_RESPONSES.name, [other], at(110))
+    assert reader.settled_until(GUARD_RESPONSES.name) == at(110) - reader.settle
+    await reader.read(GUARD_RESPONSES.name, [], at(150))
+    assert reader.settled_until(GUARD_RESPONSES.name) == at(110) - reader.settle

@@ -175,6 +175,13 @@ class Ledger:
         """Return whether a counter of this model must be read from its marks on."""
         return name not in self._books[model].known_from
 
+    def counts_others(self, models: Sequence[ModelKey], name: str) -> bool:
+        """Return whether a counter is known of other models than these."""
+        mine = set(models)
+        return any(
+            name in book.known_from for model, book in self._books.items() if model not in mine
+        )
+
     def earliest(self, model: ModelKey) -> float:
         """Return the oldest mark of a model."""
         return min(self._books[model].marks)
