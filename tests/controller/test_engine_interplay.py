@@ -213,3 +213,22 @@ async def test_reading_a_new_model_says_nothing_of_those_that_are_read_less_ofte
     assert reader.settled_until(GUARD_RESPONSES.name) == at(110) - reader.settle
     await reader.read(GUARD_RESPONSES.name, [], at(150))
     assert reader.settled_until(GUARD_RESPONSES.name) == at(110) - reader.settle
+
+
+async def test_a_stable_version_that_turns_bad_in_a_long_step_is_found() -> None:
+    """It is out of bounds alone, after four good hours of a run."""
+    world = Served((-10, 0.004), (4 * 3600, 0.2), until=5 * 3600)
+    for each in list(world.metrics.series):
+        each.labels["rlhf_version"] = "v1"
+        world.grow(5 * 3600, (world.metrics.add(each.labels["__name__"]), 0.0))
+    world.metrics.series[-1].points = [
+        (t, t - at(-11).timestamp(), t) for t, _, t in world.metrics.series[-1].points
+    ]
+    world.engine.follow(subject(CAPPED, stable="v1"))
+    await world.live(10, 4 * 3600, every=60)
+    found = world.engine.results(KEY)
+    assert found is not None and found.stable_results[0].verdict is not Verdict.FAILED
+    await world.live(4 * 3600, 4 * 3600 + 400)
+    found = world.engine.results(KEY)
+    assert found is not None and found.stable_results[0].verdict is Verdict.FAILED
+    assert "of late" in found.stable_results[0].message

@@ -113,6 +113,10 @@ class Followed:
                 change=onset.change(goal.rate, closed) if self.subject.controlled else None,
             ),
         )
+        if len(self.versions) > 1 and goal.slo.class_ == "Safety":
+            # It served before: harm may begin at any time, also in a step of a day.
+            theirs = tuple(map(onset.of_stable, closed))
+            made.stable_past = Past(closed=theirs, change=onset.change(goal.rate, theirs))
         for before in self.subject.previous:
             if (before.policy, before.name) == (goal.policy, goal.slo.name):
                 if before.version == self.subject.version:
@@ -220,6 +224,7 @@ class Followed:
                         now=now,
                         since=since,
                         stale=stale,
+                        past=goal.stable_past,
                     )
                 )
         self._at = now

@@ -106,6 +106,8 @@ class Goal:
     """Whether users should be compared, but the guard does not count them for this measure."""
     past: Past = NO_PAST
     """What the run showed of it before; a stretch is closed every `STRETCH`."""
+    stable_past: Past = NO_PAST
+    """What stable showed at this weight against its own bound."""
     vigil: Vigil | None = None
     """The windows of a promoted version."""
 
@@ -155,7 +157,10 @@ class Goal:
         if not self.past.is_under(last.evidence.stretches):
             return
         if now >= since + STRETCH * (len(self.past.closed) + 1):
-            self.past = onset.closed(self.past, self.objective.rate, last.evidence.stretches[-1])
+            newest, asked = last.evidence.stretches[-1], self.objective.rate
+            self.past = onset.closed(self.past, asked, newest)
+            if self.stable_past.change is not None:
+                self.stable_past = onset.closed(self.stable_past, asked, onset.of_stable(newest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ def change(asked: Rate | None, closed: Iterable[Stretch]) -> RateChange | None:
     return found
 
 
+def of_stable(stretch: Stretch) -> Stretch:
+    """Return what a stretch shows of stable alone."""
+    return Stretch(events=stretch.stable_events, samples=stretch.stable_samples)
+
+
 def closed(past: Past, asked: Rate | None, newest: Stretch) -> Past:
     """Return a past with one more stretch that has ended."""
     found = past.change
