@@ -145,8 +145,10 @@ def test_a_baseline_goes_on_record_once() -> None:
     again = objective(LENGTH, record)
     assert again.drift is not None and again.drift.known == record
     assert frozen(again, fed(again.drift, *HOUR)) is None
-    other = objective(LENGTH, record.model_copy(update={"measure": "something else"}))
-    assert other.drift is not None and other.drift.known is None
+    for changes in ({"measure": "something else"}, {"mean": None, "deviation": None}):
+        other = objective(LENGTH, record.model_copy(update=changes))
+        assert other.drift is not None and other.drift.known is None
+        assert frozen(other, fed(other.drift, *HOUR)) == record
 
 
 def test_the_record_keeps_what_was_frozen_first() -> None:

@@ -146,6 +146,19 @@ def test_what_is_counted_at_this_weight_includes_its_finished_stretches() -> Non
     assert split.evidence.stretches == (first, Stretch(events=0, samples=40))
 
 
+@pytest.mark.parametrize("slo", [MAX, VERSUS, MAX | {"versusStable": {"ratio": "2"}}])
+def test_what_the_look_before_has_seen_changes_no_proof(slo: dict[str, Any]) -> None:
+    unseen = Reading(problem=Problem.STALE, message="old")
+    looks = [
+        (rate(1, 90), rate(9, 900)), (rate(1, 90), rate(9, 900)), (rate(1, 90), unseen),
+        (rate(1, 90), None), (rate(1, 90), unseen), (rate(2, 90), unseen), (rate(2, 91), None),
+    ]  # fmt: skip
+    before = None
+    for mine, other in looks:
+        before = weigh(slo, mine, other, previous=before)
+        assert before == weigh(slo, mine, other)
+
+
 def test_a_ramp_is_judged_by_strata_not_by_their_sum() -> None:
     """Kohavi's ramp: pooled it looks better than stable, in each stratum it is worse."""
     first = Stretch(events=230, samples=10_000, stable_events=20_000, stable_samples=990_000)

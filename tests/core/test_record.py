@@ -13,6 +13,7 @@ from rlhf_operator.api.evidence import (
     FirstCounts,
     SLOResult,
     StratumRecord,
+    Sums,
     Verdict,
 )
 from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutStatus, RunType, StandbyRecord
@@ -185,9 +186,18 @@ def test_what_was_counted_is_counted_once(acts: tuple[Act, ...], times: int) -> 
     assert [(each.slo, each.samples) for each in status.strata] == [("safe/unsafe", 1000)] * times
 
 
-def test_what_was_counted_before_nothing_could_be_seen_is_kept_when_the_weight_is_parked() -> None:
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param("0.1", id="by the process that counted"),
+        pytest.param(None, id="by a successor that has seen nothing yet"),
+    ],
+)
+def test_what_was_counted_before_nothing_could_be_seen_is_kept_when_the_weight_is_parked(
+    harm: str | None,
+) -> None:
     (result,) = make.GOOD.results
-    unseen = result.model_copy(update={"harm": "0.1", "samples": None, "verdict": Verdict.ERROR})
+    unseen = result.model_copy(update={"harm": harm, "samples": None, "verdict": Verdict.ERROR})
     counts = [
         {
             "slo": "safe/unsafe",
@@ -334,6 +344,15 @@ def test_what_a_run_showed_is_frozen_when_it_is_promoted() -> None:
     run = make.make_run(step=1, weight=50, strata=(EARLIER,))
     status = after(run=run, canary=Assessment(results=(SHOWN, plain)))
     assert (status.outcome, status.baseline) == (Outcome.PROMOTED, (BASELINE,))
+
+
+def test_the_mean_of_a_run_is_no_baseline() -> None:
+    """That is the first hour after the promotion; what stands in its place keeps it out."""
+    sums = {"total": "800000", "squares": "640000001"}
+    mean = SHOWN.model_copy(update={"events": None, "sums": Sums.model_validate(sums)})
+    run = make.make_run(step=1, weight=50)
+    status = after(run=run, canary=Assessment(results=(mean,)))
+    assert (status.outcome, status.baseline) == (Outcome.PROMOTED, ())
 
 
 def test_a_run_that_goes_on_freezes_nothing() -> None:

@@ -176,6 +176,8 @@ class Engine:
         users = reader.ledger.tally(
             followed.model, version, goal.users, start.mark, until.timestamp()
         )
+        if users is None and not start.first_samples:
+            return count  # its guard tells no users apart, which is not to have seen none
         first = {
             "first_events": start.first_events + (users.events if users else 0),
             "first_samples": start.first_samples + (users.samples if users else 0),

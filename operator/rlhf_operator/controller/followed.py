@@ -14,6 +14,7 @@ from rlhf_operator.controller import promoted
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.recall import Gap
+from rlhf_operator.core import onset
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import (
@@ -94,6 +95,7 @@ class Followed:
         compares = goal.tests is not None and goal.tests.margin is not None
         sticky = self.subject.sticky and compares and len(self.versions) > 1
         users = goal.measure.by_user if sticky else None
+        closed = stretches(self.checkpoint.strata if self.checkpoint else (), goal.name)
         made = Goal(
             objective=goal,
             source=policy.metric_source,
@@ -106,10 +108,15 @@ class Followed:
             stable=Verdicts(),
             past=Past(
                 before=stretches(self.subject.strata, goal.name),
-                closed=stretches(self.checkpoint.strata if self.checkpoint else (), goal.name),
+                closed=closed,
                 stable_before=self._stable_before(goal.name),
+                change=onset.change(goal.rate, closed) if self.subject.controlled else None,
             ),
         )
+        if len(self.versions) > 1 and goal.slo.class_ == "Safety":
+            # It served before: harm may begin at any time, also in a step of a day.
+            theirs = tuple(map(onset.of_stable, closed))
+            made.stable_past = Past(closed=theirs, change=onset.change(goal.rate, theirs))
         for before in self.subject.previous:
             if (before.policy, before.name) == (goal.policy, goal.slo.name):
                 if before.version == self.subject.version:
@@ -217,6 +224,7 @@ class Followed:
                         now=now,
                         since=since,
                         stale=stale,
+                        past=goal.stable_past,
                     )
                 )
         self._at = now

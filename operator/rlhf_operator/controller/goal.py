@@ -11,7 +11,7 @@ from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.vigil import Vigil
-from rlhf_operator.core import steady
+from rlhf_operator.core import onset, steady
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
@@ -106,6 +106,8 @@ class Goal:
     """Whether users should be compared, but the guard does not count them for this measure."""
     past: Past = NO_PAST
     """What the run showed of it before; a stretch is closed every `STRETCH`."""
+    stable_past: Past = NO_PAST
+    """What stable showed at this weight against its own bound."""
     vigil: Vigil | None = None
     """The windows of a promoted version."""
 
@@ -147,11 +149,18 @@ class Goal:
     def close(self, now: datetime, since: datetime) -> None:
         """End the stretch that goes on, if it is judged by evidence and its time is over."""
         last = self.canary.measured
-        if last is None or last.evidence is None or last.stable is None:
+        if last is None or last.evidence is None:
+            return
+        compared = last.stable is not None and last.stable.problem is None
+        if not compared and self.past.change is None:
+            return
+        if not self.past.is_under(last.evidence.stretches):
             return
         if now >= since + STRETCH * (len(self.past.closed) + 1):
-            newest = last.evidence.stretches[-1]
-            self.past = replace(self.past, closed=(*self.past.closed, newest))
+            newest, asked = last.evidence.stretches[-1], self.objective.rate
+            self.past = onset.closed(self.past, asked, newest)
+            if self.stable_past.change is not None:
+                self.stable_past = onset.closed(self.stable_past, asked, onset.of_stable(newest))
 
 
 @dataclass(frozen=True, slots=True)

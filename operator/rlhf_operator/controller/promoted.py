@@ -13,18 +13,21 @@ from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core.ledger import ModelKey
 from rlhf_operator.core.steady import frozen
 from rlhf_operator.core.subject import Subject
+from rlhf_operator.core.watch import HOUR
 
 
 def watch_over(
     goals: Iterable[Goal], mine: Subject, before: Subject | None, old: Sequence[Goal], now: datetime
 ) -> None:
     """Begin windows, or go on with the old goals' of the same version at the same weight."""
+    # What must never happen may have happened while no operator was there to see it.
     same = before is not None and (before.version, before.since) == (mine.version, mine.since)
     known = {(goal.source, goal.objective.name): goal for goal in old if same}
     for goal in goals:
         asked, last = goal.objective, known.get((goal.source, goal.objective.name))
         if last is None or last.vigil is None or last.objective.measure != asked.measure:
-            goal.vigil = Vigil(asked.watch, mine.since, now, asked.drift)
+            reach = HOUR if asked.slo.max_count == 0 else 0
+            goal.vigil = Vigil(asked.watch, mine.since, now, asked.drift, reach=reach)
         else:
             goal.vigil = last.vigil
             goal.vigil.retuned(asked.watch, asked.drift)

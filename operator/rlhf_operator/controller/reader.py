@@ -101,7 +101,7 @@ class Reader:
                 _note(self._not_opened, name, await self._open(name, unread, at))
             if len(unread) < len(models):
                 _note(self._silences, name, await self._follow_up(name, at))
-            elif name not in self._not_opened:
+            elif name not in self._not_opened and not self.ledger.counts_others(models, name):
                 self.read_at[name] = at
                 _note(self._silences, name, None)
         finally:

@@ -60,6 +60,13 @@ def _fill(
         return
     nothing = array("q", [0] * len(span))
     lacked = slice(vigil.lacking.start - span.start, vigil.lacking.stop - span.start)
-    samples = counts[measure.samples].get(gap.who, nothing)[lacked]
-    events = counts[measure.events].get(gap.who, nothing)[lacked] if measure.events else samples
+
+    def of(counter: Counter) -> array[int]:
+        return counts[counter].get(gap.who, nothing)[lacked]
+
+    samples = of(measure.samples)
+    events = of(measure.events) if measure.events else samples
+    if measure.less is not None:
+        left = zip(events, of(measure.less), strict=True)
+        events = array("q", [max(0, grown - less) for grown, less in left])
     vigil.recall(events, samples)

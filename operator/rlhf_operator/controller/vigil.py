@@ -30,13 +30,16 @@ class Vigil:
         since: datetime,
         now: datetime,
         drift: DriftTest | None = None,
+        *,
+        reach: int = 0,
     ) -> None:
+        """Begin with the window of `now`, and so many before it that are one with it."""
         self._asked = asked
         self.drift = None if drift is None else Drift(test=drift)
         """What the means of the windows show; from before a restart nothing but the baseline."""
         self._looks = array("d")
         newest = slot(now)
-        self.start = max(since.timestamp(), start_of(newest))
+        self.start = max(since.timestamp(), start_of(newest - reach))
         """When the window that goes on began, in Unix seconds."""
         self.ends = start_of(newest + 1)
         first = first_whole(since, newest - 1)

@@ -78,6 +78,16 @@ class Track:
         self._bases, self._pending = bases, tuple(pending)
         return known
 
+    @property
+    def born(self) -> float:
+        """Return the time of the first point that is known."""
+        return self._born
+
+    @property
+    def appeared(self) -> float:
+        """Return when the series was there at first; minus infinity where that was not seen."""
+        return self._born if self._fresh else float("-inf")
+
     def feed(self, points: Sequence[Point], horizon: float = float("inf")) -> None:
         """Take in points in order of time; remember each change for so many seconds."""
         last, first = self.last, len(points)

@@ -107,8 +107,12 @@ def drift_test(
         difference=float(margin.difference),
         higher_is_worse=found.better is Better.LOWER,
         run_length=exp(proven),
-        known=known if known is not None and known.measure == asked else None,
+        known=known if known is not None and _is_mean_of(known, asked) else None,
     )
+
+
+def _is_mean_of(known: BaselineRecord, asked: str) -> bool:
+    return known.measure == asked and None not in (known.mean, known.deviation)
 
 
 def measured_by(slo: SLO, found: Measure) -> str:

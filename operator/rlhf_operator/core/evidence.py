@@ -7,7 +7,7 @@ from datetime import timedelta
 from math import exp
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.core import bounds, earlier, mean, sequential
+from rlhf_operator.core import bounds, earlier, mean, onset, sequential
 from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.objective import (
     Evidence,
@@ -50,9 +50,13 @@ def judge(
         )
     stretches = past.until(counted(reading, stable))
     compares = stable is not None or bool(past.before)
+    # Most looks come between two scrapes: what was counted then still proves as much.
+    proofs = _known(previous, stretches, stable)
+    if proofs is None:
+        proofs = _proofs(tests, stretches, past, compares=compares)
     found = Evidence(
         stretches=stretches,
-        proofs=_proofs(tests, stretches, past, compares=compares),
+        proofs=proofs,
         seconds=lasted.total_seconds(),
     )
     verdict, message = _concluded(goal, tests, reading, stable, found, past.stable_before)
@@ -69,6 +73,16 @@ def judge(
     )
 
 
+def _known(
+    previous: Judgement | None, stretches: tuple[Stretch, ...], stable: Reading | None
+) -> tuple[Proof, ...] | None:
+    """Return the proofs of the look before, if it saw the same."""
+    if previous is None or previous.evidence is None:
+        return None
+    same = (previous.stable is None) is (stable is None)
+    return previous.evidence.proofs if same and previous.evidence.stretches == stretches else None
+
+
 def _proofs(
     tests: Rate | Mean, stretches: tuple[Stretch, ...], past: Past, *, compares: bool
 ) -> tuple[Proof, ...]:
@@ -77,7 +91,8 @@ def _proofs(
     if isinstance(tests, Mean):
         return mean.proofs(tests, stretches, compares=compares and before is None)
     if tests.margin is None or before is None:
-        return sequential.proofs(tests, stretches, compares=compares)
+        found = sequential.proofs(tests, stretches, compares=compares)
+        return onset.renewed(found, tests, past, stretches[-1])
     alone = sequential.proofs(tests, stretches, compares=False)
     return (*alone, earlier.proof(tests, sequential.total(stretches), before))
 
@@ -93,8 +108,9 @@ def _concluded(
     shown = f"{goal.slo.name} {_amount(goal, reading)}"
     for proof in found.proofs:
         if proof.harm >= tests.levels.harm:
+            breaks = bool(bounds.broken(goal, reading))
             return Verdict.FAILED, (
-                f"{shown} {_broken(goal, tests, proof, found, before)}: evidence "
+                f"{shown} {_broken(goal, tests, proof, found, before, breaks=breaks)}: evidence "
                 f"{sequential.odds(proof.harm)}, {sequential.odds(tests.levels.harm)} is proof"
             )
     least = goal.slo.min_samples
@@ -146,14 +162,19 @@ def _amount(goal: Objective, reading: Reading) -> str:
 
 
 def _broken(
-    goal: Objective, tests: Rate | Mean, proof: Proof, found: Evidence, before: Stretch | None
+    goal: Objective,
+    tests: Rate | Mean,
+    proof: Proof,
+    found: Evidence,
+    before: Stretch | None,
+    *,
+    breaks: bool,
 ) -> str:
     if isinstance(tests, Mean):
         return _too_far(tests, found)
-    if proof.bound == "max":
-        return f"> {goal.slo.max}"
-    if proof.bound == "min":
-        return f"< {goal.slo.min}"
+    if proof.bound in ("max", "min"):
+        bound = f"> {goal.slo.max}" if proof.bound == "max" else f"< {goal.slo.min}"
+        return bound if breaks else f"{bound} of late"
     shown = sequential.compared(found.stretches)
     counts, is_by_user = sequential.total(shown), shown is not found.stretches
     events, samples = counts.stable_events, counts.stable_samples

@@ -21,7 +21,7 @@ from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
 from rlhf_operator.core import capacity, pins, repins, reward_hacking, sequential
 from rlhf_operator.core.decision import Decision
-from rlhf_operator.core.moments import moments_of
+from rlhf_operator.core.moments import NO_VALUES, moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.sequential import Past, Stretch
 
@@ -150,12 +150,18 @@ def _with(
 def baseline(
     results: tuple[SLOResult, ...], strata: tuple[StratumRecord, ...]
 ) -> tuple[BaselineRecord, ...]:
-    """Return what the canary of a run showed of each rate in all its strata."""
+    """Return what the canary of a run showed of each rate in all its strata.
+
+    A mean is not among them: its baseline is the first hour after the promotion, and a record
+    without a mean would stand in its place.
+    """
     found = []
     for each in results:
         if each.harm is not None and each.query is not None:
             name = f"{each.policy}/{each.name}"
             counted = sequential.total(sequential.stretches(strata, name))
+            if counted.moments != NO_VALUES:
+                continue
             found.append(
                 BaselineRecord(
                     slo=name, measure=each.query, events=counted.events, samples=counted.samples
@@ -256,10 +262,13 @@ def _strata(
     closed = checkpoint.strata if checkpoint is not None else ()
     found = [*run.status.strata, *closed]
     for each in judged.results:
-        if each.harm is None:
+        unseen = each.samples is None
+        if each.harm is None and not unseen:
             continue
         name = f"{each.policy}/{each.name}"
-        counted = _counted(each) if each.samples is not None else _recorded(name, run, checkpoint)
+        counted = _recorded(name, run, checkpoint) if unseen else _counted(each)
+        if each.harm is None and not counted.samples:
+            continue  # of what is unseen since a restart only the counts tell
         past = Past(closed=sequential.stretches(closed, name))
         found.append(sequential.record_of(name, past.open(counted)))
     return sequential.condensed(tuple(found), MOST_STRATA)

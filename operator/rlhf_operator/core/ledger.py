@@ -66,6 +66,17 @@ class _Target:
                 known = min(known, max([track.last for track in tracks]))
         return known
 
+    def lacks_squares(self, mark: float) -> bool:
+        """Return whether values were counted after a mark before their squares were.
+
+        A program that is renewed in place begins to export squares, and goes on with the rest.
+        Their sum would then be too small for so many values, and the values seem to vary less.
+        """
+        if not self.squares:
+            return False
+        counted = max(mark, min([track.born for track in self.samples], default=mark))
+        return min([track.appeared for track in self.squares]) > counted
+
 
 class _Arm:
     """One version's series."""
@@ -164,6 +175,13 @@ class Ledger:
         """Return whether a counter of this model must be read from its marks on."""
         return name not in self._books[model].known_from
 
+    def counts_others(self, models: Sequence[ModelKey], name: str) -> bool:
+        """Return whether a counter is known of other models than these."""
+        mine = set(models)
+        return any(
+            name in book.known_from for model, book in self._books.items() if model not in mine
+        )
+
     def earliest(self, model: ModelKey) -> float:
         """Return the oldest mark of a model."""
         return min(self._books[model].marks)
@@ -247,6 +265,8 @@ class Ledger:
         for target in targets:
             end = target.known_until
             newest = max(newest, end)
+            if target.lacks_squares(mark):
+                continue
             end = end if until is None else min(until, end)
             events += _growth(target.events, mark, end)
             less += _growth(target.less, mark, end)

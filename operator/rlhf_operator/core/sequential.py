@@ -9,7 +9,7 @@ against their margin.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from math import exp
 
@@ -124,17 +124,30 @@ class Past:
     stable_before: Stretch | None = None
     """What stable showed before it fell silent, as its own events and samples; None while it
     answers beside the canary."""
+    change: statistics.RateChange | None = None
+    """What the stretches at this weight show of a version that was promoted beside a control arm,
+    against its absolute bound (`core/onset`)."""
+    _counted: Stretch = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Each look takes it off, and a day has hundreds of stretches.
+        object.__setattr__(self, "_counted", total(self.closed))
 
     def until(self, counted: Stretch) -> tuple[Stretch, ...]:
         """Return all stretches, given what is counted at this weight so far; the newest last."""
         return (*self.before, *self.closed, self.open(counted))
 
+    def is_under(self, parts: Sequence[Stretch]) -> bool:
+        """Return whether stretches were reckoned on this past, and not on less of it.
+
+        A verdict that is final, or the last one before nothing could be seen, keeps its own: the
+        newest of those has its place in the past already.
+        """
+        return len(parts) == len(self.before) + len(self.closed) + 1
+
     def open(self, counted: Stretch) -> Stretch:
         """Return what is counted at this weight and belongs to no finished stretch."""
-        return counted - total(self.closed)
-
-
-NO_PAST = Past()
+        return counted - self._counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,6 +236,9 @@ def condensed(records: Sequence[StratumRecord], most: int) -> tuple[StratumRecor
 def total(parts: Iterable[Stretch]) -> Stretch:
     """Return the counts of all stretches together."""
     return sum(parts, NOTHING)
+
+
+NO_PAST = Past()
 
 
 def compared(parts: Sequence[Stretch]) -> Sequence[Stretch]:

@@ -45,6 +45,8 @@ class Subject:
     """Recorded results, so that runs of failures go on after a restart."""
     before_switch: tuple[ArmCount, ...] | None = None
     """What stable showed before it fell silent; None while it answers beside the canary."""
+    controlled: bool = False
+    """Whether it was promoted, and the version before it keeps some traffic as a control arm."""
     promoted: bool = False
     """Whether it serves for good, and is judged by windows for as long as it does."""
     baseline: tuple[BaselineRecord, ...] = ()
@@ -53,8 +55,9 @@ class Subject:
     @property
     def question(self) -> tuple[object, ...]:
         """Return what makes it another subject; counts that are on record do not."""
-        judged = (self.version, self.stable, self.since, self.sticky, self.promoted)
-        return (*judged, self.policies, self.baseline)
+        judged = (self.version, self.stable, self.since, self.sticky)
+        kind = (self.promoted, self.controlled)
+        return (*judged, *kind, self.policies, self.baseline)
 
 
 def subject(seen: Observed, run: Run | None) -> Subject | None:
@@ -92,6 +95,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             since=since,
             checkpoint=status.checkpoint,
             previous=known,
+            controlled=True,
         )
     return Subject(
         key=seen.key,
