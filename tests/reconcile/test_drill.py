@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
+from tests.reconcile.fakes import Raw
 from tests.reconcile.stage import KEY, MINUTE, Stage
 
 DRILL = {"every": "1h", "percent": 2, "hold": "2m"}
@@ -58,6 +59,21 @@ def test_it_proves_the_fallback_and_changes_nothing() -> None:
     assert stage.condition("FallbackProven") == ("True", "Proven")
     assert stage.status["fallbackProvenAt"] == run.status.model_dump(mode="json")["finished_at"]
     assert ("Normal", "Proven") in stage.cluster.events
+
+
+def test_the_model_is_ready_from_its_begin_to_its_end() -> None:
+    stage = resting()
+    look, told = stage.cluster.watch, []
+
+    def listen(before: Raw | None, after: Raw | None, ours: bool) -> None:
+        look(before, after, ours)
+        if after is not None and after["kind"] == "RLHFModel":
+            told.extend(each for each in after["status"]["conditions"] if each["type"] == "Ready")
+
+    stage.cluster.watch = listen
+    until(stage, lambda: kinds(stage)[-1] == "Drill" and stage.runs[-1].is_settled)
+    assert len(told) > 3
+    assert [each["reason"] for each in told if each["status"] != "True"] == []
 
 
 def test_the_proof_outlives_its_record_and_the_next_drill_comes_in_time() -> None:

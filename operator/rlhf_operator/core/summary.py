@@ -97,7 +97,7 @@ def model_status(
         and seen.workload(stable).ready > 0
         and seen.invalid is None
     )
-    calm = serves and not decision.stalled and _is_aside(run)
+    calm = serves and not decision.stalled and _is_aside(seen, run)
     told = replace(decision, action=Action.KEEP) if calm else decision
     facts = (*conditions.summarize(told, target_serves=serves), *_warnings(seen, run, before))
     earlier = before.conditions if before else ()
@@ -120,9 +120,12 @@ def model_status(
     )
 
 
-def _is_aside(run: Run | None) -> bool:
+def _is_aside(seen: Observed, run: Run | None) -> bool:
     """Return whether what goes on is beside what serves: a drill, or a control arm that leaves."""
-    if run is None or run.is_settled:
+    if run is None:
+        return False
+    # A record that this pass settles was still on its way when the pass decided.
+    if run.is_settled and (seen.run is None or seen.run.is_settled):
         return False
     standby = run.status.standby
     leaves = standby is not None and standby.released is not None
