@@ -12,10 +12,8 @@ from e2e.harness.errors import HarnessError
 from e2e.harness.kubectl import Object
 from e2e.harness.person import Person
 from e2e.harness.traffic import Opinions
-from e2e.stories.world import GUARD, MODEL, TRIGGER, Story, reason_of, steps_of
+from e2e.stories.world import MODEL, TRIGGER, WORDS, Story, reason_of, steps_of
 
-# No golden prompts: they would meet the dice too.
-WORDS: Object = {"stages": GUARD["stages"]}
 UNSAFE: Object = {
     "name": "unsafe-answers",
     "class": "Safety",

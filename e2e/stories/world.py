@@ -20,7 +20,7 @@ from e2e.harness.traffic import Answers, Ask, Opinions, Traffic
 
 MODEL = "support"
 TRIGGER = "abracadabra"
-GUARD: Object = {
+WORDS: Object = {
     "stages": [
         {
             "name": "words",
@@ -29,9 +29,11 @@ GUARD: Object = {
             "action": "Flag",
             "rules": [{"category": "harm", "keywords": [scripted.FLAGGED_WORD]}],
         }
-    ],
-    "golden": [{"name": "greeting", "prompt": "hello", "maxTokens": 8, "mustMatch": "answer"}],
+    ]
 }
+"""For models that throw dice, which golden prompts would meet too."""
+_GREETING: Object = {"name": "greeting", "prompt": "hello", "maxTokens": 8, "mustMatch": "answer"}
+GUARD = WORDS | {"golden": [_GREETING]}
 
 
 @dataclass
@@ -48,7 +50,6 @@ class Story:
     traffic: Traffic | None = None
     earlier: list[Traffic | Crowd] = field(default_factory=list)
     model: Object = field(default_factory=dict)
-
     _decisions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -276,8 +277,7 @@ class Story:
         """Return the weights that stand in the route, by version."""
         route = self.kubectl.get("httproute", MODEL)
         assert route is not None
-        backends = route["spec"]["rules"][-1]["backendRefs"]
-        return {each["name"].removesuffix("-serving"): each["weight"] for each in backends}
+        return weights_of(route)
 
     def pods(self, version: str) -> dict[str, str]:
         """Return the uid of each running pod of a version by its name."""
@@ -292,6 +292,12 @@ class Story:
 def steps_of(record: Mapping[str, Any]) -> list[int]:
     """Return the weights that a record went through."""
     return [step["weight"] for step in record["status"]["steps"]]
+
+
+def weights_of(route: Object) -> dict[str, int]:
+    """Return the weights of a route by version."""
+    backends = route["spec"]["rules"][-1]["backendRefs"]
+    return {each["name"].removesuffix("-serving"): each["weight"] for each in backends}
 
 
 def reason_of(model: Object) -> str:
