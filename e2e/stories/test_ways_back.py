@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from e2e.harness import objects
 from e2e.harness.kubectl import Object, condition, is_true
-from e2e.harness.traffic import Answers
+from e2e.harness.traffic import Answer, Answers
 from e2e.harness.watch import Watch
 from e2e.stories.world import TRIGGER, WORDS, Story, steps_of, weights_of
 
@@ -182,11 +182,13 @@ def test_where_the_model_is_not_to_blame_traffic_flees_only_once(story: Story) -
         "it is left to people",
         lambda found: is_true(found, "NotTheModel") and found["status"]["stable"]["name"] == "sft",
     )
+    # The floor has nowhere to go to. That its guard blocks is no move.
+    story.until_answers(
+        "nobody reads what is unsafe any more",
+        lambda found: len(found.all) > 20 and all(_is_blocked(each) for each in found.all[-20:]),
+    )
+    assert {each.version for each in story.answers().all[-20:]} == {"sft"}
     assert story.told()[1:] == fled
-    start = time.time()
-    story.every_answer_comes_from("sft")
-    answers = story.answers().since(start)
-    assert answers.unsafe == answers.all, "nor is anything blocked"
     story.nobody_was_turned_away()
 
 
@@ -194,6 +196,10 @@ def _weights(model: Object) -> dict[str, int]:
     """Return the percent of the traffic that each version gets, as the model's status says."""
     rows = model["status"]["versions"]
     return {row["name"]: row["weight"] for row in rows if row.get("weight")}
+
+
+def _is_blocked(answer: Answer) -> bool:
+    return answer.verdict == "blocked" and not answer.is_unsafe
 
 
 def _refuses(model: Object) -> bool:
