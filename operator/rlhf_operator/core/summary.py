@@ -5,7 +5,6 @@ All of it is derived; a lost write is repaired by the next pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -17,12 +16,10 @@ from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
 from rlhf_operator.core import (
     capacity,
+    cautions,
     conditions,
     drills,
     names,
-    outlook,
-    plans,
-    reward_hacking,
 )
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.decision import Action, Decision
@@ -99,7 +96,7 @@ def model_status(
     )
     calm = serves and not decision.stalled and _is_aside(seen, run)
     told = replace(decision, action=Action.KEEP) if calm else decision
-    facts = (*conditions.summarize(told, target_serves=serves), *_warnings(seen, run, before))
+    facts = (*conditions.summarize(told, target_serves=serves), *cautions.told(seen, run, before))
     earlier = before.conditions if before else ()
     return ModelStatus(
         observed_generation=seen.generation,
@@ -189,95 +186,6 @@ def _role(
     if seen.fallback is not None and seen.fallback.name == name:
         return "Fallback"
     return "Draining"
-
-
-def _warnings(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterable[Fact]:
-    spec = seen.spec
-    late = outlook.fact(seen, before) if run is not None and run.is_active else None
-    if late is not None:
-        yield late
-    if spec is not None and spec.fallback.replicas == 0 and not _is_stable(run, seen.fallback):
-        yield Fact(
-            type=ConditionType.FALLBACK_COLD,
-            status="True",
-            reason="NoReplicas",
-            message="the fallback keeps no pod: a rollback to it takes a model load",
-        )
-    yield from drills.facts(seen, run)
-    if seen.route.failure is not None:
-        yield Fact(
-            type=ConditionType.ROUTE_DEGRADED,
-            status="True",
-            reason=seen.route.failure.reason,
-            message=seen.route.failure.message,
-        )
-    if seen.refused is not None:
-        yield Fact(
-            type=ConditionType.APPLY_REFUSED,
-            status="True",
-            reason="Refused",
-            message=f"the API server refuses {seen.refused}"[:1024],
-        )
-    if run is not None and run.status.refuse:
-        yield Fact(
-            type=ConditionType.REFUSING,
-            status="True",
-            reason=str(Reason.REFUSING),
-            message=f"nothing safe is left: {run.status.stable.name if run.status.stable else ''} "
-            "answers every request with 503",
-        )
-    if run is not None and run.status.not_the_model is not None:
-        yield Fact(
-            type=ConditionType.NOT_THE_MODEL,
-            status="True",
-            reason="RefugeFailsAlike",
-            message=run.status.not_the_model,
-        )
-    if seen.unscraped:
-        yield Fact(
-            type=ConditionType.NO_SCRAPE_TARGET,
-            status="True",
-            reason="NoSeries",
-            message="Prometheus has no series of this model's pods: apply the chart's PodMonitor "
-            "or its scrape snippet",
-        )
-    suspicion = reward_hacking.suspicion(seen, run) if _tries_canary(run) and run else None
-    if suspicion is not None:
-        yield Fact(
-            type=ConditionType.REWARD_HACKING_SUSPECTED,
-            status="True",
-            reason="RewardUpPeopleDown",
-            message=suspicion,
-        )
-    if seen.deleted_versions:
-        yield Fact(
-            type=ConditionType.VERSION_DELETED,
-            status="True",
-            reason="NotFound",
-            message=f"{', '.join(seen.deleted_versions)} was deleted and goes on serving from "
-            "its pinned template",
-        )
-    if (
-        spec is not None
-        and run is not None
-        and run.status.canary is not None
-        and not drills.is_drill(run)
-        and (plans.digest(plans.plan(spec), seen.policies) != run.plan_digest)
-    ):
-        yield Fact(
-            type=ConditionType.PLAN_CHANGED,
-            status="True",
-            reason="Pinned",
-            message="the plan or a policy was edited; it applies to the next run",
-        )
-
-
-def _tries_canary(run: Run | None) -> bool:
-    return run is not None and run.status.canary is not None
-
-
-def _is_stable(run: Run | None, version: VersionRef | None) -> bool:
-    return run is not None and version is not None and run.status.stable == version
 
 
 def version_status(

@@ -1,0 +1,98 @@
+"""The conditions of a model that stand beside what was decided: what a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlhf_operator.api.model import ModelStatus
+from rlhf_operator.api.reasons import ConditionType, Reason
+from rlhf_operator.core import drills, outlook, plans, reward_hacking
+from rlhf_operator.core.conditions import Fact
+from rlhf_operator.core.observed import Observed, Run
+
+
+def told(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterator[Fact]:
+    """Yield the conditions that hold now, from the record, the router, the metrics and the spec."""
+    late = outlook.fact(seen, before) if run is not None and run.is_active else None
+    if late is not None:
+        yield late
+    yield from _of_the_fallback(seen, run)
+    yield from _of_what_is_applied(seen)
+    if run is not None:
+        yield from _of_the_flight(run)
+    yield from _of_the_metrics(seen, run)
+    yield from _of_what_was_edited(seen, run)
+
+
+def _true(kind: ConditionType, reason: str, message: str) -> Fact:
+    return Fact(type=kind, status="True", reason=reason, message=message)
+
+
+def _of_the_fallback(seen: Observed, run: Run | None) -> Iterator[Fact]:
+    spec, fallback = seen.spec, seen.fallback
+    serves = run is not None and fallback is not None and run.status.stable == fallback
+    if spec is not None and spec.fallback.replicas == 0 and not serves:
+        yield _true(
+            ConditionType.FALLBACK_COLD,
+            "NoReplicas",
+            "the fallback keeps no pod: a rollback to it takes a model load",
+        )
+    yield from drills.facts(seen, run)
+
+
+def _of_what_is_applied(seen: Observed) -> Iterator[Fact]:
+    failure = seen.route.failure
+    if failure is not None:
+        yield _true(ConditionType.ROUTE_DEGRADED, failure.reason, failure.message)
+    if seen.refused is not None:
+        message = f"the API server refuses {seen.refused}"[:1024]
+        yield _true(ConditionType.APPLY_REFUSED, "Refused", message)
+
+
+def _of_the_flight(run: Run) -> Iterator[Fact]:
+    status = run.status
+    if status.refuse:
+        yield _true(
+            ConditionType.REFUSING,
+            str(Reason.REFUSING),
+            f"nothing safe is left: {status.stable.name if status.stable else ''} "
+            "answers every request with 503",
+        )
+    if status.not_the_model is not None:
+        yield _true(ConditionType.NOT_THE_MODEL, "RefugeFailsAlike", status.not_the_model)
+
+
+def _of_the_metrics(seen: Observed, run: Run | None) -> Iterator[Fact]:
+    if seen.unscraped:
+        yield _true(
+            ConditionType.NO_SCRAPE_TARGET,
+            "NoSeries",
+            "Prometheus has no series of this model's pods: apply the chart's PodMonitor "
+            "or its scrape snippet",
+        )
+    tries = run is not None and run.status.canary is not None
+    suspicion = reward_hacking.suspicion(seen, run) if tries and run else None
+    if suspicion is not None:
+        yield _true(ConditionType.REWARD_HACKING_SUSPECTED, "RewardUpPeopleDown", suspicion)
+
+
+def _of_what_was_edited(seen: Observed, run: Run | None) -> Iterator[Fact]:
+    if seen.deleted_versions:
+        yield _true(
+            ConditionType.VERSION_DELETED,
+            "NotFound",
+            f"{', '.join(seen.deleted_versions)} was deleted and goes on serving from "
+            "its pinned template",
+        )
+    if (
+        seen.spec is not None
+        and run is not None
+        and run.status.canary is not None
+        and not drills.is_drill(run)
+        and plans.digest(plans.plan(seen.spec), seen.policies) != run.plan_digest
+    ):
+        yield _true(
+            ConditionType.PLAN_CHANGED,
+            "Pinned",
+            "the plan or a policy was edited; it applies to the next run",
+        )
