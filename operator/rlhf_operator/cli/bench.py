@@ -11,7 +11,7 @@ from rlhf_operator.core import analysis, objective, sequential
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import Judgement, Reading
 from rlhf_operator.core.sequential import Past
-from rlhf_operator.core.subject import STRATUM
+from rlhf_operator.core.windows import WINDOW
 
 _Place = tuple[str, str]
 """An objective by policy/objective, and a version."""
@@ -85,7 +85,7 @@ class Bench:
         past = self._past[played.name]
         if last.evidence is None or last.stable is None:
             return
-        if now >= since + STRATUM * (len(past.closed) + 1):
+        if now >= since + WINDOW * (len(past.closed) + 1):
             newest = last.evidence.stretches[-1]
             self._past[played.name] = replace(past, closed=(*past.closed, newest))
 

@@ -18,9 +18,7 @@ from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_
 from rlhf_operator.core.objective import Judgement, Objective, Reading
 from rlhf_operator.core.sequential import NO_PAST, Past
 from rlhf_operator.core.watch import Found
-
-STRETCH = timedelta(minutes=5)
-"""So often a stretch ends: both arms see the same users only for a while."""
+from rlhf_operator.core.windows import WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ class Goal:
     users_unknown: bool = False
     """Whether users should be compared, but the guard does not count them for this measure."""
     past: Past = NO_PAST
-    """What the run showed of it before; a stretch is closed every `STRETCH`."""
+    """What the run showed of it before; a stretch is closed every `WINDOW`."""
     stable_past: Past = NO_PAST
     """What stable showed at this weight against its own bound."""
     vigil: Vigil | None = None
@@ -156,7 +154,7 @@ class Goal:
             return
         if not self.past.is_under(last.evidence.stretches):
             return
-        if now >= since + STRETCH * (len(self.past.closed) + 1):
+        if now >= since + WINDOW * (len(self.past.closed) + 1):
             newest, asked = last.evidence.stretches[-1], self.objective.rate
             self.past = onset.closed(self.past, asked, newest)
             if self.stable_past.change is not None:

@@ -191,19 +191,6 @@ def before_switch(seen: Observed, run: Run, weight: int) -> tuple[ArmCount, ...]
     )
 
 
-def _counted(each: SLOResult) -> Stretch:
-    """Return what a result has counted at this weight."""
-    return Stretch(
-        events=each.events or 0,
-        samples=each.samples or 0,
-        stable_events=each.stable_events or 0,
-        stable_samples=each.stable_samples or 0,
-        firsts=sequential.remembered(each.firsts),
-        moments=moments_of(each.sums),
-        stable_moments=moments_of(each.stable_sums),
-    )
-
-
 def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
     """Return what was counted before nothing could be seen any more.
 
@@ -266,7 +253,7 @@ def _strata(
         if each.harm is None and not unseen:
             continue
         name = f"{each.policy}/{each.name}"
-        counted = _recorded(name, run, checkpoint) if unseen else _counted(each)
+        counted = _recorded(name, run, checkpoint) if unseen else sequential.stretch_of(each)
         if each.harm is None and not counted.samples:
             continue  # of what is unseen since a restart only the counts tell
         past = Past(closed=sequential.stretches(closed, name))

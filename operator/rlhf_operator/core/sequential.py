@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from math import exp
 
-from rlhf_operator.api.evidence import FirstCounts, StratumRecord
+from rlhf_operator.api.evidence import FirstCounts, SLOResult, StratumRecord
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import statistics
@@ -197,21 +197,22 @@ def remembered(counts: FirstCounts | None) -> Stretch | None:
     )
 
 
+def stretch_of(counted: StratumRecord | SLOResult) -> Stretch:
+    """Return the counts in a record as a stretch; what a result could not count is none."""
+    return Stretch(
+        events=counted.events or 0,
+        samples=counted.samples or 0,
+        stable_events=counted.stable_events or 0,
+        stable_samples=counted.stable_samples or 0,
+        firsts=remembered(counted.firsts),
+        moments=moments_of(counted.sums),
+        stable_moments=moments_of(counted.stable_sums),
+    )
+
+
 def stretches(records: Iterable[StratumRecord], slo: str) -> tuple[Stretch, ...]:
     """Return what is on record of one SLO (policy/objective)."""
-    return tuple(
-        Stretch(
-            events=each.events,
-            samples=each.samples,
-            stable_events=each.stable_events,
-            stable_samples=each.stable_samples,
-            firsts=remembered(each.firsts),
-            moments=moments_of(each.sums),
-            stable_moments=moments_of(each.stable_sums),
-        )
-        for each in records
-        if each.slo == slo
-    )
+    return tuple(stretch_of(each) for each in records if each.slo == slo)
 
 
 def condensed(records: Sequence[StratumRecord], most: int) -> tuple[StratumRecord, ...]:

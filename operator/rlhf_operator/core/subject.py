@@ -15,10 +15,7 @@ from rlhf_operator.api.evidence import (
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans
 from rlhf_operator.core.observed import Key, Observed, Run
-from rlhf_operator.core.windows import WINDOW
 
-STRATUM = WINDOW
-"""The longest time in which both arms of a run surely see the same users."""
 _LONG = timedelta(hours=1)
 """Before all its traffic goes elsewhere at once, stable's counts are to be worth comparing with."""
 

@@ -17,6 +17,8 @@ from rlhf_operator.api.metrics import ABOUT_VERSION, MODEL, NAMESPACE, VERSION
 from rlhf_operator.core.indicators import Counter
 
 WINDOW = timedelta(minutes=5)
+"""So often a window ends, and a stretch of a run: both arms surely see the same users only for a
+while. What is spent on false alarms is reckoned in these."""
 KEPT = 72
 """So many windows are remembered: the longest that a page rule of burn rates looks at."""
 _SECONDS = WINDOW.total_seconds()
