@@ -5,6 +5,7 @@ They are used against pydantic here, and against the real API server by the diff
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -80,14 +81,26 @@ def _lengths(limits: tuple[Any, ...], most: int) -> tuple[int, int]:
     return least, max(least, min(longest, most))
 
 
+@functools.cache
+def _fields(kind: type[BaseModel]) -> tuple[tuple[str, bool, st.SearchStrategy[Any]], ...]:
+    return tuple(
+        (info.alias or name, info.is_required(), field(info))
+        for name, info in kind.model_fields.items()
+    )
+
+
+# Most optional fields are left out, or an object of many fields would be all that is ever made.
+_OPTIONAL = st.sampled_from((False, False, True))
+
+
 @st.composite
 def objects(draw: st.DrawFn, kind: type[BaseModel]) -> Json:
     """A JSON object of a type; rules between fields are not kept on purpose."""
-    made: Json = {}
-    for name, info in kind.model_fields.items():
-        if info.is_required() or draw(st.booleans()):
-            made[info.alias or name] = draw(field(info))
-    return made
+    return {
+        name: draw(values)
+        for name, is_required, values in _fields(kind)
+        if is_required or draw(_OPTIONAL)
+    }
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,22 +15,27 @@ from rlhf_operator.core.ledger import Ledger, Tally
 from rlhf_operator.guard import metrics as guard_metrics
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
-from rlhf_operator.guard.rules import Outcome, Verdict, compile_guard
+from rlhf_operator.guard.rules import compile_guard
+from rlhf_operator.guard.verdict import Hit, Verdict
 
 CATEGORIES = ("bias", "csae", "self-harm", "violence")
 MODEL = ("team", "support")
-RULES = compile_guard(
-    GuardSpec.model_validate(
-        {"stages": [{"name": "words", "type": "Rules", "appliesTo": ["Output"], "action": "Flag",
-                     "rules": [{"category": each, "keywords": [each]} for each in CATEGORIES]}]}
-    )
+SPEC = GuardSpec.model_validate(
+    {"stages": [{"name": "words", "type": "Rules", "appliesTo": ["Output"], "action": "Flag",
+                 "rules": [{"category": each, "keywords": [each]} for each in CATEGORIES]}]}
 )  # fmt: skip
 Answers = list[frozenset[str]]
 
 
+def flagging(*categories: str) -> Verdict:
+    return Verdict(
+        hits=tuple(Hit(stage="words", category=each, action="Flag") for each in sorted(categories))
+    )
+
+
 def counted(answers: Answers, indicator: str, *categories: str) -> Tally:
     """Count answers, each with the categories that matched it, as the operator would."""
-    instruments = Instruments(RULES, version="v1")
+    instruments = Instruments(SPEC, compile_guard(SPEC), version="v1")
     ledger = Ledger(600.0)
     ledger.start(MODEL, (0.5,))
     slo = SLO.model_validate(
@@ -44,7 +50,7 @@ def counted(answers: Answers, indicator: str, *categories: str) -> Tally:
             ledger.feed(counter.name, scraped(instruments, counter.name, time))
         if time < 0.5:
             for answer in answers:
-                made = Verdict(outcome=Outcome.FLAGGED, categories=tuple(sorted(answer)))
+                made = flagging(*answer)
                 judged = Judged(text="", asked=Verdict(), made=made, length=1)
                 instruments.count_generated(judged)
                 instruments.count_served(judged)
@@ -59,13 +65,13 @@ def test_the_operator_reads_what_each_user_did_first() -> None:
         {"name": "x", "class": "Safety", "max": "1", "indicator": {"type": "UnsafeServedRate"}}
     )).by_user  # fmt: skip
     assert found is not None
-    instruments, ledger = Instruments(RULES, version="v1"), Ledger(600.0)
+    instruments, ledger = Instruments(SPEC, compile_guard(SPEC), version="v1"), Ledger(600.0)
     ledger.start(MODEL, (0.5,))
     for counter in found.counters:
         ledger.open(MODEL, counter.name, 0.0)
         ledger.feed(counter.name, scraped(instruments, counter.name, 0.4))
     for user, flagged in ((b"a", False), (b"a", True), (b"a", True), (b"b", False), (None, True)):
-        made = Verdict(outcome=Outcome.FLAGGED, categories=("bias",)) if flagged else Verdict()
+        made = flagging("bias") if flagged else Verdict()
         instruments.count_served(Judged(text="", asked=Verdict(), made=made, length=1), user)
     for counter in found.counters:
         ledger.feed(counter.name, scraped(instruments, counter.name, 1.0))
@@ -112,7 +118,7 @@ def test_with_more_sets_than_can_be_told_no_answer_is_missed(
 
 def test_a_slow_answer_is_one_beyond_the_bound() -> None:
     """As the client library spells its buckets, and as the operator asks for them."""
-    instruments = Instruments(RULES, version="v1")
+    instruments = Instruments(SPEC, compile_guard(SPEC), version="v1")
     ledger = Ledger(600.0)
     ledger.start(MODEL, (0.5,))
     found = [
@@ -136,7 +142,7 @@ def test_a_slow_answer_is_one_beyond_the_bound() -> None:
 
 
 def test_lengths_are_squared_before_they_are_summed() -> None:
-    instruments = Instruments(RULES, version="v1")
+    instruments = Instruments(SPEC, compile_guard(SPEC), version="v1")
     for length in (3, 0, 5):
         instruments.count_served(Judged(text="", asked=Verdict(), length=length))
     found = {
@@ -152,8 +158,9 @@ def test_lengths_are_squared_before_they_are_summed() -> None:
 
 def test_the_series_of_sets_are_bounded() -> None:
     words = tuple(f"c{number:03}" for number in range(40))
-    counter = guard_metrics.prometheus.Counter("n", "n", ("category",), registry=None)
-    sets = guard_metrics._Sets(counter, words)
+    counter = prometheus_client.Counter("n", "n", ("category",), registry=None)
+    sets = guard_metrics._Sets(counter)
+    sets.know(words)
     for first in words:
         for second in words:
             if first < second:

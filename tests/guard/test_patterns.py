@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rlhf_operator.api.guard import GuardSpec, compile_problems, pattern_problem
+from rlhf_operator.api.guard import GuardSpec, compile_problems
+from rlhf_operator.api.patterns import pattern_problem
 from tests.guard.world import examples
 
 PIECES = [
@@ -83,7 +84,7 @@ def test_a_problem_names_the_place_of_the_pattern() -> None:
 
 
 def test_a_rule_without_words_is_refused() -> None:
-    with pytest.raises(ValidationError, match="a rule needs keywords or patterns"):
+    with pytest.raises(ValidationError, match="a rule needs keywords, patterns"):
         GuardSpec.model_validate(
             {
                 "stages": [

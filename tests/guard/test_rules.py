@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.guard import config, rules, text
-from tests.guard.world import KEY, a_config, a_setup, a_stage, examples
+from rlhf_operator.guard.verdict import Outcome
+from tests.guard.world import KEY, a_config, a_setup, a_stage, checked, examples
 
-RULES = a_setup().rules
+SETUP = a_setup()
+RULES = SETUP.rules
 
 
 @pytest.mark.parametrize(
@@ -39,9 +41,9 @@ RULES = a_setup().rules
     ],
 )
 def test_check(said: str, categories: tuple[str, ...]) -> None:
-    verdict = RULES.check(said, "Output")
+    verdict = checked(SETUP, said)
     assert verdict.categories == categories
-    assert verdict.outcome is (rules.Outcome.FLAGGED if categories else rules.Outcome.OK)
+    assert verdict.outcome is (Outcome.FLAGGED if categories else Outcome.OK)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,8 @@ def test_check(said: str, categories: tuple[str, ...]) -> None:
 )
 def test_keywords_in_other_scripts(keyword: str, said: str, matches: bool) -> None:
     stage = a_stage(rules=[{"category": "it", "keywords": [keyword]}])
-    compiled = a_setup(guard={"stages": [stage]}).rules
-    assert bool(compiled.check(said, "Output").categories) is matches
+    setup = a_setup(guard={"stages": [stage]})
+    assert bool(checked(setup, said).categories) is matches
 
 
 @pytest.mark.parametrize(
@@ -74,23 +76,23 @@ def test_keywords_in_other_scripts(keyword: str, said: str, matches: bool) -> No
     ],
 )
 def test_stages(changes: dict[str, Any], direction: Any, outcome: str) -> None:
-    compiled = a_setup(guard={"stages": [a_stage(**changes)]}).rules
-    assert compiled.check("a bomb", direction).outcome == outcome
+    setup = a_setup(guard={"stages": [a_stage(**changes)]})
+    assert checked(setup, "a bomb", direction).outcome == outcome
 
 
 def test_the_strictest_stage_holds_and_names_its_categories() -> None:
     bias = [{"category": "bias", "keywords": ["bomb"]}]
     stages = [a_stage(), a_stage("second", action="Block", rules=bias)]
-    verdict = a_setup(guard={"stages": stages}).rules.check("a bomb", "Output")
+    verdict = checked(a_setup(guard={"stages": stages}), "a bomb")
     assert verdict.is_blocked
     assert verdict.categories == ("bias", "violence")
     assert verdict.blocking == ("bias",)
 
 
 def test_force_block_blocks_what_is_only_flagged_and_changes_the_digest() -> None:
-    forced = a_setup(forceBlock=True).rules
-    assert forced.check("a bomb", "Output").is_blocked
-    assert forced.digest != RULES.digest
+    forced = a_setup(forceBlock=True)
+    assert checked(forced, "a bomb").is_blocked
+    assert forced.rules.digest != RULES.digest
 
 
 def test_golden_prompts_do_not_change_the_rules_digest() -> None:
@@ -102,8 +104,8 @@ def test_golden_prompts_do_not_change_the_rules_digest() -> None:
 
 def test_a_catastrophic_pattern_is_harmless() -> None:
     stage = a_stage(rules=[{"category": "it", "patterns": ["(a+)+$"]}])
-    compiled = a_setup(guard={"stages": [stage]}).rules
-    assert not compiled.check("a" * 100_000 + "!", "Output").categories
+    setup = a_setup(guard={"stages": [stage]})
+    assert not checked(setup, "a" * 100_000 + "!").categories
 
 
 @pytest.mark.parametrize(
@@ -147,4 +149,4 @@ def test_normal_text_is_canonical_and_can_be_sent(said: str) -> None:
 @examples
 @given(st.text(), st.text())
 def test_a_keyword_between_spaces_is_always_found(before: str, after: str) -> None:
-    assert "violence" in RULES.check(f"{before} bomb {after}", "Output").categories
+    assert "violence" in checked(SETUP, f"{before} bomb {after}").categories

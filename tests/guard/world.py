@@ -12,9 +12,13 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from hypothesis import HealthCheck, settings
+from prometheus_client import CollectorRegistry
 
-from rlhf_operator.guard import config
+from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard import config, pipeline
+from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.state import Guard
+from rlhf_operator.guard.verdict import Verdict
 
 # A busy machine is no failure, so time is not judged.
 examples = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -52,6 +56,14 @@ def a_config(**changes: Any) -> dict[str, Any]:
 
 def a_setup(**changes: Any) -> config.Setup:
     return config.parse(json.dumps(a_config(**changes)), {config.SIGNING_KEY: KEY})
+
+
+def checked(setup: config.Setup, text: str, direction: Direction = "Output") -> Verdict:
+    """Return the verdict of a guard whose stages are all of type Rules."""
+    counts = StageInstruments(CollectorRegistry())
+    force = setup.config.force_block
+    stages = pipeline.prepare(setup.config.guard, setup.rules, {}, counts, force_block=force)
+    return asyncio.run(stages.check(text, direction))
 
 
 @dataclass

@@ -1,70 +1,28 @@
 """The guard's part of a model, and the file by which the operator tells a guard its work.
 
-`GuardSpec` is what a team writes; `GuardConfig` is what the operator mounts beside it.
-Whether a pattern compiles is judged here without the guard's own regex engine: what passes
-`compile_problems` compiles there, with the same syntax and in linear time.
+`GuardSpec` is what a team writes; `GuardConfig` is what the operator mounts beside it. The parts
+of `LiveGuard` may change while a guard runs; the rest is pinned with the pod.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rlhf_operator.api.schema import ApiType, Keyed, Name, rule
+from rlhf_operator.api.patterns import pattern_problem
+from rlhf_operator.api.sampling import Sampling
+from rlhf_operator.api.schema import ApiType, Duration, Keyed, Name, rule
+from rlhf_operator.api.stages import Pattern, Stage
 
 RUN_HEADER = "x-rlhf-run"
 """Set by the router on every request of a run in which users are counted; clients cannot."""
 
-Category = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$")]
-Pattern = Annotated[str, Field(min_length=1, max_length=512)]
-Keyword = Annotated[str, Field(min_length=1, max_length=128)]
+ARMS_HEADER = "x-rlhf-arms"
+"""Set by the router in a run: `VERSION=WEIGHT;step=N`, the canary's name and percent of traffic."""
 
-
-StageType = Literal["Rules"]
-Direction = Literal["Input", "Output"]
-Action = Literal["Block", "Flag"]
 StickinessMode = Literal["Arm", "None"]
-
-
-class GuardRule(ApiType):
-    """Words and patterns that mean one category of unsafe text."""
-
-    category: Category
-    """Name of the category, as metrics and SLOs show it, such as `bias` or `self-harm`."""
-
-    keywords: Annotated[tuple[Keyword, ...], Field(max_length=256)] | None = None
-    """Words or phrases that match where they stand as whole words, whatever their case."""
-
-    patterns: Annotated[tuple[Pattern, ...], Field(max_length=64)] | None = None
-    """Regular expressions of linear time (RE2): without look-around and back-references.
-    They see lower-case text, in Unicode form NFKC, and ignore case."""
-
-    @rule("has(self.keywords) || has(self.patterns)", "a rule needs keywords or patterns")
-    def says_something(self) -> bool:
-        """Tell whether the rule can ever match."""
-        return self.keywords is not None or self.patterns is not None
-
-
-class Stage(ApiType):
-    """One check that text passes on its way in or out."""
-
-    name: Name
-    """Name of the stage, unique in the model."""
-
-    type: StageType
-    """What the stage judges with. `Rules`: keywords and patterns."""
-
-    applies_to: Annotated[tuple[Direction, ...], Field(min_length=1, max_length=2)]
-    """Which text the stage sees: `Input` (the prompt), `Output` (the answer), or both."""
-
-    action: Action
-    """`Block` answers with a refusal instead; `Flag` lets the answer pass and counts it."""
-
-    rules: Annotated[tuple[GuardRule, ...], Keyed("category", 32)]
-    """What to look for; one entry per category."""
 
 
 class GoldenPrompt(ApiType):
@@ -89,11 +47,53 @@ class GoldenPrompt(ApiType):
     """A pattern that the answer must not contain; same syntax as in rules."""
 
 
+class Streaming(ApiType):
+    """How an answer leaves while it is being made: nothing leaves before it was checked."""
+
+    hold_back: Annotated[int, Field(ge=0, le=100_000)] = 400
+    """How many characters at least are held back for Rules: what they could still find in the
+    last of them has not left. Rules whose longest match is shorter hold back that much only;
+    matches without a longest length are found for certain only up to this one."""
+
+    chunk: Annotated[int, Field(ge=1, le=100_000)] = 800
+    """For Model and External: how many new characters are collected before they are asked."""
+
+    context: Annotated[int, Field(ge=0, le=100_000)] = 200
+    """How many of the characters before are shown to them again."""
+
+
+class GuardFallback(ApiType):
+    """What a user gets of an answer that no stage could judge and that is withheld for it."""
+
+    type: Literal["Message", "Version"] = "Message"
+    """`Message`: the message below. `Version`: the model's fallback version answers instead."""
+
+    message: Annotated[str, Field(min_length=1, max_length=1024)] = (
+        "I'm sorry, but I can't answer that right now."
+    )
+    """What a user reads where nothing else answers."""
+
+
 class GuardSpec(ApiType):
     """What the guard in front of every version of a model does."""
 
     stages: Annotated[tuple[Stage, ...], Keyed("name", 16)] = ()
-    """Checks of prompts and answers. All of them run; the strictest result holds."""
+    """Checks of prompts and answers, in their order: each sees a text as the one before left it.
+    Neighbours of type Model and External run side by side, and are not asked about a text that
+    was blocked already."""
+
+    budget: Duration = "1s"
+    """How long all stages together may take for one text; a stage that has no time left counts as
+    one that could not judge."""
+
+    streaming: Streaming = Streaming()
+    """How answers are checked while they stream."""
+
+    fallback: GuardFallback = GuardFallback()
+    """What takes the place of an answer that could not be judged."""
+
+    sampling: Sampling | None = None
+    """Which answers are sent to a sink for scoring and review; none when unset."""
 
     golden: Annotated[tuple[GoldenPrompt, ...], Keyed("name", 32)] = ()
     """Prompts that a version must answer well before it gets its first traffic."""
@@ -153,8 +153,40 @@ class GuardLimits(ApiType):
     """Largest `max_tokens` that a request may ask for."""
 
 
-class GuardConfig(ApiType):
+class Provider(ApiType):
+    """A service outside the namespace that the operator's configuration lists."""
+
+    name: Name
+    """The name that models use."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=512)]
+    """Where it is asked."""
+
+
+class LiveGuard(ApiType):
+    """What may change while a guard runs: the operator keeps it in a ConfigMap of the model."""
+
+    guard: GuardSpec = GuardSpec()
+    """Stages, golden prompts and all else that the team wrote."""
+
+    providers: Annotated[tuple[Provider, ...], Keyed("name", 32)] = ()
+    """The providers that the stages and the sampling name."""
+
+
+class GuardConfig(LiveGuard):
     """All that a guard process is told at its start, as one JSON file."""
+
+    namespace: Name = "default"
+    """The namespace of the model, where Services that stages name are looked for."""
+
+    live_file: Annotated[str, Field(max_length=256)] | None = None
+    """A file with a LiveGuard; while it is there and good it holds in place of this one's."""
+
+    credentials_folder: Annotated[str, Field(max_length=256)] = "/etc/rlhf-guard/credentials"
+    """A folder with the Secrets that stages name: one folder a Secret, one file a key."""
+
+    fallback_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=256)] | None = None
+    """Where the model's fallback version answers; none in the fallback's own pods."""
 
     model: Name
     """Name of the RLHFModel."""
@@ -176,11 +208,8 @@ class GuardConfig(ApiType):
     exclude_input: bool = False
     """Ask the backend to leave the prompt out of its answer: vLLM's would repeat it."""
 
-    guard: GuardSpec = GuardSpec()
-    """Stages, golden prompts and refusal patterns, as the team wrote them."""
-
     force_block: bool = False
-    """Treat every `Flag` as `Block`: the fallback serves so when nothing is known safe."""
+    """Treat every action as `Block`: the fallback serves so when nothing is known safe."""
 
     refuse: bool = False
     """Answer every request for an answer with 503: nothing is known safe, and so the team wants it.
@@ -221,7 +250,7 @@ def compile_problems(spec: GuardSpec) -> tuple[str, ...]:
 
 def _patterns(spec: GuardSpec) -> Iterator[tuple[str, str]]:
     for stage in spec.stages:
-        for entry in stage.rules:
+        for entry in stage.rules or ():
             for pattern in entry.patterns or ():
                 yield f"stage {stage.name}, category {entry.category}", pattern
     for golden in spec.golden:
@@ -229,73 +258,3 @@ def _patterns(spec: GuardSpec) -> Iterator[tuple[str, str]]:
             yield f"golden prompt {golden.name}", pattern
     for pattern in spec.refusal_patterns:
         yield "refusalPatterns", pattern
-
-
-_LARGEST = 1000
-_PARTS = re.compile(
-    r"""(?P<flags>\(\?[ims]+\))
-      | (?P<open>\((?:\?(?:[ims]*(?:-[ims]+)?:|P<[A-Za-z_][A-Za-z0-9_]*>))?(?!\?))
-      | (?P<close>\))
-      | (?P<set>\[\^?+\]?+(?:\\.|[^\]\\])*\])
-      | (?P<escape>\\(?:x[0-9A-Fa-f]{2}|.))
-      | (?P<few>\{,\d*\})
-      | (?P<repeat>(?:[*+?]|\{(?P<least>\d+)(?:,(?P<most>\d*))?\})(?:\?|(?P<possessive>\+))?)
-      | (?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
-_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|[dDsSwWnrtfvabBA]|[!-/:-@\[-^`{-~])")
-_SET_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|[dDsSwWnrtfva]|[!-/:-@\[-^`{-~])")
-_SET_ODDITY = re.compile(r"--|&&|\|\||~~|\[")
-
-
-def pattern_problem(pattern: str) -> str | None:
-    """Return why the guard would refuse a pattern, or nothing where it compiles."""
-    # Python's syntax and RE2's differ; only what both read alike is let through.
-    sizes = [0]
-    last = 0  # how large the part is that a repetition would repeat
-    for part in _PARTS.finditer(pattern):
-        if problem := _part_problem(part):
-            return f"{problem} in pattern {pattern!r}"
-        match part.lastgroup:
-            case "open":
-                sizes.append(0)
-                last = 0
-            case "close" if len(sizes) > 1:
-                last = max(1, sizes.pop())
-                sizes[-1] += last
-            case "repeat":
-                times = int(part["most"] or part["least"] or 1)
-                sizes[-1] += last * (max(times, 1) - 1)
-            case _:
-                last = 1
-                sizes[-1] += 1
-        if sum(sizes) > _LARGEST:
-            return f"more than {_LARGEST} parts, repetitions written out, in pattern {pattern!r}"
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"{error} in pattern {pattern!r}"
-    return None
-
-
-def _part_problem(part: re.Match[str]) -> str | None:
-    text = part.group()
-    match part.lastgroup:
-        case "few":
-            return f"write {{0,n}} instead of {text}"
-        case "repeat" if part["possessive"]:
-            return f"possessive repetition {text} is not supported"
-        case "escape" if not _ESCAPE.fullmatch(text):
-            return f"escape {text} is not supported"
-        case "set":
-            inner = text.removeprefix("[").removeprefix("^").removesuffix("]")
-            escapes = re.findall(r"\\(?:x[0-9A-Fa-f]{2}|.)", inner, re.DOTALL)
-            if bad := next((each for each in escapes if not _SET_ESCAPE.fullmatch(each)), None):
-                return f"escape {bad} is not supported inside brackets"
-            if odd := _SET_ODDITY.search(re.sub(r"\\.", "", inner, flags=re.DOTALL)):
-                return f"{odd.group()} inside brackets must be escaped"
-        case "other" if text == "(":
-            return "look-around, back-references and other (?...) groups are not supported"
-        case "other" if text == "[":
-            return "missing ]"
-    return None

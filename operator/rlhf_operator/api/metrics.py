@@ -23,6 +23,13 @@ KIND = "kind"
 VALUE = "value"
 RULES_DIGEST = "rules_digest"
 SIGN = "sign"  # of the values behind a sum: a counter cannot fall, so each sign has its own
+STAGE = "stage"  # a guard's stage, by its name
+DIRECTION = "direction"  # of a text that was checked: input or output
+DECISION = "decision"
+REASON = "reason"
+END = "end"  # how a stream ended
+OUTCOME = "outcome"
+TOKEN_TYPE = "gen_ai_token_type"  # noqa: S105 - OpenTelemetry's name: input or output
 REWARD_MODEL = "reward_model"  # sha256 of the reward model; scores of two are never compared
 REFERENCE = "reference"  # the identity of the SFT policy from which a divergence is measured
 
@@ -48,6 +55,7 @@ class Metric:
 
 # A language model answers in tens of milliseconds to minutes.
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 _TOKENS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 GUARD_REQUESTS = Metric(
@@ -154,6 +162,86 @@ GUARD_FEEDBACK = Metric(
     help="Votes of users about answers of a version: thumbs up or down, task done or failed.",
     labels=(ABOUT_VERSION, KIND, VALUE),
 )
+GUARD_STAGE_DECISIONS = Metric(
+    name="rlhf_guard_stage_decisions_total",
+    help="Texts that a stage was shown, by what it decided: allowed, flagged, redacted, blocked, "
+    "or error where it could not judge.",
+    labels=(STAGE, DIRECTION, DECISION),
+)
+GUARD_STAGE_ERRORS = Metric(
+    name="rlhf_guard_stage_errors_total",
+    help="Texts that a stage could not judge, by why.",
+    labels=(STAGE, REASON),
+)
+GUARD_STAGE_DURATION = Metric(
+    name="rlhf_guard_stage_duration_seconds",
+    help="Seconds that a classifier or service took for one text.",
+    type=MetricType.HISTOGRAM,
+    labels=(STAGE,),
+    buckets=_STAGE_SECONDS,
+)
+GUARD_BYPASSES = Metric(
+    name="rlhf_guard_bypasses_total",
+    help="Texts that passed a stage unjudged because it failed and its failure policy is Open.",
+    labels=(STAGE,),
+)
+GUARD_BYPASSED_RESPONSES = Metric(
+    name="rlhf_guard_bypassed_responses_total",
+    help="Answers sent to users that some stage could not judge, their prompts included; one that "
+    "passed two stages unjudged counts once.",
+)
+GUARD_WITHHELD = Metric(
+    name="rlhf_guard_withheld_total",
+    help="Answers withheld because a stage could not judge and its failure policy is Closed. They "
+    "are not among the blocked ones: nothing was found in them.",
+)
+GUARD_REDACTED_RESPONSES = Metric(
+    name="rlhf_guard_redacted_responses_total",
+    help="Answers sent to users of which a stage replaced parts.",
+)
+GUARD_REDACTED = Metric(
+    name="rlhf_guard_redacted_total",
+    help="Prompts and answers of which a part of this category was replaced.",
+    labels=(CATEGORY, DIRECTION),
+)
+GUARD_OVER_REFUSED = Metric(
+    name="rlhf_guard_over_refused_total",
+    help="Of the refused, those to prompts in which no stage found anything.",
+)
+GUARD_TIME_PER_TOKEN = Metric(
+    name="gen_ai_server_time_per_output_token_seconds",
+    help="Seconds between one token of a streamed answer and the next, as the model made them.",
+    type=MetricType.HISTOGRAM,
+    buckets=(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
+)
+GUARD_TOKENS = Metric(
+    name="gen_ai_client_token_usage_total",
+    help="Tokens of prompts (input) and of answers that the model made (output); words where the "
+    "model server tells no tokens.",
+    labels=(TOKEN_TYPE,),
+)
+GUARD_STREAMS = Metric(
+    name="rlhf_guard_streams_total",
+    help="Streamed answers by how they ended: complete, blocked, withheld, client_gone, "
+    "model_error, timeout.",
+    labels=(END,),
+)
+GUARD_STREAMS_ESCAPED = Metric(
+    name="rlhf_guard_streams_escaped_total",
+    help="Blocked streams of which a part of what was found had left already: a match longer than "
+    "what is held back.",
+)
+GUARD_SAMPLES = Metric(
+    name="rlhf_guard_samples_total",
+    help="Answers chosen for the sink: sent, dropped because the queue was full, failed because "
+    "the sink did not take them, or no_consent.",
+    labels=(OUTCOME,),
+)
+GUARD_RELOADS = Metric(
+    name="rlhf_guard_reloads_total",
+    help="Changes of the rules while running: taken, or refused because they do not compile.",
+    labels=(OUTCOME,),
+)
 GUARD_INFO = Metric(
     name="rlhf_guard_info",
     help="Always 1; tells which rules are in force.",
@@ -212,4 +300,11 @@ class FirstKind(StrEnum):
 
 
 SIGNS = ("positive", "negative")
-FEEDBACK_VALUES = {"thumbs": ("up", "down"), "task": ("done", "failed")}
+STREAM_ENDS = ("complete", "blocked", "withheld", "client_gone", "model_error", "timeout")
+SAMPLE_OUTCOMES = ("sent", "dropped", "failed", "no_consent")
+STAGE_DECISIONS = ("allowed", "flagged", "redacted", "blocked", "error")
+FEEDBACK_VALUES = {
+    "thumbs": ("up", "down"),
+    "task": ("done", "failed"),
+    "rating": ("1", "2", "3", "4", "5"),
+}

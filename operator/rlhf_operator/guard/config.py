@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.guard import GuardConfig
 from rlhf_operator.guard import rules
+from rlhf_operator.guard.judge import Replacements
 
 SIGNING_KEY = "GUARD_SIGNING_KEY"
 _SHORTEST_KEY = 16
@@ -25,6 +26,13 @@ class Setup:
     config: GuardConfig
     rules: rules.Ruleset
     key: bytes
+
+    @property
+    def instead(self) -> Replacements:
+        """Return what users read in place of answers that do not leave."""
+        return Replacements(
+            blocked=self.config.refusal_text, withheld=self.config.guard.fallback.message
+        )
 
 
 def parse(text: str, environment: Mapping[str, str]) -> Setup:

@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rlhf_operator.guard import judge, openai, tokens, v2
+from rlhf_operator.guard import judge, openai, rules, tokens, v2
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.openai import BadRequest
-from rlhf_operator.guard.rules import Outcome, Verdict, worst
 from rlhf_operator.guard.state import ID_HEADER, VERDICT_HEADER, Call, Guard
 from rlhf_operator.guard.text import count_words
 from rlhf_operator.guard.triton import Reply, TritonError
+from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 
 _OLDEST_VOTE = 30 * 24 * 3600
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -65,7 +65,7 @@ def _answer(
     guard: Guard, question: openai.Question, judged: Judged, prompt_tokens: int | None
 ) -> openai.Answer:
     finish: Literal["stop", "length", "content_filter"] = "stop"
-    if judged.is_blocked:
+    if judged.is_stopped:
         finish = "content_filter"
     elif judged.length >= question.max_tokens:
         finish = "length"
@@ -99,12 +99,12 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Resp
         prompts = _texts(message, verb, "inputs")
     except v2.Malformed as error:
         raise BadRequest(str(error)) from None
-    if not prompts and guard.setup.rules.applies_to("Input"):
+    if not prompts and rules.applies(guard.setup.config.guard, "Input"):
         raise BadRequest(f"a request without {v2.TEXT_INPUT} cannot be checked")
     guard.begin(call)
-    asked = _strictest([judge.judge_prompt(guard.setup.rules, each) for each in prompts])
-    if asked.is_blocked:
-        refused = [judge.refuse(asked, guard.setup.config.refusal_text) for _ in prompts]
+    asked = _strictest([await guard.pipeline.check(each, "Input") for each in prompts])
+    if asked.outcome not in (Outcome.OK, Outcome.FLAGGED):
+        refused = [judge.refuse(asked, guard.setup.instead) for _ in prompts]
         return _checked(guard, call, message, verb, refused, None)
     sent = {"Content-Type": "application/json"}
     if message.header_length is not None:
@@ -118,7 +118,7 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Resp
             guard.fail(call)
         return _passed_on(reply, {})
     texts = _answers(guard, reply, verb)
-    answers = [guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
+    answers = [await guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
     for judged in answers:
         guard.instruments.count_generated(judged, call.user)
     return _checked(guard, call, message, verb, answers, reply)
@@ -135,14 +135,18 @@ def _checked(
     """Return the reply if every answer in it may leave, else refusals in its place."""
     outcome = worst(judged.outcome for judged in answers)
     headers = {ID_HEADER: guard.new_id(), VERDICT_HEADER: outcome.value}
-    if reply is not None and outcome is not Outcome.BLOCKED:
+    if reply is not None and outcome in (Outcome.OK, Outcome.FLAGGED):
         guard.leaving(call, *answers)
         return _passed_on(reply, headers)
     # One blocked answer takes its batch along: other tensors may tell the same in numbers.
-    guard.leaving(call, *(judged for judged in answers if judged.is_blocked))
-    config = guard.setup.config
+    stopped = [each for each in answers if each.outcome not in (Outcome.OK, Outcome.FLAGGED)]
+    guard.leaving(call, *stopped)
     body = v2.refusal(
-        message, verb, model=config.triton_model, text=config.refusal_text, count=len(answers)
+        message,
+        verb,
+        model=guard.setup.config.triton_model,
+        text=stopped[0].text,
+        count=len(answers),
     )
     kind = "text/event-stream" if verb == "generate_stream" else "application/json"
     return web.Response(body=body, content_type=kind, headers=headers)
@@ -168,7 +172,7 @@ def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> list[str]:
             texts = _texts(v2.decode(reply.body, reply.header_length), verb, "outputs")
     except v2.Malformed as error:
         raise TritonError(f"the reply cannot be read: {error}") from None
-    if not texts and guard.setup.rules.applies_to("Output"):
+    if not texts and rules.applies(guard.setup.config.guard, "Output"):
         raise TritonError(f"the reply has no {v2.TEXT_OUTPUT} to check")
     return texts
 

@@ -12,6 +12,7 @@ from rlhf_operator.guard import openai, rules, text
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.triton import TritonError
+from rlhf_operator.guard.verdict import Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +43,10 @@ async def run(guard: Guard) -> list[Result]:
 
 def problem_of(golden: GoldenPrompt, judged: Judged) -> str | None:
     """Return why an answer is not good enough, or nothing where it is."""
-    if judged.outcome is not rules.Outcome.OK:
-        found = {*judged.asked.categories, *(judged.made.categories if judged.made else ())}
+    if judged.outcome is not Outcome.OK or judged.is_bypassed:
+        verdicts = [judged.asked, *([judged.made] if judged.made else [])]
+        found = {category for each in verdicts for category in each.categories}
+        found |= {f"stage {one.stage}: {one.reason}" for each in verdicts for one in each.failures}
         return f"{judged.outcome.value} for {', '.join(sorted(found))}"
     normal = text.normalise(judged.text)
     if golden.must_match and not _occurs(golden.must_match, normal):

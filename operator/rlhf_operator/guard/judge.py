@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlhf_operator.guard.rules import Outcome, Ruleset, Verdict, worst
 from rlhf_operator.guard.text import count_words
+from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +25,18 @@ class Judged:
 
     @property
     def is_blocked(self) -> bool:
-        """Tell whether the answer was replaced."""
+        """Tell whether the answer was replaced because of what was found."""
         return self.outcome is Outcome.BLOCKED
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether the answer was replaced, for whatever reason."""
+        return self.outcome in (Outcome.BLOCKED, Outcome.WITHHELD)
+
+    @property
+    def is_bypassed(self) -> bool:
+        """Tell whether a stage could not judge the prompt or the answer, which leaves anyway."""
+        return self.asked.is_bypassed or (self.made is not None and self.made.is_bypassed)
 
     @property
     def blocking(self) -> tuple[str, ...]:
@@ -35,26 +45,41 @@ class Judged:
         return tuple(sorted({*self.asked.blocking, *made}))
 
 
-def judge_prompt(rules: Ruleset, prompt: str) -> Verdict:
-    """Return the verdict on what a user sent."""
-    return rules.check(prompt, "Input")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replacements:
+    """What users read in place of an answer."""
+
+    blocked: str
+    withheld: str
+
+    def of(self, verdict: Verdict) -> str:
+        """Return what is read in place of a text that was stopped."""
+        return self.blocked if verdict.is_blocked else self.withheld
 
 
-def refuse(asked: Verdict, refusal: str) -> Judged:
-    """Return the answer to a blocked prompt."""
-    return Judged(text=refusal, asked=asked, length=count_words(refusal))
+def refuse(asked: Verdict, instead: Replacements) -> Judged:
+    """Return the answer to a prompt that was stopped."""
+    text = instead.of(asked)
+    return Judged(text=text, asked=asked, length=count_words(text))
 
 
-def judge_answer(
-    rules: Ruleset, text: str, *, asked: Verdict, tokens: int | None, refusal: str
+def answer(
+    text: str,
+    *,
+    asked: Verdict,
+    made: Verdict,
+    tokens: int | None,
+    is_refusal: bool,
+    instead: Replacements,
 ) -> Judged:
     """Return what the user gets of an answer that the model made."""
-    made = rules.check(text, "Output")
-    served = refusal if made.is_blocked else text
+    served = text if made.text is None else made.text
+    if made.is_stopped:
+        served = instead.of(made)
     return Judged(
         text=served,
         asked=asked,
         made=made,
-        is_refusal=rules.is_refusal(text),
-        length=count_words(served) if made.is_blocked or tokens is None else tokens,
+        is_refusal=is_refusal,
+        length=count_words(served) if made.is_stopped or tokens is None else tokens,
     )

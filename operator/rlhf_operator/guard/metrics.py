@@ -10,14 +10,19 @@ from collections.abc import Collection, Sequence
 import prometheus_client as prometheus
 
 from rlhf_operator.api import metrics as names
+from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.metrics import FirstKind
+from rlhf_operator.guard.instruments import (
+    DIRECTIONS,
+    Redactions,
+    StageInstruments,
+    counter,
+    gauge,
+    histogram,
+)
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.rules import Ruleset
 from rlhf_operator.guard.users import Users
-
-# The time of creation as a series of its own doubles the series and tells us nothing.
-prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
-
 
 MOST_USERS = 100_000
 """How many events of known users one guard remembers: about 20 MB."""
@@ -33,12 +38,17 @@ class _Sets:
     each of its categories: too often rather than not at all.
     """
 
-    def __init__(self, counter: prometheus.Counter, categories: Collection[str]) -> None:
+    def __init__(self, counter: prometheus.Counter) -> None:
         self._counter = counter
-        self._known = set(categories)
-        self._most = len(self._known) + SETS
-        for category in categories:
-            counter.labels(category)
+        self._known: set[str] = set()
+        self._most = SETS
+
+    def know(self, categories: Collection[str]) -> None:
+        """Begin at 0 for each of these alone; they do not use up the room for sets."""
+        for category in set(categories) - self._known:
+            self._known.add(category)
+            self._most += 1
+            self._counter.labels(category)
 
     def count(self, categories: Sequence[str]) -> None:
         """Count one answer; its categories are sorted."""
@@ -55,19 +65,21 @@ class _Sets:
 class Instruments:
     """Counts what happens; one registry per guard."""
 
-    def __init__(self, rules: Ruleset, *, version: str) -> None:
+    def __init__(self, spec: GuardSpec, rules: Ruleset, *, version: str) -> None:
         self.registry = prometheus.CollectorRegistry()
+        self.stages = StageInstruments(self.registry)
+        self.redactions = Redactions(self.registry)
         self.requests = self._counter(names.GUARD_REQUESTS)
         self.errors = self._counter(names.GUARD_ERRORS)
         self.duration = self._histogram(names.GUARD_REQUEST_DURATION)
         self.first_token = self._histogram(names.GUARD_TIME_TO_FIRST_TOKEN)
         self._generated = self._counter(names.GUARD_GENERATED_RESPONSES)
         self._unsafe_generated = self._counter(names.GUARD_UNSAFE_GENERATED)
-        self._sets_generated = self._sets(names.GUARD_UNSAFE_GENERATED_SETS, rules)
+        self._sets_generated = _Sets(self._counter(names.GUARD_UNSAFE_GENERATED_SETS))
         self._unsafe_generated_responses = self._counter(names.GUARD_UNSAFE_GENERATED_RESPONSES)
         self._responses = self._counter(names.GUARD_RESPONSES)
         self._unsafe_served = self._counter(names.GUARD_UNSAFE_SERVED)
-        self._sets_served = self._sets(names.GUARD_UNSAFE_SERVED_SETS, rules)
+        self._sets_served = _Sets(self._counter(names.GUARD_UNSAFE_SERVED_SETS))
         self._unsafe_served_responses = self._counter(names.GUARD_UNSAFE_SERVED_RESPONSES)
         self._blocked = self._counter(names.GUARD_BLOCKED)
         self._blocked_responses = self._counter(names.GUARD_BLOCKED_RESPONSES)
@@ -81,13 +93,28 @@ class Instruments:
         for kind in FirstKind:
             self._first_events.labels(kind)
             self._first_samples.labels(kind)
-        for category in rules.categories:
-            for counter in (self._unsafe_generated, self._unsafe_served, self._blocked):
-                counter.labels(category)
+        self._withheld = self._counter(names.GUARD_WITHHELD)
+        self._bypassed = self._counter(names.GUARD_BYPASSED_RESPONSES)
+        self._redacted = self._counter(names.GUARD_REDACTED_RESPONSES)
+        self._over_refused = self._counter(names.GUARD_OVER_REFUSED)
+        self._tokens = self._counter(names.GUARD_TOKENS)
+        self._info = gauge(names.GUARD_INFO, self.registry)
+        for direction in DIRECTIONS:
+            self._tokens.labels(direction)
         self._know(version)
-        info = names.GUARD_INFO
-        gauge = prometheus.Gauge(info.name, info.help, info.labels, registry=self.registry)
-        gauge.labels(rules.digest).set(1)
+        self.take(spec, rules)
+
+    def take(self, spec: GuardSpec, rules: Ruleset) -> None:
+        """Begin at 0 for what these rules can find, and tell that they are in force."""
+        self.stages.know(spec)
+        self.redactions.know(rules.categories)
+        for sets in (self._sets_generated, self._sets_served):
+            sets.know(rules.categories)
+        for category in rules.categories:
+            for each in (self._unsafe_generated, self._unsafe_served, self._blocked):
+                each.labels(category)
+        self._info.clear()
+        self._info.labels(rules.digest).set(1)
 
     def count_request(self, user: bytes | None = None) -> None:
         """Count a request for an answer."""
@@ -127,11 +154,13 @@ class Instruments:
             self._sets_generated.count(judged.made.categories)
         if judged.is_refusal:
             self._refused.inc()
+            if not judged.asked.hits:
+                self._over_refused.inc()
 
     def count_served(self, judged: Judged, user: bytes | None = None) -> None:
         """Count an answer that is about to leave."""
-        is_unsafe = not judged.is_blocked and judged.made is not None and judged.made.categories
-        self._first(FirstKind.UNSAFE_SERVED, user, is_event=bool(is_unsafe))
+        unsafe = judged.made.remaining if judged.made and not judged.is_stopped else ()
+        self._first(FirstKind.UNSAFE_SERVED, user, is_event=bool(unsafe))
         self._first(FirstKind.BLOCKED, user, is_event=judged.is_blocked)
         self._responses.inc()
         self._length.observe(judged.length)
@@ -140,11 +169,26 @@ class Instruments:
             self._blocked_responses.inc()
             for category in judged.blocking:
                 self._blocked.labels(category).inc()
-        elif judged.made is not None and judged.made.categories:
+        elif judged.is_stopped:
+            self._withheld.inc()
+        else:
+            self._count_passed(judged, unsafe)
+
+    def _count_passed(self, judged: Judged, unsafe: tuple[str, ...]) -> None:
+        if judged.is_bypassed:
+            self._bypassed.inc()
+        if judged.made is not None and judged.made.text is not None:
+            self._redacted.inc()
+        if unsafe:
             self._unsafe_served_responses.inc()
-            self._sets_served.count(judged.made.categories)
-            for category in judged.made.categories:
+            self._sets_served.count(unsafe)
+            for category in unsafe:
                 self._unsafe_served.labels(category).inc()
+
+    def count_tokens(self, *, prompt: int, answer: int) -> None:
+        """Count the tokens of one question and of what the model made of it."""
+        self._tokens.labels("input").inc(prompt)
+        self._tokens.labels("output").inc(answer)
 
     def count_vote(self, *, about_version: str, kind: str, value: str) -> None:
         """Count a user's vote about a version."""
@@ -156,17 +200,8 @@ class Instruments:
             for value in values:
                 self._feedback.labels(version, kind, value)
 
-    def _sets(self, metric: names.Metric, rules: Ruleset) -> _Sets:
-        return _Sets(self._counter(metric), rules.categories)
-
     def _counter(self, metric: names.Metric) -> prometheus.Counter:
-        return prometheus.Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+        return counter(metric, self.registry)
 
     def _histogram(self, metric: names.Metric) -> prometheus.Histogram:
-        return prometheus.Histogram(
-            metric.name,
-            metric.help,
-            metric.labels,
-            buckets=metric.buckets,
-            registry=self.registry,
-        )
+        return histogram(metric, self.registry)

@@ -1,4 +1,4 @@
-"""Text times compiled rules gives a verdict; pure, and linear in the length of the text.
+"""What rules find in a text; pure, and linear in the length of the text.
 
 All regular expressions run on RE2: no pattern and no text can make it slow.
 """
@@ -7,48 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import re2
 
-from rlhf_operator.api.guard import Direction, GuardRule, GuardSpec, Stage
+from rlhf_operator.api.guard import GuardSpec
+from rlhf_operator.api.stages import Direction, GuardRule
 from rlhf_operator.guard import text as texts
+from rlhf_operator.guard.verdict import Found, Judgement
+
+OTHER = "other"
+"""The category of what a classifier or service finds without a name that the spec knows."""
 
 # RE2's \b knows ASCII only. Scripts that are written without spaces have no word boundaries.
 _WORD = r"\p{L}\p{M}\p{N}_"
 _UNSPACED = re2.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]",
 )
-
-
-class Outcome(StrEnum):
-    """What becomes of a text; the word that answers carry."""
-
-    OK = "ok"
-    FLAGGED = "flagged"
-    BLOCKED = "blocked"
-
-
-def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return the strictest of some outcomes."""
-    order = list(Outcome)
-    return max(outcomes, key=order.index, default=Outcome.OK)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """The result of checking one text."""
-
-    outcome: Outcome = Outcome.OK
-    categories: tuple[str, ...] = ()
-    blocking: tuple[str, ...] = ()  # those of the categories that a blocking stage found
-
-    @property
-    def is_blocked(self) -> bool:
-        """Tell whether the text must not pass."""
-        return self.outcome is Outcome.BLOCKED
 
 
 class BadPattern(ValueError):  # noqa: N818 - it names what is wrong, not that something is
@@ -68,41 +44,30 @@ class CompiledRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CompiledStage:
-    """One stage, ready to run."""
+class RulesCheck:
+    """The rules of one stage, ready to run."""
 
-    applies_to: tuple[Direction, ...]
-    blocks: bool
     rules: tuple[CompiledRule, ...]
+
+    def judge(self, text: str) -> Judgement:
+        """Return the categories that occur in a text."""
+        normal = texts.normalise(text)
+        return Judgement(
+            found=tuple(
+                Found(category=rule.category) for rule in self.rules if rule.matches(normal)
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ruleset:
-    """All stages of a guard, ready to run."""
+    """All that a guard's spec says, compiled and checked; services are not among it."""
 
-    stages: tuple[CompiledStage, ...]
+    checks: Mapping[str, RulesCheck]
+    """The checks of the stages of type Rules, by the stage's name."""
     refusals: tuple[re2._Regexp, ...]
     categories: tuple[str, ...]
     digest: str
-
-    def check(self, text: str, direction: Direction) -> Verdict:
-        """Return the verdict of all stages that apply; the strictest outcome holds."""
-        normal = texts.normalise(text)
-        found: set[str] = set()
-        blocking: set[str] = set()
-        for stage in self.stages:
-            if direction in stage.applies_to:
-                hits = {rule.category for rule in stage.rules if rule.matches(normal)}
-                found |= hits
-                blocking |= hits if stage.blocks else set()
-        outcome = Outcome.BLOCKED if blocking else Outcome.FLAGGED if found else Outcome.OK
-        return Verdict(
-            outcome=outcome, categories=tuple(sorted(found)), blocking=tuple(sorted(blocking))
-        )
-
-    def applies_to(self, direction: Direction) -> bool:
-        """Tell whether any stage looks at text in this direction."""
-        return any(direction in stage.applies_to for stage in self.stages)
 
     def is_refusal(self, text: str) -> bool:
         """Tell whether the model itself declines in this answer."""
@@ -113,13 +78,35 @@ class Ruleset:
 def compile_guard(spec: GuardSpec, *, force_block: bool = False) -> Ruleset:
     """Return the rules of a guard ready to run; a pattern that does not compile is an error."""
     return Ruleset(
-        stages=tuple(_compile_stage(stage, force_block=force_block) for stage in spec.stages),
+        checks={
+            stage.name: RulesCheck(
+                rules=tuple(_compile_rule(rule, stage.name) for rule in stage.rules)
+            )
+            for stage in spec.stages
+            if stage.rules is not None
+        },
         refusals=tuple(
             compile_pattern(pattern, where="refusalPatterns") for pattern in spec.refusal_patterns
         ),
-        categories=tuple(sorted({r.category for stage in spec.stages for r in stage.rules})),
+        categories=_categories(spec),
         digest=_digest(spec, force_block=force_block),
     )
+
+
+def applies(spec: GuardSpec, direction: Direction) -> bool:
+    """Tell whether any stage looks at text in this direction."""
+    return any(direction in stage.applies_to for stage in spec.stages)
+
+
+def _categories(spec: GuardSpec) -> tuple[str, ...]:
+    """Return every category that can be found by name; `other` where services may find more."""
+    found: set[str] = set()
+    for stage in spec.stages:
+        found |= {rule.category for rule in stage.rules or ()}
+        for remote in (stage.model, stage.external):
+            if remote is not None:
+                found |= {threshold.category for threshold in remote.categories} | {OTHER}
+    return tuple(sorted(found))
 
 
 def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
@@ -132,14 +119,6 @@ def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
     except re2.error as error:
         why = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
         raise BadPattern(f"{where}: pattern {pattern!r} does not compile: {why}") from error
-
-
-def _compile_stage(stage: Stage, *, force_block: bool) -> CompiledStage:
-    return CompiledStage(
-        applies_to=stage.applies_to,
-        blocks=force_block or stage.action == "Block",
-        rules=tuple(_compile_rule(rule, stage.name) for rule in stage.rules),
-    )
 
 
 def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:

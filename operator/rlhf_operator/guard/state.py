@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from rlhf_operator.api.guard import RUN_HEADER
-from rlhf_operator.guard import judge, openai, tokens, users
+from rlhf_operator.guard import judge, openai, pipeline, tokens, users
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
-from rlhf_operator.guard.rules import Verdict
+from rlhf_operator.guard.pipeline import Pipeline, Remote
 from rlhf_operator.guard.triton import Triton
+from rlhf_operator.guard.verdict import Verdict
 from rlhf_operator.guard.votes import Votes
 
 _MOST_VOTES = 100_000
@@ -39,6 +41,7 @@ class Guard:
     """The running guard."""
 
     setup: Setup
+    pipeline: Pipeline
     triton: Triton
     instruments: Instruments
     votes: Votes = field(default_factory=lambda: Votes(_MOST_VOTES))
@@ -46,10 +49,17 @@ class Guard:
     is_draining: bool = False
 
     @classmethod
-    def of(cls, setup: Setup, triton: Triton) -> Guard:
-        """Return a guard that has seen nothing yet."""
-        instruments = Instruments(setup.rules, version=setup.config.version)
-        return cls(setup=setup, triton=triton, instruments=instruments)
+    def of(cls, setup: Setup, triton: Triton, remotes: Mapping[str, Remote] | None = None) -> Guard:
+        """Return a guard that has seen nothing yet; `remotes` by the names of their stages."""
+        instruments = Instruments(setup.config.guard, setup.rules, version=setup.config.version)
+        prepared = pipeline.prepare(
+            setup.config.guard,
+            setup.rules,
+            remotes or {},
+            instruments.stages,
+            force_block=setup.config.force_block,
+        )
+        return cls(setup=setup, pipeline=prepared, triton=triton, instruments=instruments)
 
     def whose(self, request: web.Request, named: str | None = None) -> bytes | None:
         """Return the pseudonym of who asks: by the team's header, else as the request names them.
@@ -77,27 +87,27 @@ class Guard:
 
     async def ask(self, question: openai.Question) -> tuple[Judged, int | None]:
         """Return the judged answer to a question, and the tokens of its prompt if known."""
-        config = self.setup.config
-        asked = judge.judge_prompt(self.setup.rules, question.prompt)
-        if asked.is_blocked:
-            return judge.refuse(asked, config.refusal_text), None
+        asked = await self.pipeline.check(question.prompt, "Input")
+        if asked.is_stopped:
+            return judge.refuse(asked, self.setup.instead), None
         made = await self.triton.generate(
-            question.prompt,
+            question.prompt if asked.text is None else asked.text,
             max_tokens=question.max_tokens,
             temperature=question.temperature,
             seed=question.seed,
         )
         text = openai.cut(made.text, question.stop)
-        return self.judge_answer(text, asked=asked, tokens=made.tokens), made.prompt_tokens
+        return await self.judge_answer(text, asked=asked, tokens=made.tokens), made.prompt_tokens
 
-    def judge_answer(self, text: str, *, asked: Verdict, tokens: int | None) -> Judged:
+    async def judge_answer(self, text: str, *, asked: Verdict, tokens: int | None) -> Judged:
         """Return what the user gets of an answer."""
-        return judge.judge_answer(
-            self.setup.rules,
+        return judge.answer(
             text,
             asked=asked,
+            made=await self.pipeline.check(text, "Output"),
             tokens=tokens,
-            refusal=self.setup.config.refusal_text,
+            is_refusal=self.setup.rules.is_refusal(text),
+            instead=self.setup.instead,
         )
 
     def new_id(self) -> str:

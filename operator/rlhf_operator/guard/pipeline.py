@@ -1,0 +1,183 @@
+"""The stages in their order: one text in, one verdict out.
+
+Rules judge at once. Neighbouring classifiers and services are asked side by side, each with its
+own time limit, all within the budget. A stage that cannot judge is never taken for one that found
+nothing: its failure policy decides, and a bypass is told apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rlhf_operator.api.guard import GuardSpec
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.api.stages import Action, Direction, Stage
+from rlhf_operator.guard.rules import RulesCheck, Ruleset
+from rlhf_operator.guard.verdict import (
+    Failure,
+    Hit,
+    Judgement,
+    Unjudged,
+    Verdict,
+    redact,
+)
+
+
+class CannotJudge(Exception):  # noqa: N818 - it names what is, not that something is wrong
+    """A classifier or service gave no judgement; its text never holds what was sent."""
+
+    def __init__(self, reason: Unjudged) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Remote(Protocol):
+    """A classifier or a moderation service."""
+
+    async def judge(self, text: str, direction: Direction) -> Judgement:
+        """Return what it finds in a text; raises CannotJudge where it does not say."""
+        ...
+
+
+class Counts(Protocol):
+    """Where the pipeline tells what its stages did."""
+
+    def decided(self, stage: str, direction: Direction, decision: str) -> None:
+        """Count one text that a stage was shown."""
+
+    def failed(self, stage: str, failure: Failure, direction: Direction) -> None:
+        """Count one text that a stage could not judge."""
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Note how long a classifier or service took."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One stage, ready to run."""
+
+    name: str
+    applies_to: tuple[Direction, ...]
+    action: Action
+    passes_failed: bool
+    seconds: float
+    check: RulesCheck | Remote
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """All stages of a guard, ready to run."""
+
+    steps: tuple[Step, ...]
+    budget: float
+    counts: Counts
+
+    def steps_for(self, direction: Direction) -> tuple[Step, ...]:
+        """Return the stages that look at text in this direction."""
+        return tuple(step for step in self.steps if direction in step.applies_to)
+
+    async def check(
+        self, text: str, direction: Direction, *, steps: Iterable[Step] | None = None
+    ) -> Verdict:
+        """Return the verdict of the stages; those of this direction unless given."""
+        chosen = self.steps_for(direction) if steps is None else steps
+        ends = time.monotonic() + self.budget
+        verdict = Verdict()
+        for is_local, group in itertools.groupby(chosen, lambda s: isinstance(s.check, RulesCheck)):
+            if is_local:
+                # They cost nothing, so that what is counted does not hang on their order.
+                for step in group:
+                    verdict = self._rules(step, verdict, text, direction)
+            elif not verdict.is_stopped:
+                verdict = await self._remotes(tuple(group), verdict, text, direction, ends)
+        return verdict
+
+    def _rules(self, step: Step, before: Verdict, text: str, direction: Direction) -> Verdict:
+        assert isinstance(step.check, RulesCheck)
+        seen = text if before.text is None else before.text
+        return self._add(step, before, seen, direction, step.check.judge(seen))
+
+    async def _remotes(
+        self, steps: tuple[Step, ...], before: Verdict, text: str, direction: Direction, ends: float
+    ) -> Verdict:
+        seen = text if before.text is None else before.text
+        answers = await asyncio.gather(*(self._ask(step, seen, direction, ends) for step in steps))
+        verdict = before
+        for step, answer in zip(steps, answers, strict=True):
+            if isinstance(answer, Judgement):
+                verdict = self._add(step, verdict, seen, direction, answer)
+                continue
+            failure = Failure(stage=step.name, reason=answer, passes=step.passes_failed)
+            self.counts.failed(step.name, failure, direction)
+            verdict = Verdict(
+                hits=verdict.hits, failures=(*verdict.failures, failure), text=verdict.text
+            )
+        return verdict
+
+    async def _ask(
+        self, step: Step, text: str, direction: Direction, ends: float
+    ) -> Judgement | Unjudged:
+        assert not isinstance(step.check, RulesCheck)
+        began = time.monotonic()
+        left = min(step.seconds, ends - began)
+        if left <= 0:
+            return Unjudged.NO_BUDGET
+        try:
+            async with asyncio.timeout(left):
+                return await step.check.judge(text, direction)
+        except TimeoutError:
+            return Unjudged.TIMEOUT if left == step.seconds else Unjudged.NO_BUDGET
+        except CannotJudge as error:
+            return error.reason
+        finally:
+            self.counts.took(step.name, time.monotonic() - began)
+
+    def _add(
+        self, step: Step, before: Verdict, seen: str, direction: Direction, judged: Judgement
+    ) -> Verdict:
+        """Return the verdict with what one more stage found in the text as it saw it."""
+        if not judged.found:
+            self.counts.decided(step.name, direction, "allowed")
+            return before
+        hits = tuple(
+            Hit(stage=step.name, category=found.category, action=step.action)
+            for found in judged.found
+        )
+        text = before.text
+        if step.action == "Redact":
+            text = judged.replacement or redact(seen, judged.found)
+        decisions = {"Block": "blocked", "Redact": "redacted", "Flag": "flagged"}
+        self.counts.decided(step.name, direction, decisions[step.action])
+        return Verdict(hits=(*before.hits, *hits), failures=before.failures, text=text)
+
+
+def prepare(
+    spec: GuardSpec,
+    rules: Ruleset,
+    remotes: Mapping[str, Remote],
+    counts: Counts,
+    *,
+    force_block: bool = False,
+) -> Pipeline:
+    """Return the stages of a spec, with their rules compiled and their services at hand."""
+    return Pipeline(
+        steps=tuple(_step(stage, rules, remotes, force_block) for stage in spec.stages),
+        budget=parse_duration(spec.budget).total_seconds(),
+        counts=counts,
+    )
+
+
+def _step(stage: Stage, rules: Ruleset, remotes: Mapping[str, Remote], force_block: bool) -> Step:
+    return Step(
+        name=stage.name,
+        applies_to=stage.applies_to,
+        action="Block" if force_block else stage.action,
+        passes_failed=stage.failure_policy == "Open" and not force_block,
+        seconds=parse_duration(stage.timeout).total_seconds(),
+        check=rules.checks[stage.name] if stage.type == "Rules" else remotes[stage.name],
+    )

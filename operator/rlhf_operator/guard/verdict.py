@@ -1,0 +1,140 @@
+"""Values: what checks find in a text, and what becomes of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rlhf_operator.api.stages import Action
+
+
+class Outcome(StrEnum):
+    """What becomes of a text, from the mildest to the strictest; the word that answers carry."""
+
+    OK = "ok"
+    FLAGGED = "flagged"
+    REDACTED = "redacted"
+    WITHHELD = "withheld"  # a stage could not judge it, and fails closed
+    BLOCKED = "blocked"
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the strictest of some outcomes."""
+    order = list(Outcome)
+    return max(outcomes, key=order.index, default=Outcome.OK)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """One category that a stage found in a text."""
+
+    category: str
+    spans: tuple[tuple[int, int], ...] = ()
+    """Where, as half-open ranges of the text's characters; empty where only the whole is known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What one stage says of one text: nothing found means that it may pass."""
+
+    found: tuple[Found, ...] = ()
+    replacement: str | None = None
+    """The text as it may pass, from a service that redacts by itself."""
+
+
+class Unjudged(StrEnum):
+    """Why a stage could not judge."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    BAD_ANSWER = "bad_answer"
+    REFUSED = "refused"  # the service said no to us: a wrong credential, a limit
+    CIRCUIT_OPEN = "circuit_open"
+    NO_BUDGET = "no_budget"
+    NOT_SET_UP = "not_set_up"  # a credential or provider that is not there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A stage that could not judge a text."""
+
+    stage: str
+    reason: Unjudged
+    passes: bool
+    """Whether the text passes nevertheless: the stage fails open."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """One category that a stage found, and what the stage does about it."""
+
+    stage: str
+    category: str
+    action: Action
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The result of all stages on one text."""
+
+    hits: tuple[Hit, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    text: str | None = None
+    """The text as it may pass, where a stage changed it."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return what becomes of the text."""
+        if any(hit.action == "Block" for hit in self.hits):
+            return Outcome.BLOCKED
+        if any(not failure.passes for failure in self.failures):
+            return Outcome.WITHHELD
+        if self.text is not None:
+            return Outcome.REDACTED
+        return Outcome.FLAGGED if self.hits else Outcome.OK
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Return all categories that were found, sorted."""
+        return tuple(sorted({hit.category for hit in self.hits}))
+
+    @property
+    def blocking(self) -> tuple[str, ...]:
+        """Return those that a blocking stage found, sorted."""
+        return tuple(sorted({hit.category for hit in self.hits if hit.action == "Block"}))
+
+    @property
+    def remaining(self) -> tuple[str, ...]:
+        """Return those that are still in the text as it may pass: redacted ones are not."""
+        return tuple(sorted({hit.category for hit in self.hits if hit.action == "Flag"}))
+
+    @property
+    def is_blocked(self) -> bool:
+        """Tell whether the text must not pass because of what it is."""
+        return self.outcome is Outcome.BLOCKED
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether the text must not pass, for whatever reason."""
+        return self.outcome in (Outcome.BLOCKED, Outcome.WITHHELD)
+
+    @property
+    def is_bypassed(self) -> bool:
+        """Tell whether the text passed a stage that could not judge it."""
+        return any(failure.passes for failure in self.failures)
+
+
+def redact(text: str, found: Iterable[Found]) -> str:
+    """Return a text with each span replaced by its category's name in brackets.
+
+    Spans that overlap or touch are replaced as one, by the name of the first.
+    """
+    spans = sorted((start, end, each.category) for each in found for start, end in each.spans)
+    parts: list[str] = []
+    at = 0
+    for start, end, category in spans:
+        if start >= at and (start > at or not parts):
+            parts += [text[at:start], f"[{category}]"]
+        at = max(at, end)
+    return "".join(parts) + text[at:]
