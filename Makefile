@@ -40,7 +40,7 @@ lint: $(INSTALLED) ## Style, types and the arrows between the rooms
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 
 unit: $(INSTALLED) debian ## The tests that need no cluster
-	$(PY) -m pytest tests -n 2 --dist loadgroup
+	$(PY) -m pytest tests --ignore tests/charts -n 2 --dist loadgroup
 
 checks: lint unit
 
@@ -63,8 +63,8 @@ demo: $(INSTALLED) debian ## The main job: ship a good version, then a bad one, 
 	@$(MAKE) --no-print-directory prepare
 	@$(PY) -m e2e.demo
 
-stories: prepare ## The end-to-end stories on the real cluster
-	$(PY) -m pytest e2e -n 4 --dist loadgroup --timeout 600
+stories: prepare ## The chart's tests, which need helm, and the end-to-end stories on the real cluster
+	$(PY) -m pytest tests/charts e2e -n 4 --dist loadgroup --timeout 600
 
 test: $(INSTALLED) debian ## Every check and every test, the end-to-end ones last
 	@$(MAKE) --no-print-directory -j2 checks prepare
