@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Cause, Outcome, RunType
+from rlhf_operator.api.rollout import Cause, Outcome, RunType, VersionRef
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Route, Workload
@@ -135,3 +135,24 @@ def test_a_run_is_pinned_when_it_starts() -> None:
 )
 def test_what_waits_for_a_person(changes: dict[str, Any]) -> None:
     assert rollout.decide(make.make_observed(**changes)).stalled
+
+
+@pytest.mark.parametrize(
+    ("target", "said", "sentence"),
+    [
+        pytest.param(V1, "v1 at 5%: unsafe 0.3 > 0.02", "v1 failed at 5%: unsafe 0.3 > 0.02",
+                     id="its name is said once"),
+        pytest.param(V1_COPY, "v1 at 5%: unsafe 0.3 > 0.02",
+                     f"{V1_COPY.name} failed as v1 at 5%: unsafe 0.3 > 0.02",
+                     id="the name under which it failed is told"),
+        pytest.param(V1, "unsafe 0.3 > 0.02", "v1 failed: unsafe 0.3 > 0.02",
+                     id="a message without a name"),
+    ],
+)  # fmt: skip
+def test_a_quarantine_says_what_failed(target: VersionRef, said: str, sentence: str) -> None:
+    records = {
+        identity: record.model_copy(update={"message": said})
+        for identity, record in make.quarantine(V1).items()
+    }
+    seen = make.make_observed(**BACK_ON_SFT, target=target, quarantines=records)
+    assert rollout.decide(seen).message.startswith(f"{sentence}; a LiftQuarantine decision")

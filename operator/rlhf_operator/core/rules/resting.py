@@ -92,8 +92,11 @@ def target_quarantined(seen: Observed) -> Decision | None:
     if _is_running(seen) or seen.target is None or not seen.is_quarantined(seen.target):
         return None
     record = seen.quarantines[seen.target.identity]
-    failed = record.author is None
-    how = f"failed as {record.version}: {record.message}" if failed else record.message
+    how = record.message
+    if record.author is None:
+        known_as = "" if record.version == seen.target.name else f" as {record.version}"
+        said = record.message.removeprefix(record.version)
+        how = f"failed{known_as}{said if said != record.message else f': {said}'}"
     return keep(
         Reason.QUARANTINED,
         f"{seen.target.name} {how}; a LiftQuarantine decision lets it run again",
