@@ -53,6 +53,8 @@ def test_every_indicator_reads_counters_that_have_a_name(kind: str) -> None:
         ("ErrorRate", (), "error"),
         ("UnsafeServedRate", ("bias",), None),
         ("UnsafeServedCount", (), None),
+        ("GuardBypassRate", (), None),
+        ("GuardWithheldRate", (), None),
         ("ThumbsDownRate", (), None),
         ("ResponseLength", (), None),
     ],
@@ -85,6 +87,18 @@ def test_which_indicators_can_be_counted_by_user(
             Form.RATE,
             Better.LOWER,
             "rlhf_guard_unsafe_generated_responses_total / rlhf_guard_generated_responses_total",
+        ),
+        (
+            "GuardBypassRate",
+            Form.RATE,
+            Better.LOWER,
+            "rlhf_guard_bypassed_responses_total / rlhf_guard_responses_total",
+        ),
+        (
+            "GuardWithheldRate",
+            Form.RATE,
+            Better.LOWER,
+            "rlhf_guard_withheld_total / rlhf_guard_responses_total",
         ),
         (
             "ThumbsDownRate",

@@ -15,6 +15,8 @@ IndicatorType = Literal[
     "UnsafeServedCount",
     "UnsafeGeneratedRate",
     "GuardBlockRate",
+    "GuardBypassRate",
+    "GuardWithheldRate",
     "ErrorRate",
     "SlowRatio",
     "RefusalRate",
@@ -37,8 +39,11 @@ class Indicator(ApiType):
     """A built-in measure, read from the guard's own counters, or from the evaluator's."""
 
     type: IndicatorType
-    """What is measured. Rates are per answer. Means are ResponseLength, in tokens, and, by the
-    evaluator, RewardScore, in standard deviations, and KLToSFT, in nats per token."""
+    """What is measured. Rates are per answer. GuardBypassRate and GuardWithheldRate count answers
+    that a stage of the guard could not judge: those that left all the same, because the stage fails
+    open, and those that were withheld, because it fails closed. Means are ResponseLength, in
+    tokens, and, by the evaluator, RewardScore, in standard deviations, and KLToSFT, in nats per
+    token."""
     categories: Annotated[tuple[Category, ...], Field(max_length=32)] = ()
     """Only these categories of unsafe output; all when empty. An answer counts once, in however
     many of them it is."""

@@ -167,6 +167,11 @@ def _rate(samples: metrics.Metric, events: metrics.Metric, first: metrics.FirstK
     )
 
 
+def _unjudged(events: metrics.Metric) -> Measure:
+    # A service that fails is no act of a user, so it is not counted by user.
+    return Measure(Form.RATE, Better.LOWER, _counter(metrics.GUARD_RESPONSES), _counter(events))
+
+
 def _unsafe(form: Form, known: _Unsafe, indicator: Indicator) -> Measure:
     chosen = tuple(sorted(set(indicator.categories)))
     match len(chosen):
@@ -250,6 +255,10 @@ def _built_in(indicator: Indicator) -> Measure:
         case "GuardBlockRate":
             blocked = metrics.GUARD_BLOCKED_RESPONSES
             return _rate(metrics.GUARD_RESPONSES, blocked, kinds.BLOCKED)
+        case "GuardBypassRate":
+            return _unjudged(metrics.GUARD_BYPASSED_RESPONSES)
+        case "GuardWithheldRate":
+            return _unjudged(metrics.GUARD_WITHHELD)
         case "ErrorRate":
             return _rate(metrics.GUARD_REQUESTS, metrics.GUARD_ERRORS, kinds.ERROR)
         case "SlowRatio":
