@@ -6,6 +6,7 @@ All regular expressions run on RE2: no pattern and no text can make it slow.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,32 +16,49 @@ import re2
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.stages import Direction, GuardRule
 from rlhf_operator.guard import text as texts
+from rlhf_operator.guard.checks.expressions import (
+    BadPattern,
+    Finder,
+    compile_pattern,
+    pattern_finder,
+)
+from rlhf_operator.guard.checks.keywords import keyword_finder
+from rlhf_operator.guard.text import View
 from rlhf_operator.guard.verdict import Found, Judgement
+
+__all__ = [
+    "OTHER",
+    "BadPattern",
+    "RulesCheck",
+    "Ruleset",
+    "applies",
+    "compile_guard",
+    "compile_pattern",
+]
 
 OTHER = "other"
 """The category of what a classifier or service finds without a name that the spec knows."""
 
-# RE2's \b knows ASCII only. Scripts that are written without spaces have no word boundaries.
-_WORD = r"\p{L}\p{M}\p{N}_"
-_UNSPACED = re2.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]",
-)
-
-
-class BadPattern(ValueError):  # noqa: N818 - it names what is wrong, not that something is
-    """A pattern in the configuration does not compile."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompiledRule:
-    """One category and the expressions that mean it."""
+    """One category and the ways to find it."""
 
     category: str
-    expressions: tuple[re2._Regexp, ...]
+    finders: tuple[Finder, ...]
 
-    def matches(self, normal: str) -> bool:
-        """Tell whether any expression occurs in a normalised text."""
-        return any(expression.search(normal) for expression in self.expressions)
+    def find(self, view: View) -> Found | None:
+        """Return the category with all places where it was found; none where it was not."""
+        places = [spans for finder in self.finders if (spans := finder.find(view)) is not None]
+        if not places:
+            return None
+        # Where one way cannot say where, the whole text is what was found.
+        known = itertools.chain.from_iterable(places) if all(places) else ()
+        return Found(category=self.category, spans=tuple(sorted(known)))
+
+    def longest(self) -> int | None:
+        """Return the longest original that the rule finds; none where there is no bound."""
+        return _longest(finder.longest for finder in self.finders)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,13 +68,17 @@ class RulesCheck:
     rules: tuple[CompiledRule, ...]
 
     def judge(self, text: str) -> Judgement:
-        """Return the categories that occur in a text."""
-        normal = texts.normalise(text)
-        return Judgement(
-            found=tuple(
-                Found(category=rule.category) for rule in self.rules if rule.matches(normal)
-            )
-        )
+        """Return the categories that occur in a text, and where."""
+        view = texts.normal_view(text)
+        return Judgement(found=tuple(found for rule in self.rules if (found := rule.find(view))))
+
+    def longest(self) -> int | None:
+        """Return how many characters what a rule finds can have, with one more on each side.
+
+        None where there is no bound. Characters that show nothing are not counted: whoever hides
+        a word between hundreds of them is found for certain only in a whole text.
+        """
+        return _longest(rule.longest() for rule in self.rules)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,38 +131,20 @@ def _categories(spec: GuardSpec) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
-    """Return a pattern ready for normalised text."""
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options=options)
-    except re2.error as error:
-        why = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        raise BadPattern(f"{where}: pattern {pattern!r} does not compile: {why}") from error
-
-
 def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:
     where = f"stage {stage}, category {rule.category}"
-    words = _keywords_expression(rule.keywords or ())
-    patterns = ((words,) if words else ()) + (rule.patterns or ())
-    return CompiledRule(
-        category=rule.category,
-        expressions=tuple(compile_pattern(pattern, where=where) for pattern in patterns),
-    )
+    words = keyword_finder(rule.keywords or ())
+    patterns = (pattern_finder(pattern, where=where) for pattern in rule.patterns or ())
+    return CompiledRule(category=rule.category, finders=(*((words,) if words else ()), *patterns))
 
 
-def _keywords_expression(keywords: Iterable[str]) -> str | None:
-    normal = (texts.normalise(keyword).split() for keyword in keywords)
-    choices = [_whole_words(words) for words in normal if words]
-    return "|".join(choices) or None
-
-
-def _whole_words(words: list[str]) -> str:
-    before = "" if _UNSPACED.search(words[0][0]) else f"(?:^|[^{_WORD}])"
-    after = "" if _UNSPACED.search(words[-1][-1]) else f"(?:$|[^{_WORD}])"
-    return before + r"[\s\p{Z}]+".join(re2.escape(word) for word in words) + after
+def _longest(bounds: Iterable[int | None]) -> int | None:
+    longest = 0
+    for bound in bounds:
+        if bound is None:
+            return None
+        longest = max(longest, bound)
+    return longest
 
 
 def _digest(spec: GuardSpec, *, force_block: bool) -> str:

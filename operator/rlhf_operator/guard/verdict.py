@@ -128,8 +128,12 @@ class Verdict:
 def redact(text: str, found: Iterable[Found]) -> str:
     """Return a text with each span replaced by its category's name in brackets.
 
-    Spans that overlap or touch are replaced as one, by the name of the first.
+    Spans that overlap or touch are replaced as one, by the name of the first. Where nobody knows
+    the place of something, the whole text is replaced: what is left could still hold it.
     """
+    found = tuple(found)
+    if without := next((each for each in found if not each.spans), None):
+        return f"[{without.category}]"
     spans = sorted((start, end, each.category) for each in found for start, end in each.spans)
     parts: list[str] = []
     at = 0

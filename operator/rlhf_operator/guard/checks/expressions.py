@@ -1,0 +1,115 @@
+"""Regular expressions: compiled for RE2, with where they match and how long that can be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import re2
+
+from rlhf_operator.guard.text import Span, View
+
+_parser: Any = re._parser  # type: ignore[attr-defined]
+_parse, _UNBOUNDED = _parser.parse, _parser.MAXREPEAT
+
+_WRITTEN_AS = 2
+"""How many characters of an original one character of its normal form counts as: a letter and its
+accent. Invisible ones may stand between without end; only a whole text is sure against that."""
+
+
+class BadPattern(ValueError):  # noqa: N818 - it names what is wrong, not that something is
+    """A pattern in the configuration does not compile."""
+
+
+class Finder(Protocol):
+    """One way to find what a rule looks for."""
+
+    @property
+    def longest(self) -> int | None:
+        """The longest original that it finds, with what it looks at beside; None: no bound."""
+        ...
+
+    def find(self, view: View) -> list[Span] | None:
+        """Return where it finds something, and None where it finds nothing.
+
+        An empty list means that it is there, and nobody can say where.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatternFinder:
+    """A pattern that a team wrote: it sees the normal form and nothing else."""
+
+    expression: re2._Regexp
+    longest: int | None
+
+    def find(self, view: View) -> list[Span] | None:
+        """Return where the pattern matches; a match of nothing has no place."""
+        spans = None
+        for start, end in occurrences(self.expression, view.encoded):
+            spans = spans or []
+            if end > start:
+                spans.append(view.originally(start, end))
+        return spans
+
+
+def pattern_finder(pattern: str, *, where: str) -> PatternFinder:
+    """Return a finder for a pattern; BadPattern where it does not compile."""
+    return PatternFinder(
+        expression=compile_pattern(pattern, where=where), longest=longest_match(pattern)
+    )
+
+
+def occurrences(expression: re2._Regexp, encoded: bytes, group: int = 0) -> Iterator[Span]:
+    """Yield the byte ranges of a group in all matches.
+
+    The search goes on right behind the group, so that two words may share the space between them.
+    """
+    at = 0
+    while found := expression.search(encoded, at):
+        start, end = found.span(group)
+        yield start, end
+        if at > len(encoded) or end >= len(encoded):
+            return
+        at = max(end, at + (end <= start))
+
+
+def longest_match(pattern: str) -> int | None:
+    """Return how many characters of an original a pattern can match; None without a bound."""
+    try:
+        width = _parse(pattern).getwidth()[1]
+    except (re.error, OverflowError, RecursionError):
+        return None
+    return None if width >= _UNBOUNDED else original_width(int(width))
+
+
+def original_width(normal: int) -> int:
+    """Return how long the original of so many normal characters may be, with one on each side."""
+    return _WRITTEN_AS * normal + 2
+
+
+def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
+    """Return a pattern ready for normalised text."""
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    options.never_capture = True
+    return _compile(pattern, options, where)
+
+
+def compile_own(pattern: str) -> re2._Regexp:
+    """Return an expression of ours for normalised text; its groups count, and case does too."""
+    options = re2.Options()
+    options.log_errors = False
+    return _compile(pattern, options, "built in")
+
+
+def _compile(pattern: str, options: re2.Options, where: str) -> re2._Regexp:
+    try:
+        return re2.compile(pattern, options=options)
+    except re2.error as error:
+        why = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        raise BadPattern(f"{where}: pattern {pattern!r} does not compile: {why}") from error
