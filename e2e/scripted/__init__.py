@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FLAGGED_WORD = "frobnicate"
+HOW_MANY_LEFT = "how many left?"
+"""A version that streams answers a prompt with this in it with how many requests were cancelled."""
 _HERE = Path(__file__).parent
 
 _CONFIG = """backend: "python"
@@ -20,10 +22,12 @@ max_batch_size: 8
 input [ {{ name: "text_input", data_type: TYPE_STRING, dims: [ 1 ] }},
         {{ name: "max_tokens", data_type: TYPE_INT32, dims: [ 1 ], optional: true }},
         {{ name: "temperature", data_type: TYPE_FP32, dims: [ 1 ], optional: true }},
-        {{ name: "seed", data_type: TYPE_INT64, dims: [ 1 ], optional: true }} ]
+        {{ name: "seed", data_type: TYPE_INT64, dims: [ 1 ], optional: true }},
+        {{ name: "stream", data_type: TYPE_BOOL, dims: [ 1 ], optional: true }} ]
 output [ {{ name: "text_output", data_type: TYPE_STRING, dims: [ 1 ] }} ]
 instance_group [ {{ kind: KIND_CPU, count: 1 }} ]
 dynamic_batching {{ }}
+model_transaction_policy {{ decoupled: {streams} }}
 parameters [ {{ key: "script", value: {{ string_value: {script} }} }} ]
 """
 
@@ -46,6 +50,14 @@ class Script:
     """Seconds that each answer takes."""
     breaks: bool = False
     """Whether the model fails to load."""
+    streams: bool = False
+    """Whether it is decoupled and gives word by word to who asks with `stream`."""
+    pause: float = 0.02
+    """Seconds between the words of a streamed answer."""
+    words: int = 0
+    """The least number of words in an answer; plain ones are put before its own."""
+    error_after: int | None = None
+    """Fail after so many words; an answer that is not streamed fails as a whole."""
 
 
 def write(script: Script, folder: Path) -> Path:
@@ -55,6 +67,10 @@ def write(script: Script, folder: Path) -> Path:
     top = folder / f"{script.name}-{mark}"
     model = top / "model"
     (model / "1").mkdir(parents=True, exist_ok=True)
-    (model / "config.pbtxt").write_text(_CONFIG.format(script=json.dumps(text)))
+    (model / "config.pbtxt").write_text(_config(script, text))
     (model / "1" / "model.py").write_text((_HERE / "model.py").read_text())
     return top
+
+
+def _config(script: Script, text: str) -> str:
+    return _CONFIG.format(script=json.dumps(text), streams=str(script.streams).lower())
