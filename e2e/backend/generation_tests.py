@@ -2,6 +2,7 @@
 `e2e/stories/test_backend.py`; the name keeps pytest from collecting it anywhere else.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import transformers
 
 from rlhf_operator.serving.backend import generation
-from rlhf_operator.serving.backend.generation import Question
+from rlhf_operator.serving.backend.answers import Question, Unanswerable
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 WORDS = [
@@ -133,18 +134,42 @@ def test_an_empty_prompt_is_answered(generator):
     ],
 )
 def test_what_cannot_be_answered_is_refused(generator, question, sentence):
-    with pytest.raises(generation.Unanswerable, match=sentence):
+    with pytest.raises(Unanswerable, match=sentence):
         generator.check(question)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "length"),
-    [
-        pytest.param([5, 6, 7], 3, id="an answer cut by its limit"),
-        pytest.param([5, 1, 7], 2, id="the end token belongs to the answer"),
-        pytest.param([1], 1, id="an answer that ends at once"),
-        pytest.param([], 0, id="nothing"),
-    ],
-)
-def test_answer_length(tokens, length):
-    assert generation.answer_length(tokens, frozenset({1})) == length
+def steps_of(generator, questions, leaves=None):
+    """Return what is heard of each row, and how many steps the batch took."""
+    heard = [[] for _ in questions]
+    count = 0
+
+    def hear(steps):
+        nonlocal count
+        count += 1
+        for row, step in zip(heard, steps, strict=True):
+            if step is not None:
+                row.append(step)
+        return [row for row, at in (leaves or {}).items() if at == count]
+
+    generator.run(questions, hear)
+    return heard, count
+
+
+def test_the_steps_of_a_stream_are_the_whole_answer(generator):
+    asked = [dataclasses.replace(question, stream=True) for question in QUESTIONS]
+    heard, _ = steps_of(generator, asked)
+    for steps, answer in zip(heard, generator.answer(QUESTIONS), strict=True):
+        assert "".join(step.text for step in steps) == answer.text
+        assert tuple(step.token_id for step in steps) == answer.token_ids
+        made = [step.token_logprob for step in steps]
+        assert made == pytest.approx(list(answer.token_logprobs), abs=1e-4)
+        assert [step.answer is not None for step in steps] == [False] * (len(steps) - 1) + [True]
+
+
+def test_a_batch_that_everyone_has_left_takes_no_more_steps(generator):
+    asked = [Question(text="the", max_tokens=50, temperature=3.0, seed=seed) for seed in (2, 3)]
+    whole = [len(answer.token_ids) for answer in generator.answer(asked)]
+    assert min(whole) > 3
+    heard, count = steps_of(generator, asked, leaves={0: 2, 1: 3})
+    assert [len(steps) for steps in heard] == [2, 3]
+    assert count == 3

@@ -1,1 +1,1 @@
-"""Our Triton backend `huggingface`; in its image these files lie flat in one folder."""
+"""Our Triton backend `huggingface`; in its image `model.py` lies beside this package."""

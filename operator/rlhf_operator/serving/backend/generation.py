@@ -13,35 +13,15 @@ from typing import Any
 import torch
 import transformers
 
-DEFAULT_MAX_TOKENS = 16
-MOST_TOKENS = 4096
-
-
-class Unanswerable(ValueError):  # noqa: N818 - it names what is wrong, not that something is
-    """A request that the model cannot answer; the message never repeats the prompt."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """One prompt and how it is to be answered."""
-
-    text: str
-    max_tokens: int = DEFAULT_MAX_TOKENS
-    temperature: float = 0.0
-    """0 takes the likeliest token each time."""
-    seed: int | None = None
-    """The same seed gives the same answer, whatever else is in the batch."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """The answer to one prompt."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    token_logprobs: tuple[float, ...]
-    """Natural logarithms under the model's own distribution, whatever the temperature."""
-    input_tokens: int
+from rlhf_operator.serving.backend.answers import (
+    MOST_TOKENS,
+    Answer,
+    Hear,
+    Question,
+    Rows,
+    Step,
+    Unanswerable,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +46,8 @@ class Sampler(transformers.LogitsProcessor):  # type: ignore[misc]
     def __init__(self, questions: Sequence[Question], device: torch.device) -> None:
         self._heat = torch.tensor([each.temperature for each in questions], device=device)
         self._chance = [_generator(each, device) for each in questions]
-        self.logprobs: list[torch.Tensor] = []
+        self.logprobs = torch.empty(0)
+        """Of the tokens that were drawn last."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores whose maximum is the drawn token."""
@@ -78,19 +59,21 @@ class Sampler(transformers.LogitsProcessor):  # type: ignore[misc]
                 noise = torch.empty_like(logits[row]).exponential_(generator=chance).log()
                 drawn[row] = (logits[row] / self._heat[row] - noise).argmax()
         chosen = drawn.unsqueeze(-1)
-        self.logprobs.append(logits.log_softmax(dim=-1).gather(-1, chosen).squeeze(-1))
+        self.logprobs = logits.log_softmax(dim=-1).gather(-1, chosen).squeeze(-1)
         return torch.full_like(scores, float("-inf")).scatter_(-1, chosen, 0.0)
 
 
-class OwnLength(transformers.StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its own limit, so that short answers do not wait for long ones."""
+class Steps(transformers.StoppingCriteria):  # type: ignore[misc]
+    """Hands each step to the rows, and ends those that are done: no answer waits for a long one."""
 
-    def __init__(self, questions: Sequence[Question], prompt_length: int) -> None:
-        self._ends = torch.tensor([each.max_tokens + prompt_length for each in questions])
+    def __init__(self, rows: Rows, sampler: Sampler) -> None:
+        self._rows = rows
+        self._sampler = sampler
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """Return which rows are complete."""
-        return (input_ids.shape[1] >= self._ends).to(input_ids.device)
+        done = self._rows.grow(input_ids[:, -1].tolist(), self._sampler.logprobs.tolist())
+        return torch.tensor(done, device=input_ids.device)
 
 
 class Generator:
@@ -133,16 +116,32 @@ class Generator:
                 f"are more than the model's {self._room}"
             )
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def count(self, text: str) -> int:
+        """Return how many tokens the model reads in a prompt."""
+        return len(self._tokens(text))
+
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Return the answers to a batch of checked questions, in their order."""
+        found: dict[int, Answer] = {}
+
+        def hear(steps: Sequence[Step | None]) -> tuple[int, ...]:
+            found.update((at, step.answer) for at, step in enumerate(steps) if step and step.answer)
+            return ()
+
+        self.run(questions, hear)
+        return [found[at] for at in range(len(questions))]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def run(self, questions: Sequence[Question], hear: Hear) -> None:
+        """Answer a batch of checked questions and tell each step of it while it is made."""
         prompts = [self._tokens(each.text) for each in questions]
         longest = max(len(prompt) for prompt in prompts)
-        rows = [[self._pad] * (longest - len(prompt)) + prompt for prompt in prompts]
+        padded = [[self._pad] * (longest - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         sampler = Sampler(questions, self._device)
-        output = self._model.generate(
-            input_ids=torch.tensor(rows, device=self._device),
+        rows = Rows(questions, prompts, ends=self._ends, decode=self._decode, hear=hear)
+        self._model.generate(
+            input_ids=torch.tensor(padded, device=self._device),
             attention_mask=torch.tensor(mask, device=self._device),
             # A configuration of our own: how to sample is for the request to say.
             generation_config=transformers.GenerationConfig(
@@ -152,28 +151,12 @@ class Generator:
                 pad_token_id=self._pad,
             ),
             logits_processor=transformers.LogitsProcessorList([sampler]),
-            stopping_criteria=transformers.StoppingCriteriaList([OwnLength(questions, longest)]),
+            stopping_criteria=transformers.StoppingCriteriaList([Steps(rows, sampler)]),
         )
-        made = output[:, longest:].tolist()
-        logprobs = torch.stack(sampler.logprobs, dim=1).tolist()
-        return [
-            self._read(question, len(prompt), tokens, values)
-            for question, prompt, tokens, values in zip(
-                questions, prompts, made, logprobs, strict=True
-            )
-        ]
 
-    def _read(
-        self, question: Question, prompt: int, tokens: list[int], logprobs: list[float]
-    ) -> Answer:
-        length = answer_length(tokens[: question.max_tokens], self._ends)
-        kept = tokens[:length]
-        return Answer(
-            text=self._tokenizer.decode(kept, skip_special_tokens=True),
-            token_ids=tuple(kept),
-            token_logprobs=tuple(logprobs[:length]),
-            input_tokens=prompt,
-        )
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
 
     def _tokens(self, text: str) -> list[int]:
         tokens: list[int] = self._tokenizer(text)["input_ids"]
@@ -182,14 +165,6 @@ class Generator:
         # An empty prompt starts as training texts start.
         start = self._tokenizer.bos_token_id
         return [self._pad if start is None else start]
-
-
-def answer_length(tokens: Sequence[int], ends: frozenset[int]) -> int:
-    """Return how many tokens belong to the answer; the one that ends it does."""
-    for at, token in enumerate(tokens):
-        if token in ends:
-            return at + 1
-    return len(tokens)
 
 
 def _generator(question: Question, device: torch.device) -> torch.Generator | None:
