@@ -15,6 +15,7 @@ CASES = {
         "engineArgs": {"dtype": "float32", "instances": "2"},
     },
     "huggingface-gpu": {"gpu": {"count": 2}, "tokenizer": "tokenizer"},
+    "huggingface-stream": {"gpu": {"count": 0}, "engineArgs": {"stream": "true"}},
     "vllm": {
         "backend": "vllm",
         "gpu": {"count": 2},
@@ -61,6 +62,7 @@ def test_an_engine_argument_is_read_as_what_it_looks_like(text, value):
         pytest.param({"engineArgs": {"dype": "auto"}}, "engineArgs.dype: unknown", id="a typo"),
         pytest.param({"engineArgs": {"dtype": "int3"}}, "is none of", id="an unknown word"),
         pytest.param({"engineArgs": {"threads": "0"}}, "not a whole number", id="no threads"),
+        pytest.param({"engineArgs": {"stream": "yes"}}, "is none of true, false", id="yes or no"),
         pytest.param(
             {"backend": "vllm", "engineArgs": {"trust_remote_code": "true"}},
             "engineArgs.trust_remote_code: set by the operator",
@@ -106,6 +108,14 @@ def test_our_backend_reads_its_settings_as_json():
     serving = VersionServing.model_validate(CASES["huggingface-cpu"])
     settings = json.loads(repository.render(serving)["model/1/model.json"])
     assert settings == {"model": "/artifact", "tokenizer": "/artifact", "dtype": "float32"}
+
+
+@pytest.mark.parametrize("args", [{}, {"stream": "false"}])
+def test_who_does_not_stream_keeps_one_response_for_each_request(args):
+    serving = VersionServing.model_validate({"engineArgs": args})
+    config = repository.render(serving)["model/config.pbtxt"]
+    assert "decoupled" not in config
+    assert "BOOL" not in config
 
 
 def test_text_is_escaped():

@@ -152,7 +152,9 @@ class VersionServing(ApiType):
     """What runs the model in Triton; `repository` is a ready Triton model repository."""
     engine_args: Annotated[dict[str, EngineArg], Field(max_length=64)] = {}
     """Arguments of the engine, for instance `max_model_len: "4096"`; values that read as JSON
-    numbers or true/false are passed as such."""
+    numbers or true/false are passed as such. With `stream: "true"` the backend `huggingface` gives
+    answers token by token to who asks for that; Triton's `infer` over HTTP, which
+    `tritonclient.http` uses, works only without."""
     tokenizer: Text | None = None
     """A sub-folder of the artefact that holds the tokenizer, if it is not beside the weights."""
     chat_template: Annotated[str, Field(max_length=16384)] | None = None

@@ -2,7 +2,7 @@
 
 What each backend reads is written here and nowhere else. Every repository offers one model of
 one name, which takes `text_input`, `max_tokens`, `temperature` and `seed` and gives
-`text_output`. Knows no cluster and no file system.
+`text_output`; one that streams takes `stream`. Knows no cluster and no file system.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ HUGGINGFACE_ARGS = MappingProxyType(
         "attn_implementation": ("eager", "sdpa", "flash_attention_2"),
         "max_model_len": int,
         "instances": int,
+        "stream": ("true", "false"),
         "threads": int,
     }
 )
@@ -147,6 +148,7 @@ def _argument_problem(backend: str, name: str, text: str) -> str | None:
 def _huggingface(serving: VersionServing) -> dict[str, str]:
     arguments = {name: value(text) for name, text in sorted(serving.engine_args.items())}
     instances = arguments.pop("instances", 1)
+    stream = arguments.pop("stream", False)
     settings = {
         "model": ARTIFACT,
         "tokenizer": _tokenizer(serving),
@@ -154,16 +156,20 @@ def _huggingface(serving: VersionServing) -> dict[str, str]:
     }
     delay = parse_duration(serving.batching.max_queue_delay)
     kind = "KIND_GPU" if serving.gpu.count else "KIND_CPU"
+    inputs = [
+        pbtxt.tensor("text_input", "STRING", 1),
+        pbtxt.tensor("max_tokens", "INT32", 1, optional=True),
+        pbtxt.tensor("temperature", "FP32", 1, optional=True),
+        pbtxt.tensor("seed", "INT64", 1, optional=True),
+    ]
+    if stream:
+        inputs.append(pbtxt.tensor("stream", "BOOL", 1, optional=True))
     config: Fields = {
         "name": MODEL,
         "backend": "huggingface",
         "max_batch_size": serving.batching.max_batch_size,
-        "input": [
-            pbtxt.tensor("text_input", "STRING", 1),
-            pbtxt.tensor("max_tokens", "INT32", 1, optional=True),
-            pbtxt.tensor("temperature", "FP32", 1, optional=True),
-            pbtxt.tensor("seed", "INT64", 1, optional=True),
-        ],
+        **({"model_transaction_policy": {"decoupled": True}} if stream else {}),
+        "input": inputs,
         "output": [
             pbtxt.tensor("text_output", "STRING", 1),
             pbtxt.tensor("token_ids", "INT64", -1),
