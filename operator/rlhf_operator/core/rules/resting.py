@@ -94,8 +94,9 @@ def target_quarantined(seen: Observed) -> Decision | None:
     record = seen.quarantines[seen.target.identity]
     how = record.message
     if record.author is None:
-        known_as = "" if record.version == seen.target.name else f" as {record.version}"
-        said = record.message.removeprefix(record.version)
+        other = record.version not in (None, seen.target.name)
+        known_as = f" as {record.version}" if other else ""
+        said = record.message.removeprefix(record.version or ": ")
         how = f"failed{known_as}{said if said != record.message else f': {said}'}"
     return keep(
         Reason.QUARANTINED,
