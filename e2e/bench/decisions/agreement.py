@@ -7,6 +7,7 @@ import numpy as np
 from e2e.bench.decisions import evidence
 from e2e.bench.decisions.traffic import Numbers
 from rlhf_operator.core import statistics
+from rlhf_operator.core.mean import LEAST, TUNED_FOR
 from rlhf_operator.core.statistics import MeanStratum, Stratum, Sums
 
 _RATIO, _CEILING, _MARGIN = 1.5, 0.1, 0.1
@@ -106,4 +107,9 @@ def _exact_means(sums: list[Numbers]) -> list[float]:
         )
         for each in sums
     ]
-    return [statistics.log_e_mean_difference(strata, _MARGIN, harm=harm) for harm in (True, False)]
+    return [
+        statistics.log_e_mean_difference(
+            strata, _MARGIN, harm=harm, tuned_for=TUNED_FOR, least=LEAST
+        )
+        for harm in (True, False)
+    ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from e2e.bench.decisions.traffic import Flags, Numbers
+from rlhf_operator.core.mean import LEAST, TUNED_FOR
 from rlhf_operator.core.statistics import mixture
-from rlhf_operator.core.statistics.means import LEAST, TUNED_FOR
 from rlhf_operator.core.statistics.numerics import log_normal_cdf
 from rlhf_operator.core.statistics.ratio import GRID
 
@@ -95,7 +95,7 @@ class MeanEvidence:
         self._closed, self._open = self._closed[:, going], self._open[:, going]
 
     def log_e(self, margin: float, *, harm: bool, alpha: float = 0.05) -> Numbers:
-        """Return for each run what `core.statistics.log_e_mean_difference` does."""
+        """Return for each run what `core.statistics.log_e_mean_difference` does as it is built."""
         canary, stable, differences, errors = self._closed + self._told()
         enough = (np.minimum(canary, stable) >= LEAST) & (errors > 0)
         everything = np.where(enough, canary + stable, 1.0)
