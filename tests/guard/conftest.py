@@ -10,8 +10,11 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from rlhf_operator.guard import server
+from rlhf_operator.guard.remotes import roster
+from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.triton import Triton
+from tests.guard.remotes.services import loopback
 from tests.guard.world import MakeWorld, StubTriton, World, a_setup
 
 
@@ -26,12 +29,13 @@ async def make_world() -> AsyncIterator[MakeWorld]:
         setup = a_setup(**changes)
         session = aiohttp.ClientSession()
         triton = Triton(session, url=str(model.make_url("")), model="model", exclude_input=False)
-        guard = Guard.of(setup, triton)
+        outside = open_session(loopback())
+        guard = Guard.of(setup, triton, roster.build(setup.config, outside))
         users = TestClient(TestServer(server.user_app(guard)), cookie_jar=aiohttp.DummyCookieJar())
         operations = TestClient(TestServer(server.operations_app(guard)))
         await users.start_server()
         await operations.start_server()
-        closers.extend([session.close, model.close, operations.close, users.close])
+        closers.extend([session.close, outside.close, model.close, operations.close, users.close])
         return World(guard=guard, triton=stub, users=users, operations=operations)
 
     yield make

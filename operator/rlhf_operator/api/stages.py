@@ -141,6 +141,32 @@ class Classifier(ApiType):
     """What to look for; labels that are not named here are ignored, except that `unsafe` without
     a known label is found under the category `other`."""
 
+    @rule(
+        "self.reads != 'Scores' || (has(self.labels) && size(self.categories) > 0 && "
+        "self.categories.all(c, has(c.atLeast) && "
+        "(has(c.label) ? c.label : c.category) in self.labels))",
+        "Scores need labels and categories, and each category one of the labels and atLeast",
+    )
+    def scores_are_known(self) -> bool:
+        """Tell whether each category has its score and its threshold."""
+        if self.reads != "Scores":
+            return True
+        return len(self.categories) > 0 and all(
+            each.at_least is not None and (each.label or each.category) in self.labels
+            for each in self.categories
+        )
+
+    @rule(
+        "self.reads != 'LlamaGuard' || ((!has(self.labels) || size(self.labels) == 0) && "
+        "self.categories.all(c, !has(c.atLeast)))",
+        "LlamaGuard names what it finds by itself and gives no scores: no labels, no atLeast",
+    )
+    def words_have_no_scores(self) -> bool:
+        """Tell whether nothing is asked that a word cannot say."""
+        if self.reads != "LlamaGuard":
+            return True
+        return not self.labels and all(each.at_least is None for each in self.categories)
+
 
 class JsonMapping(ApiType):
     """How a service of any kind is asked and understood: JSON in, JSON out."""
@@ -179,6 +205,25 @@ class External(ApiType):
     categories: Thresholds = ()
     """What to look for and from which score on; all that the service flags when empty, under the
     service's own names."""
+
+    @property
+    def names_categories(self) -> bool:
+        """Return whether the service says what it found, and not only that it did."""
+        if self.mapping is not None:
+            return self.mapping.categories is not None
+        return self.contract != "LiteLLM"
+
+    @rule(
+        "self.contract != 'LiteLLM' && !(has(self.mapping) && !has(self.mapping.categories)) || "
+        "!has(self.categories) || "
+        "(size(self.categories) <= 1 && self.categories.all(c, !has(c.atLeast)))",
+        "a service that names no categories finds one at most, and gives it no score",
+    )
+    def categories_can_be_told(self) -> bool:
+        """Tell whether the service says what the categories need."""
+        if self.names_categories:
+            return True
+        return len(self.categories) <= 1 and all(each.at_least is None for each in self.categories)
 
     @rule(
         "has(self.service) != has(self.provider)", "external needs exactly one of service, provider"

@@ -8,10 +8,9 @@ nothing: its failure policy decides, and a bypass is told apart.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rlhf_operator.api.guard import GuardSpec
@@ -20,6 +19,7 @@ from rlhf_operator.api.stages import Action, Direction, Stage
 from rlhf_operator.guard.rules import RulesCheck, Ruleset
 from rlhf_operator.guard.verdict import (
     Failure,
+    Found,
     Hit,
     Judgement,
     Unjudged,
@@ -29,11 +29,15 @@ from rlhf_operator.guard.verdict import (
 
 
 class CannotJudge(Exception):  # noqa: N818 - it names what is, not that something is wrong
-    """A classifier or service gave no judgement; its text never holds what was sent."""
+    """A classifier or service gave no judgement; its text never holds what was sent.
 
-    def __init__(self, reason: Unjudged) -> None:
+    `found` is what it had found before: an error in one part of a text is no pardon for another.
+    """
+
+    def __init__(self, reason: Unjudged, found: tuple[Found, ...] = ()) -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.found = found
 
 
 class Remote(Protocol):
@@ -88,13 +92,13 @@ class Pipeline:
         chosen = self.steps_for(direction) if steps is None else steps
         ends = time.monotonic() + self.budget
         verdict = Verdict()
-        for is_local, group in itertools.groupby(chosen, lambda s: isinstance(s.check, RulesCheck)):
-            if is_local:
+        for group in _groups(chosen):
+            if isinstance(group[0].check, RulesCheck):
                 # They cost nothing, so that what is counted does not hang on their order.
                 for step in group:
                     verdict = self._rules(step, verdict, text, direction)
             elif not verdict.is_stopped:
-                verdict = await self._remotes(tuple(group), verdict, text, direction, ends)
+                verdict = await self._remotes(group, verdict, text, direction, ends)
         return verdict
 
     def _rules(self, step: Step, before: Verdict, text: str, direction: Direction) -> Verdict:
@@ -112,28 +116,30 @@ class Pipeline:
             if isinstance(answer, Judgement):
                 verdict = self._add(step, verdict, seen, direction, answer)
                 continue
-            failure = Failure(stage=step.name, reason=answer, passes=step.passes_failed)
+            if answer.found:
+                found = Judgement(found=answer.found)
+                verdict = self._add(step, verdict, seen, direction, found)
+            failure = Failure(stage=step.name, reason=answer.reason, passes=step.passes_failed)
             self.counts.failed(step.name, failure, direction)
-            verdict = Verdict(
-                hits=verdict.hits, failures=(*verdict.failures, failure), text=verdict.text
-            )
+            verdict = replace(verdict, failures=(*verdict.failures, failure))
         return verdict
 
     async def _ask(
         self, step: Step, text: str, direction: Direction, ends: float
-    ) -> Judgement | Unjudged:
+    ) -> Judgement | CannotJudge:
         assert not isinstance(step.check, RulesCheck)
         began = time.monotonic()
         left = min(step.seconds, ends - began)
         if left <= 0:
-            return Unjudged.NO_BUDGET
+            return CannotJudge(Unjudged.NO_BUDGET)
         try:
             async with asyncio.timeout(left):
                 return await step.check.judge(text, direction)
         except TimeoutError:
-            return Unjudged.TIMEOUT if left == step.seconds else Unjudged.NO_BUDGET
+            is_slow = left == step.seconds
+            return CannotJudge(Unjudged.TIMEOUT if is_slow else Unjudged.NO_BUDGET)
         except CannotJudge as error:
-            return error.reason
+            return error
         finally:
             self.counts.took(step.name, time.monotonic() - began)
 
@@ -141,19 +147,39 @@ class Pipeline:
         self, step: Step, before: Verdict, seen: str, direction: Direction, judged: Judgement
     ) -> Verdict:
         """Return the verdict with what one more stage found in the text as it saw it."""
+        scores = (*before.scores, *judged.scores)
         if not judged.found:
             self.counts.decided(step.name, direction, "allowed")
-            return before
+            return replace(before, scores=scores)
         hits = tuple(
             Hit(stage=step.name, category=found.category, action=step.action)
             for found in judged.found
         )
         text = before.text
         if step.action == "Redact":
-            text = judged.replacement or redact(seen, judged.found)
+            replacement = judged.replacement
+            text = redact(seen, judged.found) if replacement is None else replacement
         decisions = {"Block": "blocked", "Redact": "redacted", "Flag": "flagged"}
         self.counts.decided(step.name, direction, decisions[step.action])
-        return Verdict(hits=(*before.hits, *hits), failures=before.failures, text=text)
+        return replace(before, hits=(*before.hits, *hits), text=text, scores=scores)
+
+
+def _groups(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
+    """Yield stages that go together: all Rules, or services that may be asked side by side.
+
+    What stands behind a service that redacts waits for it, and sees the text as it leaves it.
+    """
+    group: list[Step] = []
+    for step in steps:
+        if group and (
+            isinstance(step.check, RulesCheck) != isinstance(group[0].check, RulesCheck)
+            or (group[-1].action == "Redact" and not isinstance(step.check, RulesCheck))
+        ):
+            yield tuple(group)
+            group = []
+        group.append(step)
+    if group:
+        yield tuple(group)
 
 
 def prepare(

@@ -23,6 +23,7 @@ from rlhf_operator.guard.checks.expressions import (
     pattern_finder,
 )
 from rlhf_operator.guard.checks.keywords import keyword_finder
+from rlhf_operator.guard.remotes.categories import OTHER, possible
 from rlhf_operator.guard.text import View
 from rlhf_operator.guard.verdict import Found, Judgement
 
@@ -35,9 +36,6 @@ __all__ = [
     "compile_guard",
     "compile_pattern",
 ]
-
-OTHER = "other"
-"""The category of what a classifier or service finds without a name that the spec knows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +125,7 @@ def _categories(spec: GuardSpec) -> tuple[str, ...]:
         found |= {rule.category for rule in stage.rules or ()}
         for remote in (stage.model, stage.external):
             if remote is not None:
-                found |= {threshold.category for threshold in remote.categories} | {OTHER}
+                found |= possible(remote)
     return tuple(sorted(found))
 
 

@@ -20,6 +20,8 @@ from prometheus_client import exposition
 
 from rlhf_operator.guard import endpoints, golden, openai
 from rlhf_operator.guard.config import Setup
+from rlhf_operator.guard.remotes import roster
+from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.state import Call, Guard
 from rlhf_operator.guard.triton import Refused, Triton, TritonError
 
@@ -225,7 +227,10 @@ async def run(setup: Setup) -> None:
     # Unlimited connections: our own limit on requests in flight comes before.
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=None, connect=5)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+        open_session() as outside,
+    ):
         config = setup.config
         triton = Triton(
             session,
@@ -233,7 +238,7 @@ async def run(setup: Setup) -> None:
             model=config.triton_model,
             exclude_input=config.exclude_input,
         )
-        await serve(Guard.of(setup, triton), stop)
+        await serve(Guard.of(setup, triton, roster.build(config, outside)), stop)
 
 
 async def serve(guard: Guard, stop: asyncio.Event) -> None:

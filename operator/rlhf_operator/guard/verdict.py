@@ -41,6 +41,8 @@ class Judgement:
     found: tuple[Found, ...] = ()
     replacement: str | None = None
     """The text as it may pass, from a service that redacts by itself."""
+    scores: tuple[tuple[str, float], ...] = ()
+    """How sure it is of each category, from 0 to 1, found or not; where it says so."""
 
 
 class Unjudged(StrEnum):
@@ -82,6 +84,8 @@ class Verdict:
     failures: tuple[Failure, ...] = ()
     text: str | None = None
     """The text as it may pass, where a stage changed it."""
+    scores: tuple[tuple[str, float], ...] = ()
+    """The scores that stages gave, of categories that were found and of others."""
 
     @property
     def outcome(self) -> Outcome:

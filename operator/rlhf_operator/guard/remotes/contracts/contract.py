@@ -1,0 +1,48 @@
+"""What every contract can do."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.verdict import Judgement
+
+
+class Contract(Protocol):
+    """How one kind of service is asked and understood."""
+
+    @property
+    def path(self) -> str:
+        """The path that is asked where the address names none."""
+        ...
+
+    def headers(self, credential: str) -> dict[str, str]:
+        """Return the headers that carry a credential."""
+        ...
+
+    def parts(self, text: str) -> tuple[str, ...]:
+        """Return a text in parts that fit one request each, in their order."""
+        ...
+
+    def request(self, text: str, direction: Direction) -> dict[str, Any]:
+        """Return the body of a request about one part."""
+        ...
+
+    def read(self, answer: dict[str, Any], text: str) -> Judgement:
+        """Return what an answer says of the part; BadAnswer where it is not understood."""
+        ...
+
+
+def bearer(credential: str) -> dict[str, str]:
+    """Return the header of a bearer token."""
+    return {"Authorization": f"Bearer {credential}"}
+
+
+def windows(text: str, *, length: int, overlap: int) -> tuple[str, ...]:
+    """Return a text in parts of at most so many characters, each beginning within the one before.
+
+    What stands on a border is whole in one of two parts, unless it is longer than the overlap.
+    """
+    step = length - overlap
+    starts = range(0, max(1, len(text) - overlap), step)
+    return tuple(text[start : start + length] for start in starts)

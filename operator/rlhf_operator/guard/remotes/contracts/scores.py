@@ -1,0 +1,68 @@
+"""A classifier on Triton that gives one score for each label.
+
+Asked by `POST /v2/models/MODEL/infer` (the v2 protocol, JSON): the input tensor `text`, BYTES,
+shape [1, 1], as a text model with batching has it. Answered is the output tensor `scores`, FP32,
+shape [1, N], in the order of the spec's labels. Triton's dynamic batching puts requests together.
+
+Text classifiers read a few hundred tokens and ignore the rest without a word, so that a harmless
+beginning would hide what follows. Long texts therefore go in parts, and the worst counts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.remotes import answers
+from rlhf_operator.guard.remotes.answers import BadAnswer
+from rlhf_operator.guard.remotes.categories import Said, Wanted
+from rlhf_operator.guard.remotes.contracts.contract import windows
+from rlhf_operator.guard.verdict import Judgement
+
+INPUT, OUTPUT = "text", "scores"
+PART = 2000
+"""Characters in one part: about the 512 tokens that encoders have, in English."""
+_OVERLAP = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """Asks a classifier for its scores."""
+
+    wanted: Wanted
+    model: str
+    labels: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Return Triton's path for this model."""
+        return f"/v2/models/{self.model}/infer"
+
+    def headers(self, _credential: str) -> dict[str, str]:
+        """Return nothing: Triton knows no credentials."""
+        return {}
+
+    def parts(self, text: str) -> tuple[str, ...]:
+        """Return the text in parts that a classifier reads to their end."""
+        return windows(text, length=PART, overlap=_OVERLAP)
+
+    def request(self, text: str, _direction: Direction) -> dict[str, Any]:
+        """Return an inference request about one text."""
+        tensor = {"name": INPUT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+        return {"inputs": [tensor], "outputs": [{"name": OUTPUT}]}
+
+    def read(self, answer: dict[str, Any], _text: str) -> Judgement:
+        """Return what the scores say; there must be exactly one for each label."""
+        tensors = map(answers.an_object, answers.a_list(answer.get("outputs")))
+        named = [tensor for tensor in tensors if tensor.get("name") == OUTPUT]
+        if len(named) != 1 or named[0].get("datatype") not in ("FP32", "FP64"):
+            raise BadAnswer("not one tensor of scores")
+        shape = [answers.a_number(size) for size in answers.a_list(named[0].get("shape"))]
+        data = answers.a_list(named[0].get("data"), length=len(self.labels))
+        if math.prod(shape) != len(data):
+            raise BadAnswer("a tensor of another shape than its data")
+        numbers = map(answers.a_number, data)
+        scores = dict(zip(self.labels, numbers, strict=True))
+        return self.wanted.judge(Said(flagged=False, scores=scores))

@@ -1,0 +1,100 @@
+"""Which stage asks what and where: from a guard's configuration to its remotes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from rlhf_operator.api.guard import GuardConfig
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.api.stages import Classifier, External, ServiceRef, Stage
+from rlhf_operator.guard.pipeline import Remote
+from rlhf_operator.guard.remotes.categories import AZURE_LABELS, OPENAI_LABELS, Wanted
+from rlhf_operator.guard.remotes.contracts.azure_content_safety import WORST, AzureContentSafety
+from rlhf_operator.guard.remotes.contracts.contract import Contract
+from rlhf_operator.guard.remotes.contracts.litellm import LiteLLM
+from rlhf_operator.guard.remotes.contracts.llama_guard import LlamaGuard
+from rlhf_operator.guard.remotes.contracts.mapped import Mapped
+from rlhf_operator.guard.remotes.contracts.openai_moderation import OpenAIModeration
+from rlhf_operator.guard.remotes.contracts.scores import Scores
+from rlhf_operator.guard.remotes.credentials import locate
+from rlhf_operator.guard.remotes.inquiry import Inquiry, NotSetUp
+from rlhf_operator.guard.remotes.service import AT_ONCE, Service
+
+
+def build(config: GuardConfig, session: aiohttp.ClientSession) -> Mapping[str, Remote]:
+    """Return a remote for each stage of type Model or External, by the stage's name."""
+    slots: dict[URL, asyncio.Semaphore] = {}
+    return {
+        stage.name: _remote(stage, config, session, slots)
+        for stage in config.guard.stages
+        if stage.type != "Rules"
+    }
+
+
+def _remote(
+    stage: Stage,
+    config: GuardConfig,
+    session: aiohttp.ClientSession,
+    slots: dict[URL, asyncio.Semaphore],
+) -> Remote:
+    asked = stage.model or stage.external
+    assert asked is not None, "a stage has the field of its type"
+    contract = _contract(asked)
+    url = _address(asked, contract, config)
+    if url is None:
+        return NotSetUp()
+    key = asked.credentials if isinstance(asked, External) else None
+    times = (parse_duration(each).total_seconds() for each in (stage.timeout, config.guard.budget))
+    host = slots.setdefault(url.origin(), asyncio.Semaphore(AT_ONCE))
+    return Inquiry(
+        stage=stage.name,
+        contract=contract,
+        service=Service(session=session, url=url, slots=host),
+        patience=min(times),
+        credential=None if key is None else locate(key, config.credentials_folder),
+    )
+
+
+def _contract(asked: Classifier | External) -> Contract:
+    wanted = asked.categories
+    if isinstance(asked, Classifier):
+        if asked.reads == "LlamaGuard":
+            return LlamaGuard(wanted=Wanted(thresholds=wanted), model=asked.model)
+        return Scores(wanted=Wanted(thresholds=wanted), model=asked.model, labels=asked.labels)
+    match asked.contract:
+        case "OpenAIModeration":
+            return OpenAIModeration(wanted=Wanted(thresholds=wanted, labels=OPENAI_LABELS))
+        case "AzureContentSafety":
+            return AzureContentSafety(
+                wanted=Wanted(thresholds=wanted, labels=AZURE_LABELS, full=WORST)
+            )
+        case "LiteLLM":
+            return LiteLLM(wanted=Wanted(thresholds=wanted))
+        case "JSON":
+            assert asked.mapping is not None, "JSON has a mapping"
+            return Mapped(wanted=Wanted(thresholds=wanted), mapping=asked.mapping)
+
+
+def _address(asked: Classifier | External, contract: Contract, config: GuardConfig) -> URL | None:
+    """Return the URL to ask; a path that the address names itself goes before the contract's."""
+    if isinstance(asked, Classifier):
+        return _in_cluster(asked.service, config.namespace, contract.path)
+    if asked.service is not None:
+        path = contract.path if asked.service.path == "/" else asked.service.path
+        return _in_cluster(asked.service, config.namespace, path)
+    named = (each.url for each in config.providers if each.name == asked.provider)
+    try:
+        url = next((URL(each) for each in named), None)
+        if url is None or url.host is None:
+            return None
+        return url.join(URL(contract.path)) if url.path in ("", "/") and not url.query else url
+    except ValueError:
+        return None
+
+
+def _in_cluster(service: ServiceRef, namespace: str, path: str) -> URL:
+    return URL(f"http://{service.name}.{namespace}.svc:{service.port}{path}")
