@@ -104,7 +104,7 @@ class Pipeline:
     def _rules(self, step: Step, before: Verdict, text: str, direction: Direction) -> Verdict:
         assert isinstance(step.check, RulesCheck)
         seen = text if before.text is None else before.text
-        return self._add(step, before, seen, direction, step.check.judge(seen))
+        return self.add(step, before, seen, direction, step.check.judge(seen))
 
     async def _remotes(
         self, steps: tuple[Step, ...], before: Verdict, text: str, direction: Direction, ends: float
@@ -114,11 +114,11 @@ class Pipeline:
         verdict = before
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, Judgement):
-                verdict = self._add(step, verdict, seen, direction, answer)
+                verdict = self.add(step, verdict, seen, direction, answer)
                 continue
             if answer.found:
                 found = Judgement(found=answer.found)
-                verdict = self._add(step, verdict, seen, direction, found)
+                verdict = self.add(step, verdict, seen, direction, found)
             failure = Failure(stage=step.name, reason=answer.reason, passes=step.passes_failed)
             self.counts.failed(step.name, failure, direction)
             verdict = replace(verdict, failures=(*verdict.failures, failure))
@@ -143,13 +143,11 @@ class Pipeline:
         finally:
             self.counts.took(step.name, time.monotonic() - began)
 
-    def _add(
+    def add(
         self, step: Step, before: Verdict, seen: str, direction: Direction, judged: Judgement
     ) -> Verdict:
         """Return the verdict with what one more stage found in the text as it saw it."""
-        # Who names no score is sure.
-        sure = {found.category for found in judged.found}.difference(dict(judged.scores))
-        scores = (*before.scores, *judged.scores, *((name, 1.0) for name in sorted(sure)))
+        scores = (*before.scores, *judged.scores)
         if not judged.found:
             self.counts.decided(step.name, direction, "allowed")
             return replace(before, scores=scores)

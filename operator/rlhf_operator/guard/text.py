@@ -80,7 +80,7 @@ def _origins(text: str, normal: str) -> tuple[Sequence[int], Sequence[int]]:
     A character is normalised with all that may change it: what combines with it and stands after
     it. Should the parts not add up to the whole, words are tried, and then the whole text.
     """
-    edges = [at for at, char in enumerate(text) if at and _begins(char)]
+    edges = [at for at, char in enumerate(text) if at and begins(char)]
     spaces = [at for at in edges if text[at].isspace()]
     for cuts in (edges, spaces, []):
         starts: list[int] = []
@@ -97,7 +97,7 @@ def _origins(text: str, normal: str) -> tuple[Sequence[int], Sequence[int]]:
 
 
 @functools.lru_cache(maxsize=8192)
-def _begins(char: str) -> bool:
+def begins(char: str) -> bool:
     """Tell whether a character never combines with one before it."""
     normal = normalise(char)
     first = normal[:1]

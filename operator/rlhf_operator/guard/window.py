@@ -1,0 +1,224 @@
+"""The hold-back window: what rules find in a growing text, and what of it may leave. Pure.
+
+A place in the text is decided upon once so many characters stand behind it that whatever rules
+could find from there on is known, and not before: a word at the end may become another word.
+Text leaves up to there. Only what stands behind the last decided place is looked at again, with
+what a rule sees beside it; where that could mislead, and where rules have no longest match, the
+whole text is, the more seldom the longer it is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rlhf_operator.guard.pipeline import Step
+from rlhf_operator.guard.rules import RulesCheck
+from rlhf_operator.guard.text import begins
+from rlhf_operator.guard.verdict import Found, Hit, Judgement, redact
+
+_BESIDE = 2
+"""Characters before a match that a rule looks at."""
+
+_OFTEN = 8
+"""A check waits for this part of what is held back, so that no character is looked at often."""
+
+_SELDOM = 32
+"""A check of the whole text waits for this part of it: n characters cost 33 n, not n squared."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Where something was found; nowhere in particular if `span` is None."""
+
+    step: Step
+    category: str
+    span: tuple[int, int] | None
+
+    @property
+    def is_blocking(self) -> bool:
+        return self.step.action == "Block"
+
+    def begins_before(self, at: int) -> bool:
+        return self.span is None or self.span[0] < at
+
+
+class Window:
+    """Text on its way past stages of type Rules that all see it alike.
+
+    Only the last of them may redact, as those after it would see another text.
+    """
+
+    def __init__(self, steps: Sequence[Step], *, hold_back: int) -> None:
+        self.steps = tuple(steps)
+        self._acting = tuple(step for step in steps if step.action != "Flag")
+        self._longest = _longest(self._acting)
+        longest = hold_back if self._longest is None else self._longest
+        # At the least the last character: another one may combine with it.
+        self._hold = max(1, min(longest, hold_back))
+        self._parts: list[str] = []
+        self._text = ""
+        self._starts = array("L")
+        self._settled = 0
+        self._due = 0
+        self.looked = 0
+        """How many characters were looked at in all, to tell the cost."""
+        self.blocking: dict[Hit, None] = {}
+        self.escaped: dict[str, int] = {}
+        """Of blocking finds whose beginning had left: how many characters, by category."""
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Tell whether text leaves as it comes: its stages only flag."""
+        return not self._acting
+
+    @property
+    def is_blocked(self) -> bool:
+        """Tell whether nothing more may leave."""
+        return bool(self.blocking)
+
+    @property
+    def text(self) -> str:
+        """Return all text so far."""
+        if self._parts:
+            self._text += "".join(self._parts)
+            self._parts.clear()
+        return self._text
+
+    def feed(self, text: str) -> str:
+        """Take more text; return what may leave now."""
+        self._parts.append(text)
+        if not self._acting:
+            return text
+        first = len(self.text) - len(text)
+        self._starts.extend(at for at, char in enumerate(text, first) if begins(char))
+        return "" if len(self._text) < self._due else self._check()
+
+    def finish(self) -> str:
+        """Return the rest that may leave, when no more text comes."""
+        if not self._acting:
+            return ""
+        places = self._look(0)
+        if self._stop(place for place in places if place.is_blocking):
+            return ""
+        return self._release(len(self.text), places)
+
+    @property
+    def left(self) -> int:
+        """Return how many characters of the text have left."""
+        return self._settled if self._acting else len(self.text)
+
+    def found_before(self, end: int) -> set[str]:
+        """Return the categories of what begins before a place and is not redacted."""
+        return {
+            found.category
+            for step, judgement in self.judgements()
+            for found in judgement.found
+            if step.action != "Redact" and (not found.spans or found.spans[0][0] < end)
+        }
+
+    def judgements(self) -> Iterator[tuple[Step, Judgement]]:
+        """Yield what each stage, also one that only flags, says of the text so far."""
+        for step in self.steps:
+            assert isinstance(step.check, RulesCheck)
+            yield step, step.check.judge(self.text)
+
+    def _check(self) -> str:
+        starts, text = self._starts, self.text
+        target = starts[-self._hold] if len(starts) > self._hold else 0
+        if target <= self._settled:
+            self._due = len(text) + 1
+            return ""
+        places, is_whole = self._look_near()
+        self._due = len(text) + max(1, self._hold // _OFTEN, len(text) // _SELDOM * is_whole)
+        last = starts[-1]
+        cut = target
+        blocking = []
+        for place in sorted(places, key=_latest_first):
+            if place.span is None:
+                # Nobody knows where, so nothing is known to be outside.
+                cut = self._settled
+                blocking += [place] if place.is_blocking else []
+            elif place.span[0] < cut:
+                ends = place.span[1]
+                if ends > last or (not place.is_blocking and ends >= cut):
+                    cut = place.span[0]  # it may still grow
+                if ends <= last and place.is_blocking:
+                    blocking.append(place)
+        if self._stop(blocking):
+            return ""
+        return self._release(max(cut, self._settled), places)
+
+    def _look_near(self) -> tuple[list[_Place], bool]:
+        """Return what is found around what is not decided yet; and whether all was looked at."""
+        if self._longest is not None:
+            lookback = _BESIDE + max(0, self._longest - self._hold)
+            at = bisect_left(self._starts, self._settled) - lookback
+            if at > 0:
+                places = self._look(self._starts[at])
+                # What begins right there could be the rest of a longer word.
+                doubtful = self._starts[at + _BESIDE]
+                if not any(place.begins_before(doubtful) for place in places):
+                    return places, False
+        return self._look(0), True
+
+    def _look(self, start: int) -> list[_Place]:
+        text = self.text[start:]
+        self.looked += len(text)
+        places = []
+        for step in self._acting:
+            assert isinstance(step.check, RulesCheck)
+            for found in step.check.judge(text).found:
+                spans = [(start + first, start + end) for first, end in found.spans]
+                places += [
+                    _Place(step=step, category=found.category, span=span)
+                    for span in spans or (None,)
+                ]
+        return places
+
+    def _stop(self, blocking: Iterable[_Place]) -> bool:
+        for place in blocking:
+            hit = Hit(stage=place.step.name, category=place.category, action=place.step.action)
+            self.blocking[hit] = None
+            if self._settled and place.begins_before(self._settled):
+                left = self._settled - (place.span[0] if place.span else 0)
+                self.escaped[place.category] = max(left, self.escaped.get(place.category, 0))
+        return self.is_blocked
+
+    def _release(self, cut: int, places: Iterable[_Place]) -> str:
+        start, self._settled = self._settled, cut
+        text = self._text[start:cut]
+        found = [
+            Found(category=place.category, spans=_within(place.span, start, cut))
+            for place in places
+            if not place.is_blocking and _concerns(place.span, start, cut)
+        ]
+        return redact(text, found) if text else ""
+
+
+def _longest(steps: Iterable[Step]) -> int | None:
+    longest = 0
+    for step in steps:
+        assert isinstance(step.check, RulesCheck)
+        one = step.check.longest()
+        if one is None:
+            return None
+        longest = max(longest, one)
+    return longest
+
+
+def _latest_first(place: _Place) -> tuple[int, int]:
+    start, end = place.span or (-1, -1)
+    return -start, -end
+
+
+def _concerns(span: tuple[int, int] | None, start: int, cut: int) -> bool:
+    return span is None or (span[0] < cut and span[1] > start)
+
+
+def _within(span: tuple[int, int] | None, start: int, cut: int) -> tuple[tuple[int, int], ...]:
+    if span is None:
+        return ()
+    return ((max(span[0], start) - start, min(span[1], cut) - start),)
