@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -10,6 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from rlhf_operator.guard import server
+from rlhf_operator.guard.pipeline import Remote
 from rlhf_operator.guard.remotes import roster
 from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.state import Guard
@@ -22,7 +23,7 @@ from tests.guard.world import MakeWorld, StubTriton, World, a_setup
 async def make_world() -> AsyncIterator[MakeWorld]:
     closers: list[Callable[[], Awaitable[None]]] = []
 
-    async def make(**changes: Any) -> World:
+    async def make(*, remotes: Mapping[str, Remote] | None = None, **changes: Any) -> World:
         stub = StubTriton()
         model = TestServer(stub.app())
         await model.start_server()
@@ -30,7 +31,7 @@ async def make_world() -> AsyncIterator[MakeWorld]:
         session = aiohttp.ClientSession()
         triton = Triton(session, url=str(model.make_url("")), model="model", exclude_input=False)
         outside = open_session(loopback())
-        guard = Guard.of(setup, triton, roster.build(setup.config, outside))
+        guard = Guard.of(setup, triton, remotes or roster.build(setup.config, outside))
         users = TestClient(TestServer(server.user_app(guard)), cookie_jar=aiohttp.DummyCookieJar())
         operations = TestClient(TestServer(server.operations_app(guard)))
         await users.start_server()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from rlhf_operator.guard.verdict import Verdict
 
 # A busy machine is no failure, so time is not judged.
 examples = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+INPUTS = ("text_input", "max_tokens", "temperature", "seed", "stream")
 KEY = "a key for tests, long enough"
 
 
@@ -79,12 +80,33 @@ class StubTriton:
     gate: asyncio.Event | None = None
     outputs: list[dict[str, Any]] | None = None
     raw: web.Response | None = None
+    config: dict[str, Any] | None = None
+    parts: list[Any] = field(default_factory=list)
+    """What a stream consists of: texts, whole events, and bytes as they are."""
+    gate_at: int | None = None
+    """The part before which the gate is waited for."""
+    breaks_at: int | None = None
+    """The part before which the connection breaks off."""
+    sent: int = 0
+    left: int = 0
+    """Streams that nobody wanted to the end."""
+
+    def stream(self, *parts: Any, inputs: Sequence[str] = INPUTS, **changes: Any) -> None:
+        """Become a model that answers so, part by part."""
+        self.config = {
+            "input": [{"name": name} for name in inputs],
+            "model_transaction_policy": {"decoupled": True},
+        }
+        self.parts = list(parts)
+        for name, value in changes.items():
+            setattr(self, name, value)
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/v2/health/ready", self._ready)
         app.router.add_get("/v2/models/model/ready", self._ready)
         app.router.add_get("/v2/models/model", self._metadata)
+        app.router.add_get("/v2/models/model/config", self._config)
         app.router.add_post("/v2/models/model/generate", self._generate)
         app.router.add_post("/v2/models/model/generate_stream", self._generate_stream)
         app.router.add_post("/v2/models/model/infer", self._infer)
@@ -95,6 +117,10 @@ class StubTriton:
 
     async def _metadata(self, _request: web.Request) -> web.Response:
         return web.json_response({"name": "model"})
+
+    async def _config(self, _request: web.Request) -> web.Response:
+        config = {"input": [{"name": name} for name in INPUTS]}
+        return web.json_response(self.config or config)
 
     async def _generate(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
@@ -114,10 +140,30 @@ class StubTriton:
             "token_ids": 7 if self.tokens == 1 else [7] * self.tokens,
         }
 
-    async def _generate_stream(self, request: web.Request) -> web.Response:
+    async def _generate_stream(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(await request.json())
-        words = [f"data: {json.dumps({'text_output': w + ' '})}\n\n" for w in self.text.split()]
-        return web.Response(text="".join(words), content_type="text/event-stream")
+        if self.status != 200:
+            text = f"data: {json.dumps({'error': self.error})}\n\n"
+            kind = "text/event-stream"
+            return web.Response(text=text, status=self.status, content_type=kind)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            for at, part in enumerate(self.parts or [f"{word} " for word in self.text.split()]):
+                if at == self.gate_at and self.gate is not None:
+                    await self.gate.wait()
+                if at == self.breaks_at:
+                    assert request.transport is not None
+                    request.transport.close()
+                    return response
+                await response.write(an_event(part))
+                self.sent += 1
+            if self.gate_at == len(self.parts) and self.gate is not None:
+                await self.gate.wait()
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.left += 1
+            raise
+        return response
 
     async def _infer(self, request: web.Request) -> web.Response:
         self.asked.append({"body": await request.read(), "headers": dict(request.headers)})
@@ -126,6 +172,13 @@ class StubTriton:
         tensor = {"name": "text_output", "datatype": "BYTES", "shape": [1, 1], "data": [self.text]}
         outputs = [tensor] if self.outputs is None else self.outputs
         return web.json_response({"model_name": "model", "outputs": outputs})
+
+
+def an_event(part: Any) -> bytes:
+    if isinstance(part, bytes):
+        return part
+    fields = {"text_output": part} if isinstance(part, str) else part
+    return f"data: {json.dumps({'model_name': 'model', **fields})}\n\n".encode()
 
 
 @dataclass

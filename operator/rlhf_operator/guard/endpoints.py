@@ -1,7 +1,4 @@
-"""What users reach: completions, chat, Triton's v2 API, feedback.
-
-First form of streaming: the whole answer is made and checked before its first byte leaves.
-"""
+"""What users reach by OpenAI's API: completions, chat, models; and feedback."""
 
 from __future__ import annotations
 
@@ -12,22 +9,35 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rlhf_operator.guard import judge, openai, rules, tokens, v2
+from rlhf_operator.guard import fallback, judge, openai, stream, tokens
+from rlhf_operator.guard.chunks import Chunks
 from rlhf_operator.guard.judge import Judged
-from rlhf_operator.guard.openai import BadRequest
-from rlhf_operator.guard.state import ID_HEADER, VERDICT_HEADER, Call, Guard
+from rlhf_operator.guard.openai import Answer, BadRequest, Question
+from rlhf_operator.guard.state import ID_HEADER, Call, Guard, verdict_headers
+from rlhf_operator.guard.stream import Courier, Passage
 from rlhf_operator.guard.text import count_words
-from rlhf_operator.guard.triton import Reply, TritonError
-from rlhf_operator.guard.verdict import Outcome, Verdict, worst
+from rlhf_operator.guard.verdict import Outcome, Verdict
 
 _OLDEST_VOTE = 30 * 24 * 3600
-_HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 def models(guard: Guard) -> web.Response:
     """Return the one model that is served here."""
-    model = {"id": guard.setup.config.model, "object": "model", "created": 0, "owned_by": "rlhf"}
+    model = openai.model_object(guard.setup.config.model)
     return web.json_response({"object": "list", "data": [model]})
+
+
+def model(guard: Guard, request: web.Request) -> web.Response:
+    """Return the model by its name."""
+    name = guard.setup.config.model
+    if request.match_info["name"] != name:
+        problem = openai.error(
+            f"this address serves the model {name!r} only",
+            kind="invalid_request_error",
+            code="model_not_found",
+        )
+        return web.json_response(problem, status=404)
+    return web.json_response(openai.model_object(name))
 
 
 async def complete(
@@ -42,152 +52,92 @@ async def complete(
         most_tokens=config.limits.max_tokens,
     )
     call.user = guard.whose(request, question.user)
+    if not question.is_plain:
+        question.check((await guard.triton.abilities()).honours)
     guard.begin(call)
-    judged, prompt_tokens = await guard.ask(question)
+    asked = await guard.pipeline.check(question.prompt, "Input")
+    if asked.is_stopped:
+        judged = judge.refuse(asked, guard.setup.instead)
+        _count_stream(guard, question, judged)
+        return await _reply(guard, request, call, question, judged, count_words(question.prompt))
+    if question.stream and (await guard.triton.abilities()).is_decoupled:
+        return await _stream(guard, request, call, question, asked)
+    judged, made = await guard.answer(question, asked)
     guard.instruments.count_generated(judged, call.user)
-    answer = _answer(guard, question, judged, prompt_tokens)
-    headers = {ID_HEADER: answer.id, VERDICT_HEADER: judged.outcome.value}
-    if not question.stream:
-        guard.leaving(call, judged)
-        return web.json_response(openai.body(answer, is_chat=is_chat), headers=headers)
-    response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache"})
-    response.content_type = "text/event-stream"
+    read = made.prompt_tokens
+    read = count_words(question.prompt) if read is None else read
+    answer = count_words(made.text) if made.tokens is None else made.tokens
+    guard.instruments.count_tokens(prompt=read, answer=answer)
+    _count_stream(guard, question, judged)
+    return await _reply(guard, request, call, question, judged, read)
+
+
+async def _stream(
+    guard: Guard, request: web.Request, call: Call, question: Question, asked: Verdict
+) -> web.StreamResponse:
+    """Answer with what the model makes, as soon as it may leave."""
+    prompt = question.prompt if asked.text is None else asked.text
+    passage = Passage.of(guard, prompt, asked, question.stop)
+    courier = Courier(
+        guard=guard, request=request, call=call, dialect=_chunks(guard, question, guard.new_id())
+    )
+    deltas = guard.triton.stream(prompt, question.parameters)
+    stopped = await stream.send(courier, passage, deltas)
+    if stopped is not None:
+        return await _reply(guard, request, call, question, stopped, passage.read_tokens())
+    assert call.response is not None
+    return call.response
+
+
+async def _reply(
+    guard: Guard,
+    request: web.Request,
+    call: Call,
+    question: Question,
+    judged: Judged,
+    prompt_tokens: int,
+) -> web.StreamResponse:
+    """Reply with an answer that is whole, or with what stands in its place."""
+    if judged.outcome is Outcome.WITHHELD:
+        other = await fallback.answer(guard, request, call)
+        if other is not None:
+            return other
     guard.leaving(call, judged)
-    call.response = response
-    await response.prepare(request)
-    for chunk in openai.chunks(answer, is_chat=is_chat, include_usage=question.include_usage):
-        await response.write(chunk)
-    await response.write_eof()
-    return response
-
-
-def _answer(
-    guard: Guard, question: openai.Question, judged: Judged, prompt_tokens: int | None
-) -> openai.Answer:
-    finish: Literal["stop", "length", "content_filter"] = "stop"
-    if judged.is_stopped:
-        finish = "content_filter"
-    elif judged.length >= question.max_tokens:
-        finish = "length"
-    return openai.Answer(
+    answer = Answer(
         id=guard.new_id(),
         created=int(time.time()),
         model=guard.setup.config.model,
         text=judged.text,
-        finish_reason=finish,
-        prompt_tokens=count_words(question.prompt) if prompt_tokens is None else prompt_tokens,
+        finish_reason=openai.finish_reason(judged, question.max_tokens),
+        prompt_tokens=prompt_tokens,
         completion_tokens=judged.length,
     )
-
-
-async def read_triton(guard: Guard, request: web.Request) -> web.Response:
-    """Pass on what may be read of Triton: health and metadata."""
-    path = request.rel_url.raw_path
-    if not v2.is_readable(path):
-        raise web.HTTPNotFound(text="this part of Triton's API is closed")
-    return _passed_on(await guard.triton.forward("GET", path), {})
-
-
-async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Response:
-    """Pass a v2 request on, with its texts checked both ways."""
-    path = request.rel_url.raw_path
-    verb = v2.verb(path)
-    if verb is None:
-        raise web.HTTPNotFound(text="this part of Triton's API is closed")
-    try:
-        message = v2.decode(await request.read(), request.headers.get(_HEADER_LENGTH))
-        prompts = _texts(message, verb, "inputs")
-    except v2.Malformed as error:
-        raise BadRequest(str(error)) from None
-    if not prompts and rules.applies(guard.setup.config.guard, "Input"):
-        raise BadRequest(f"a request without {v2.TEXT_INPUT} cannot be checked")
-    guard.begin(call)
-    asked = _strictest([await guard.pipeline.check(each, "Input") for each in prompts])
-    if asked.outcome not in (Outcome.OK, Outcome.FLAGGED):
-        refused = [judge.refuse(asked, guard.setup.instead) for _ in prompts]
-        return _checked(guard, call, message, verb, refused, None)
-    sent = {"Content-Type": "application/json"}
-    if message.header_length is not None:
-        sent = {
-            "Content-Type": "application/octet-stream",
-            _HEADER_LENGTH: str(message.header_length),
-        }
-    reply = await guard.triton.forward("POST", path, message.encode(), sent)
-    if reply.status != 200:
-        if reply.status >= 500:
-            guard.fail(call)
-        return _passed_on(reply, {})
-    texts = _answers(guard, reply, verb)
-    answers = [await guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
-    for judged in answers:
-        guard.instruments.count_generated(judged, call.user)
-    return _checked(guard, call, message, verb, answers, reply)
-
-
-def _checked(
-    guard: Guard,
-    call: Call,
-    message: v2.Message,
-    verb: v2.Verb,
-    answers: list[Judged],
-    reply: Reply | None,
-) -> web.Response:
-    """Return the reply if every answer in it may leave, else refusals in its place."""
-    outcome = worst(judged.outcome for judged in answers)
-    headers = {ID_HEADER: guard.new_id(), VERDICT_HEADER: outcome.value}
-    if reply is not None and outcome in (Outcome.OK, Outcome.FLAGGED):
-        guard.leaving(call, *answers)
-        return _passed_on(reply, headers)
-    # One blocked answer takes its batch along: other tensors may tell the same in numbers.
-    stopped = [each for each in answers if each.outcome not in (Outcome.OK, Outcome.FLAGGED)]
-    guard.leaving(call, *stopped)
-    body = v2.refusal(
-        message,
-        verb,
-        model=guard.setup.config.triton_model,
-        text=stopped[0].text,
-        count=len(answers),
+    if not question.stream:
+        headers = {ID_HEADER: answer.id, **verdict_headers(judged)}
+        return web.json_response(openai.body(answer, is_chat=question.is_chat), headers=headers)
+    chunks = _chunks(guard, question, answer.id)
+    courier = Courier(guard=guard, request=request, call=call, dialect=chunks)
+    response = await courier.begin(judged)
+    await courier.send(
+        chunks.end(judged, prompt_tokens=prompt_tokens, is_cut=False, has_left=False)
     )
-    kind = "text/event-stream" if verb == "generate_stream" else "application/json"
-    return web.Response(body=body, content_type=kind, headers=headers)
+    return response
 
 
-def _texts(message: v2.Message, verb: v2.Verb, side: Literal["inputs", "outputs"]) -> list[str]:
-    name = v2.TEXT_INPUT if side == "inputs" else v2.TEXT_OUTPUT
-    if verb == "infer":
-        return v2.tensor_texts(message, side, name)
-    return v2.generate_text(message, name)
+def _count_stream(guard: Guard, question: Question, judged: Judged) -> None:
+    """Count an answer that leaves as a stream although it was whole before."""
+    if question.stream:
+        guard.instruments.streams.ended(judged.outcome.value if judged.is_stopped else "complete")
 
 
-def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> list[str]:
-    """Return the texts of a reply; one that rules should have seen and cannot is an error."""
-    try:
-        if verb == "generate_stream":
-            events = v2.events(reply.body)
-            if any("error" in event for event in events):
-                raise TritonError("the stream ended with an error")
-            parts = [v2.generate_text(v2.Message(fields=event), v2.TEXT_OUTPUT) for event in events]
-            texts = ["".join(text for part in parts for text in part)] if any(parts) else []
-        else:
-            texts = _texts(v2.decode(reply.body, reply.header_length), verb, "outputs")
-    except v2.Malformed as error:
-        raise TritonError(f"the reply cannot be read: {error}") from None
-    if not texts and rules.applies(guard.setup.config.guard, "Output"):
-        raise TritonError(f"the reply has no {v2.TEXT_OUTPUT} to check")
-    return texts
-
-
-def _strictest(verdicts: list[Verdict]) -> Verdict:
-    strictest = worst(each.outcome for each in verdicts)
-    return next((each for each in verdicts if each.outcome is strictest), Verdict())
-
-
-def _passed_on(reply: Reply, headers: dict[str, str]) -> web.Response:
-    length = {_HEADER_LENGTH: reply.header_length} if reply.header_length else {}
-    return web.Response(
-        status=reply.status,
-        body=reply.body,
-        headers={**headers, **length, "Content-Type": reply.content_type},
+def _chunks(guard: Guard, question: Question, name: str) -> Chunks:
+    return Chunks(
+        id=name,
+        created=int(time.time()),
+        model=guard.setup.config.model,
+        is_chat=question.is_chat,
+        include_usage=question.include_usage,
+        max_tokens=question.max_tokens,
     )
 
 

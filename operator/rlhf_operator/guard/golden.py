@@ -33,7 +33,7 @@ async def run(guard: Guard) -> list[Result]:
             prompt=golden.prompt, max_tokens=golden.max_tokens, temperature=0.0, seed=0
         )
         try:
-            judged, _ = await guard.ask(question)
+            judged = await guard.ask(question)
             problem = problem_of(golden, judged)
         except TritonError as error:
             problem = f"no answer: {error}"

@@ -73,6 +73,28 @@ class StageInstruments:
         self._duration.labels(stage).observe(seconds)
 
 
+class StreamInstruments:
+    """Counts how streamed answers went."""
+
+    def __init__(self, registry: prometheus.CollectorRegistry) -> None:
+        self._ends = counter(names.GUARD_STREAMS, registry)
+        self._escaped = counter(names.GUARD_STREAMS_ESCAPED, registry)
+        self._per_token = histogram(names.GUARD_TIME_PER_TOKEN, registry)
+        for end in names.STREAM_ENDS:
+            self._ends.labels(end)
+
+    def ended(self, end: str, *, has_escaped: bool = False) -> None:
+        """Count a stream by how it ended."""
+        self._ends.labels(end).inc()
+        if has_escaped:
+            self._escaped.inc()
+
+    def took(self, seconds: float, tokens: int) -> None:
+        """Note the time since the tokens before these."""
+        for _ in range(tokens):
+            self._per_token.observe(seconds / tokens)
+
+
 class Redactions:
     """Counts texts of which parts were replaced, by category and direction."""
 

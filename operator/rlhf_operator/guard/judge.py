@@ -17,6 +17,8 @@ class Judged:
     made: Verdict | None = None  # None: the model was not asked
     is_refusal: bool = False
     length: int
+    reached: tuple[str, ...] | None = None
+    """Of an answer that ended early: the categories in what had left. None: as the verdict says."""
 
     @property
     def outcome(self) -> Outcome:
@@ -39,6 +41,19 @@ class Judged:
         return self.asked.is_bypassed or (self.made is not None and self.made.is_bypassed)
 
     @property
+    def unsafe(self) -> tuple[str, ...]:
+        """Return the categories in what a user reads."""
+        if self.reached is not None:
+            return self.reached
+        return self.made.remaining if self.made and not self.is_stopped else ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Return all that was found in prompt and answer, sorted."""
+        made = self.made.categories if self.made else ()
+        return tuple(sorted({*self.asked.categories, *made}))
+
+    @property
     def blocking(self) -> tuple[str, ...]:
         """Return the categories for which the answer was replaced."""
         made = self.made.blocking if self.made else ()
@@ -52,7 +67,7 @@ class Replacements:
     blocked: str
     withheld: str
 
-    def of(self, verdict: Verdict) -> str:
+    def of(self, verdict: Verdict | Judged) -> str:
         """Return what is read in place of a text that was stopped."""
         return self.blocked if verdict.is_blocked else self.withheld
 

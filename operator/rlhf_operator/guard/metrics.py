@@ -16,6 +16,7 @@ from rlhf_operator.guard.instruments import (
     DIRECTIONS,
     Redactions,
     StageInstruments,
+    StreamInstruments,
     counter,
     gauge,
     histogram,
@@ -69,6 +70,7 @@ class Instruments:
         self.registry = prometheus.CollectorRegistry()
         self.stages = StageInstruments(self.registry)
         self.redactions = Redactions(self.registry)
+        self.streams = StreamInstruments(self.registry)
         self.requests = self._counter(names.GUARD_REQUESTS)
         self.errors = self._counter(names.GUARD_ERRORS)
         self.duration = self._histogram(names.GUARD_REQUEST_DURATION)
@@ -159,8 +161,7 @@ class Instruments:
 
     def count_served(self, judged: Judged, user: bytes | None = None) -> None:
         """Count an answer that is about to leave."""
-        unsafe = judged.made.remaining if judged.made and not judged.is_stopped else ()
-        self._first(FirstKind.UNSAFE_SERVED, user, is_event=bool(unsafe))
+        self._first(FirstKind.UNSAFE_SERVED, user, is_event=bool(judged.unsafe))
         self._first(FirstKind.BLOCKED, user, is_event=judged.is_blocked)
         self._responses.inc()
         self._length.observe(judged.length)
@@ -172,18 +173,23 @@ class Instruments:
         elif judged.is_stopped:
             self._withheld.inc()
         else:
-            self._count_passed(judged, unsafe)
+            self._count_passed(judged)
+        if judged.unsafe:
+            self._unsafe_served_responses.inc()
+            self._sets_served.count(judged.unsafe)
+            for category in judged.unsafe:
+                self._unsafe_served.labels(category).inc()
 
-    def _count_passed(self, judged: Judged, unsafe: tuple[str, ...]) -> None:
+    def _count_passed(self, judged: Judged) -> None:
         if judged.is_bypassed:
             self._bypassed.inc()
         if judged.made is not None and judged.made.text is not None:
             self._redacted.inc()
-        if unsafe:
-            self._unsafe_served_responses.inc()
-            self._sets_served.count(unsafe)
-            for category in unsafe:
-                self._unsafe_served.labels(category).inc()
+
+    def count_passed_on(self) -> None:
+        """Count an answer that was withheld, where another version answered in its place."""
+        self._responses.inc()
+        self._withheld.inc()
 
     def count_tokens(self, *, prompt: int, answer: int) -> None:
         """Count the tokens of one question and of what the model made of it."""

@@ -6,23 +6,23 @@ A parameter that would change the answer and that we cannot honour is refused, n
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rlhf_operator.guard.generation import Parameters
+from rlhf_operator.guard.judge import Judged
+
+FinishReason = Literal["stop", "length", "content_filter"]
+
 _DEFAULT_MAX_TOKENS = 256
-_ONE_CHUNK = re.compile(r"\s*\S+\s*|\s+")
 
 # What clients send as a matter of course, and the value under which it changes nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
-    "top_p": (1,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "echo": (False,),
     "logprobs": (False, 0),
     "suffix": ("",),
@@ -30,6 +30,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "response_format": ({"type": "text"},),
 }
+
+
+# What some backends can do, and the value under which it changes nothing.
+_SOMETIMES = {"top_p": 1, "frequency_penalty": 0, "presence_penalty": 0}
 
 
 class BadRequest(ValueError):  # noqa: N818 - the HTTP name of it
@@ -45,10 +49,37 @@ class Question:
     temperature: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     user: str | None = None
     is_chat: bool = False
     stream: bool = False
     include_usage: bool = False
+
+    @property
+    def parameters(self) -> Parameters:
+        """Return how the answer is to be made."""
+        return Parameters(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            top_p=self.top_p,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            stop=self.stop,
+        )
+
+    def check(self, honours: Collection[str]) -> None:
+        """Raise BadRequest where the model cannot do what is asked."""
+        for name, neutral in _SOMETIMES.items():
+            if getattr(self, name) not in (None, neutral) and name not in honours:
+                raise BadRequest(f"{name}: only {neutral} is supported")
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether every model can do what is asked."""
+        return all(getattr(self, name) in (None, same) for name, same in _SOMETIMES.items())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +90,7 @@ class Answer:
     created: int
     model: str
     text: str
-    finish_reason: Literal["stop", "length", "content_filter"]
+    finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
 
@@ -93,6 +124,9 @@ class _Request(_Type):
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     stop: str | tuple[str, ...] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -136,6 +170,9 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
         max_tokens=tokens,
         temperature=asked.temperature,
         seed=asked.seed,
+        top_p=asked.top_p,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
         stop=tuple(filter(None, stop)),
         user=asked.safety_identifier or asked.user,
         is_chat=is_chat,
@@ -160,25 +197,19 @@ def body(answer: Answer, *, is_chat: bool) -> dict[str, Any]:
     )
     choice = {"index": 0, **said, "logprobs": None, "finish_reason": answer.finish_reason}
     kind = "chat.completion" if is_chat else "text_completion"
-    return {**_head(answer, kind), "choices": [choice], "usage": _usage(answer)}
+    return {**_head(answer, kind), "choices": [choice], "usage": usage(answer)}
 
 
-def chunks(answer: Answer, *, is_chat: bool, include_usage: bool) -> Iterator[bytes]:
-    """Return an answer as server-sent events, a word at a time."""
-    head = _head(answer, "chat.completion.chunk" if is_chat else "text_completion")
+def finish_reason(judged: Judged, max_tokens: int, *, is_cut: bool = False) -> FinishReason:
+    """Return why an answer ends where it does."""
+    if judged.is_stopped:
+        return "content_filter"
+    return "length" if judged.length >= max_tokens and not is_cut else "stop"
 
-    def event(said: dict[str, Any], finish: str | None) -> bytes:
-        choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish}
-        return _event({**head, "choices": [choice]})
 
-    if is_chat:
-        yield event({"delta": {"role": "assistant", "content": ""}}, None)
-    for piece in _ONE_CHUNK.findall(answer.text):
-        yield event({"delta": {"content": piece}} if is_chat else {"text": piece}, None)
-    yield event({"delta": {}} if is_chat else {"text": ""}, answer.finish_reason)
-    if include_usage:
-        yield _event({**head, "choices": [], "usage": _usage(answer)})
-    yield b"data: [DONE]\n\n"
+def model_object(name: str) -> dict[str, Any]:
+    """Return what is told of a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "rlhf"}
 
 
 def cut(text: str, stop: tuple[str, ...]) -> str:
@@ -196,13 +227,10 @@ def _head(answer: Answer, kind: str) -> dict[str, Any]:
     return {"id": answer.id, "object": kind, "created": answer.created, "model": answer.model}
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def usage(answer: Answer) -> dict[str, int]:
+    """Return the tokens that were read and made."""
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
     }
-
-
-def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(data).encode() + b"\n\n"

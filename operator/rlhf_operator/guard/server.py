@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import exposition
 
-from rlhf_operator.guard import endpoints, golden, moderations, openai
+from rlhf_operator.guard import endpoints, golden, openai, v2_endpoints
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.remotes import roster
 from rlhf_operator.guard.remotes.service import open_session
@@ -43,11 +43,14 @@ def user_app(guard: Guard) -> web.Application:
     async def models(_request: web.Request) -> web.StreamResponse:
         return endpoints.models(guard)
 
+    async def model(request: web.Request) -> web.StreamResponse:
+        return endpoints.model(guard, request)
+
     async def vote(request: web.Request) -> web.StreamResponse:
         return await endpoints.vote(guard, request)
 
     async def read_triton(request: web.Request) -> web.StreamResponse:
-        return await endpoints.read_triton(guard, request)
+        return await v2_endpoints.read_triton(guard, request)
 
     async def ready(_request: web.Request) -> web.StreamResponse:
         if guard.is_draining or not await guard.triton.is_ready():
@@ -57,12 +60,12 @@ def user_app(guard: Guard) -> web.Application:
     app.router.add_post("/v1/completions", _limited(guard, complete))
     app.router.add_post("/v1/chat/completions", _limited(guard, chat))
     app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/models/{name}", model)
     app.router.add_post("/v1/feedback", vote)
     app.router.add_get("/v2{rest:.*}", read_triton)
-    app.router.add_post("/v2{rest:.*}", _limited(guard, endpoints.ask_triton))
+    app.router.add_post("/v2{rest:.*}", _limited(guard, v2_endpoints.ask_triton))
     app.router.add_get("/healthz/live", _live)
     app.router.add_get("/healthz/ready", ready)
-    moderations.add_routes(app, guard)
     app.on_response_prepare.append(functools.partial(_sign, guard))
     return app
 
@@ -94,7 +97,8 @@ async def _live(_request: web.Request) -> web.StreamResponse:
 async def _sign(guard: Guard, request: web.Request, response: web.StreamResponse) -> None:
     """Put on every response who answers, and the arm's token where users stick to arms."""
     config = guard.setup.config
-    response.headers["x-rlhf-version"] = config.version
+    # What another version answered in our place is passed on as its own.
+    response.headers.setdefault("x-rlhf-version", config.version)
     response.headers["x-rlhf-model"] = config.model
     if guard.is_draining:
         # The gateway must not send its next request down a connection that is about to close.
@@ -178,7 +182,7 @@ async def _in_time(
     try:
         async with asyncio.timeout(guard.setup.config.limits.timeout_seconds):
             response = await answer(guard, request, call)
-        if response.status == 200:
+        if response.status == 200 and not call.is_failed:
             _observe(guard, call)
         return response
     except TimeoutError:

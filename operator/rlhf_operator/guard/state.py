@@ -12,6 +12,7 @@ from aiohttp import web
 from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.guard import judge, openai, pipeline, tokens, users
 from rlhf_operator.guard.config import Setup
+from rlhf_operator.guard.generation import Generation
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
 from rlhf_operator.guard.pipeline import Pipeline, Remote
@@ -24,6 +25,7 @@ _IDENTITY_DIGITS = 12
 
 ID_HEADER = "x-rlhf-response-id"
 VERDICT_HEADER = "x-rlhf-verdict"
+CATEGORIES_HEADER = "x-rlhf-categories"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,6 +35,8 @@ class Call:
     started: float
     user: bytes | None = None  # who asks, as a pseudonym, where that is known
     is_counted: bool = False
+    is_answered: bool = False  # what became of the answer is counted
+    is_failed: bool = False
     response: web.StreamResponse | None = None  # once its first byte is out
 
 
@@ -83,21 +87,23 @@ class Guard:
         """Count a request that fails through our side's fault."""
         if not call.is_counted:
             self.begin(call)
+        call.is_failed = True
         self.instruments.count_error(call.user)
 
-    async def ask(self, question: openai.Question) -> tuple[Judged, int | None]:
-        """Return the judged answer to a question, and the tokens of its prompt if known."""
+    async def ask(self, question: openai.Question) -> Judged:
+        """Return the judged answer to a question."""
         asked = await self.pipeline.check(question.prompt, "Input")
         if asked.is_stopped:
-            return judge.refuse(asked, self.setup.instead), None
-        made = await self.triton.generate(
-            question.prompt if asked.text is None else asked.text,
-            max_tokens=question.max_tokens,
-            temperature=question.temperature,
-            seed=question.seed,
-        )
+            return judge.refuse(asked, self.setup.instead)
+        judged, _ = await self.answer(question, asked)
+        return judged
+
+    async def answer(self, question: openai.Question, asked: Verdict) -> tuple[Judged, Generation]:
+        """Return the judged answer to a question whose prompt may pass, and what was made."""
+        prompt = question.prompt if asked.text is None else asked.text
+        made = await self.triton.generate(prompt, question.parameters)
         text = openai.cut(made.text, question.stop)
-        return await self.judge_answer(text, asked=asked, tokens=made.tokens), made.prompt_tokens
+        return await self.judge_answer(text, asked=asked, tokens=made.tokens), made
 
     async def judge_answer(self, text: str, *, asked: Verdict, tokens: int | None) -> Judged:
         """Return what the user gets of an answer."""
@@ -121,8 +127,21 @@ class Guard:
         )
         return tokens.issue(self.setup.key, model=config.model, about=about)
 
+    def first_byte(self, call: Call) -> None:
+        """Note when the first byte of an answer leaves."""
+        self.instruments.first_token.observe(time.monotonic() - call.started)
+
     def leaving(self, call: Call, *answers: Judged) -> None:
         """Count answers in the moment before their first byte leaves."""
-        self.instruments.first_token.observe(time.monotonic() - call.started)
+        self.first_byte(call)
+        call.is_answered = True
         for judged in answers:
             self.instruments.count_served(judged, call.user)
+
+
+def verdict_headers(known: Verdict | Judged) -> dict[str, str]:
+    """Return the headers that tell what was found."""
+    headers = {VERDICT_HEADER: known.outcome.value}
+    if known.categories:
+        headers[CATEGORIES_HEADER] = ",".join(known.categories)
+    return headers

@@ -1,42 +1,35 @@
 """The one way to Triton: its HTTP API on the pod's own loopback.
 
-The first form of generation: one request, one whole answer. Triton's error texts may repeat
-a prompt, so they end here.
+A stream is read no faster than its events are taken; leaving it closes the connection, which is
+how Triton learns that the rest is not wanted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
-from rlhf_operator.guard import v2
+from rlhf_operator.guard import deltas, generation, sse
+from rlhf_operator.guard.generation import (
+    Abilities,
+    Generation,
+    Parameters,
+    Refused,
+    TritonError,
+)
+
+__all__ = ["Refused", "Reply", "Triton", "TritonError", "Unanswered"]
 
 _READY_SECONDS = 2.0
-
-
-_MISTAKE = "invalid request: "
-
-
-class Refused(ValueError):  # noqa: N818 - the client must change the request
-    """The model cannot answer this request, such as one that is too long for it."""
-
-
-class TritonError(Exception):
-    """Triton gave no answer that can be used."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Generation:
-    """What the model made of a prompt; tokens where the backend counts them."""
-
-    text: str
-    tokens: int | None = None
-    prompt_tokens: int | None = None
+_CONFIG_SECONDS = 5.0
+_SILENT_SECONDS = 60.0
+"""A model whose process died leaves its streams open for ever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,16 +42,25 @@ class Reply:
     body: bytes
 
 
+class Unanswered(Exception):  # noqa: N818 - the reply says what is wrong
+    """Triton replied to a request for a stream with something else."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"status {reply.status}")
+        self.reply = reply
+
+
 class Triton:
     """Asks one Triton for one model."""
 
     def __init__(
         self, session: aiohttp.ClientSession, *, url: str, model: str, exclude_input: bool
     ) -> None:
-        self._session = session
+        self.session = session
         self._url = url.rstrip("/")
         self._model = model
         self._exclude_input = exclude_input
+        self._abilities: Abilities | None = None
 
     async def is_ready(self) -> bool:
         """Tell whether server and model answer that they are ready."""
@@ -66,29 +68,106 @@ class Triton:
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 replies = [await self.forward("GET", path) for path in paths]
+            is_ready = all(reply.status == 200 for reply in replies)
         except (TritonError, TimeoutError):
-            return False
-        return all(reply.status == 200 for reply in replies)
+            is_ready = False
+        if not is_ready:
+            self._abilities = None  # it may come back as another one
+        return is_ready
 
-    async def generate(
-        self, prompt: str, *, max_tokens: int, temperature: float | None, seed: int | None
-    ) -> Generation:
+    async def abilities(self) -> Abilities:
+        """Return what the model can do; asked once while Triton lives."""
+        if self._abilities is None:
+            try:
+                async with asyncio.timeout(_CONFIG_SECONDS):
+                    reply = await self.forward("GET", f"/v2/models/{self._model}/config")
+            except TimeoutError:
+                raise TritonError("no answer about the model's configuration") from None
+            if reply.status != 200:
+                return Abilities()
+            self._abilities = generation.read_abilities(reply.body)
+        return self._abilities
+
+    async def generate(self, prompt: str, parameters: Parameters) -> Generation:
         """Return the whole answer to a prompt."""
-        asked: dict[str, Any] = {"text_input": prompt, "max_tokens": max_tokens}
-        if temperature is not None:
-            asked["temperature"] = temperature
-        if seed is not None:
-            asked["seed"] = seed
-        if self._exclude_input:
-            asked["exclude_input_in_output"] = True
+        abilities = await self.abilities()
+        if abilities.is_decoupled:
+            # Only a stream ends when its client leaves.
+            return await self._collect(prompt, parameters)
+        asked = abilities.question(
+            prompt, parameters, stream=False, exclude_input=self._exclude_input
+        )
         path = f"/v2/models/{self._model}/generate"
         reply = await self.forward("POST", path, json.dumps(asked).encode())
         if reply.status != 200:
-            mistake = client_mistake(reply.body)
-            if mistake is not None:
-                raise Refused(mistake)
-            raise TritonError(f"generate answered with status {reply.status}")
-        return read_generation(reply.body)
+            raise generation.failure(reply.status, reply.body)
+        return generation.read_generation(reply.body)
+
+    async def _collect(self, prompt: str, parameters: Parameters) -> Generation:
+        parts: list[str] = []
+        tokens: int | None = None
+        prompt_tokens: int | None = None
+        async with self.stream(prompt, parameters) as stream:
+            async for delta in stream:
+                parts.append(delta.text)
+                tokens = generation.added(tokens, delta.tokens)
+                prompt_tokens = prompt_tokens or delta.prompt_tokens
+        text = deltas.whole("".join(parts))
+        return Generation(text=text, tokens=tokens, prompt_tokens=prompt_tokens)
+
+    @asynccontextmanager
+    async def stream(
+        self, prompt: str, parameters: Parameters
+    ) -> AsyncIterator[AsyncIterator[Generation]]:
+        """Begin an answer that comes in parts; it is cancelled where it is left before its end."""
+        asked = (await self.abilities()).question(
+            prompt, parameters, stream=True, exclude_input=self._exclude_input
+        )
+        path = f"/v2/models/{self._model}/generate_stream"
+        try:
+            async with self.events(path, json.dumps(asked).encode()) as events:
+                yield (generation.read_delta(fields) async for fields in events)
+        except Unanswered as error:
+            raise generation.failure(error.reply.status, error.reply.body) from None
+
+    @asynccontextmanager
+    async def events(self, path: str, body: bytes) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Begin a stream of events; raises Unanswered where there is none."""
+        sent = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        try:
+            reply = await self.session.post(self._url + path, data=body, headers=sent)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._lost(error) from error
+        try:
+            if reply.status != 200:
+                raise Unanswered(await self._whole(reply))
+            if reply.content_length is None and "Transfer-Encoding" not in reply.headers:
+                raise TritonError("a stream whose end cannot be told from a broken connection")
+            yield self._read(reply)
+        finally:
+            reply.close()
+
+    async def _read(self, reply: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+        reader = sse.Reader()
+        is_empty = True
+        try:
+            while True:
+                async with asyncio.timeout(_SILENT_SECONDS):
+                    piece = await reply.content.readany()
+                if not piece:
+                    break
+                for data in reader.feed(piece):
+                    is_empty = False
+                    yield generation.read_event(data)
+            reader.finish()
+        except TimeoutError:
+            raise TritonError("the stream fell silent") from None
+        except sse.Broken as error:
+            raise TritonError(str(error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._lost(error) from error
+        if is_empty:
+            raise TritonError("the stream ended without an answer")
 
     async def forward(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -96,55 +175,21 @@ class Triton:
         """Return Triton's reply to a request, whatever its status."""
         sent = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
-            async with self._session.request(
+            async with self.session.request(
                 method, self._url + path, data=body or None, headers={**sent, **(headers or {})}
             ) as reply:
-                return Reply(
-                    status=reply.status,
-                    content_type=reply.headers.get("Content-Type", "application/json"),
-                    header_length=reply.headers.get("Inference-Header-Content-Length"),
-                    body=await reply.read(),
-                )
+                return await self._whole(reply)
         except (aiohttp.ClientError, OSError) as error:
-            raise TritonError(f"no answer: {type(error).__name__}") from error
+            raise self._lost(error) from error
 
+    async def _whole(self, reply: aiohttp.ClientResponse) -> Reply:
+        return Reply(
+            status=reply.status,
+            content_type=reply.headers.get("Content-Type", "application/json"),
+            header_length=reply.headers.get("Inference-Header-Content-Length"),
+            body=await reply.read(),
+        )
 
-def client_mistake(body: bytes) -> str | None:
-    """Return what is wrong with the request by the backend's word; None if it is not at fault.
-
-    Triton answers 400 to every failure, a dead backend included, so the status says nothing.
-    """
-    try:
-        said = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    _, found, mistake = str(said).partition(_MISTAKE)
-    return mistake[:300] if found else None
-
-
-def read_generation(body: bytes) -> Generation:
-    """Return the generation in a reply of the generate extension."""
-    try:
-        message = v2.decode(body, None)
-        texts = v2.generate_text(message, v2.TEXT_OUTPUT)
-    except v2.Malformed as error:
-        raise TritonError(f"generate's answer cannot be read: {error}") from None
-    if len(texts) != 1:
-        raise TritonError(f"generate's answer has {len(texts)} texts, not one")
-    return Generation(
-        text=texts[0],
-        tokens=_count(message.fields),
-        prompt_tokens=_number(message.fields.get("input_tokens")),
-    )
-
-
-def _count(fields: dict[str, Any]) -> int | None:
-    for name in ("token_ids", "token_logprobs"):
-        if name in fields:
-            # Triton writes a tensor of one element without brackets.
-            return len(fields[name]) if isinstance(fields[name], list) else 1
-    return _number(fields.get("output_tokens"))
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    def _lost(self, error: Exception) -> TritonError:
+        self._abilities = None
+        return TritonError(f"no answer: {type(error).__name__}")

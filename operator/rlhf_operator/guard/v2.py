@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ _READABLE = re.compile(
 _ASKABLE = re.compile(rf"{_MODEL}/(?P<verb>infer|generate|generate_stream)")
 
 Verb = Literal["infer", "generate", "generate_stream"]
+Side = Literal["inputs", "outputs"]
 
 
 class Malformed(ValueError):  # noqa: N818 - says what the bytes are
@@ -71,19 +72,18 @@ def decode(body: bytes, header_length: str | None) -> Message:
     length = len(body) if header_length is None else int(header_length)
     if length > len(body):
         raise Malformed("Inference-Header-Content-Length is larger than the body")
+    return Message(fields=parse(body[:length]), binary=body[length:])
+
+
+def parse(text: bytes | str) -> dict[str, Any]:
+    """Return the JSON object in a text."""
     try:
-        fields = json.loads(body[:length])
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         raise Malformed("the body is not JSON") from None
     if not isinstance(fields, dict):
         raise Malformed("the body is not a JSON object")
-    return Message(fields=fields, binary=body[length:])
-
-
-def events(body: bytes) -> list[dict[str, Any]]:
-    """Return the events of a generate_stream reply."""
-    lines = (line.strip() for line in body.splitlines())
-    return [decode(line[5:], None).fields for line in lines if line.startswith(b"data:")]
+    return fields
 
 
 def generate_text(message: Message, name: str) -> list[str]:
@@ -93,22 +93,43 @@ def generate_text(message: Message, name: str) -> list[str]:
     return list(_strings(message.fields[name]))
 
 
-def tensor_texts(message: Message, side: Literal["inputs", "outputs"], name: str) -> list[str]:
+def tensor_texts(message: Message, side: Side, name: str) -> list[str]:
     """Return the texts of the tensors with a name in an infer request or reply."""
     texts: list[str] = []
-    at = 0
-    for tensor in _tensors(message, side):
-        parameters = tensor.get("parameters")
-        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-        blob = b""
-        if size is not None:
-            if not isinstance(size, int) or size < 0 or at + size > len(message.binary):
-                raise Malformed("binary_data_size does not fit the body")
-            blob = message.binary[at : at + size]
-            at += size
+    for tensor, blob in _tensors(message, side):
         if tensor.get("name") == name:
-            texts += _elements(blob) if size is not None else _strings(tensor.get("data", []))
+            texts += _strings(tensor.get("data", [])) if blob is None else _elements(blob)
     return texts
+
+
+def replace(message: Message, verb: Verb, side: Side, name: str, texts: Sequence[str]) -> Message:
+    """Return a message with these texts in place of its own, in their order."""
+    rest = iter(texts)
+    if verb != "infer":
+        fields = {**message.fields, name: _with_strings(message.fields[name], rest)}
+        return Message(fields=fields, binary=message.binary)
+    tensors = []
+    blobs = []
+    for tensor, blob in _tensors(message, side):
+        if tensor.get("name") == name and blob is None:
+            tensor = {**tensor, "data": _with_strings(tensor.get("data", []), rest)}
+        elif tensor.get("name") == name and blob is not None:
+            blob = b"".join(_element(next(rest)) for _ in _elements(blob))
+            parameters = {**tensor["parameters"], "binary_data_size": len(blob)}
+            tensor = {**tensor, "parameters": parameters}
+        tensors.append(tensor)
+        blobs.append(blob or b"")
+    return Message(fields={**message.fields, side: tensors}, binary=b"".join(blobs))
+
+
+def texts_only(reply: Message, verb: Verb) -> Message:
+    """Return a reply without all that could tell in numbers what was taken out of its text."""
+    if verb != "infer":
+        kept = ("id", "model_name", "model_version", TEXT_OUTPUT)
+        return Message(fields={name: reply.fields[name] for name in kept if name in reply.fields})
+    tensors = [each for each in _tensors(reply, "outputs") if each[0].get("name") == TEXT_OUTPUT]
+    fields = {**reply.fields, "outputs": [tensor for tensor, _ in tensors]}
+    return Message(fields=fields, binary=b"".join(blob or b"" for _, blob in tensors))
 
 
 def refusal(asked: Message, verb: Verb, *, model: str, text: str, count: int) -> bytes:
@@ -128,11 +149,33 @@ def refusal(asked: Message, verb: Verb, *, model: str, text: str, count: int) ->
             return json.dumps(reply).encode()
 
 
-def _tensors(message: Message, side: str) -> list[dict[str, Any]]:
+def _tensors(message: Message, side: Side) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+    """Yield each tensor, with its bytes where they stand behind the JSON."""
     tensors = message.fields.get(side, [])
     if not isinstance(tensors, list) or not all(isinstance(each, dict) for each in tensors):
         raise Malformed(f"{side} is not a list of objects")
-    return tensors
+    at = 0
+    for tensor in tensors:
+        parameters = tensor.get("parameters")
+        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+        if size is None:
+            yield tensor, None
+            continue
+        if not isinstance(size, int) or size < 0 or at + size > len(message.binary):
+            raise Malformed("binary_data_size does not fit the body")
+        yield tensor, message.binary[at : at + size]
+        at += size
+
+
+def _with_strings(data: Any, texts: Iterator[str]) -> Any:
+    if isinstance(data, list):
+        return [_with_strings(each, texts) for each in data]
+    return next(texts)
+
+
+def _element(text: str) -> bytes:
+    encoded = text.encode("utf-8", "replace")
+    return len(encoded).to_bytes(4, "little") + encoded
 
 
 def _strings(data: Any) -> Iterator[str]:

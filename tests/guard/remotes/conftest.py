@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from rlhf_operator.guard.remotes.service import open_session
-from tests.guard.remotes.services import StubService, loopback
+from tests.guard.remotes.services import StubService
 
 MakeService = Callable[[], Awaitable[StubService]]
 
@@ -35,9 +33,3 @@ async def make_service() -> AsyncIterator[MakeService]:
 @pytest.fixture
 async def service(make_service: MakeService) -> StubService:
     return await make_service()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with open_session(loopback()) as session:
-        yield session

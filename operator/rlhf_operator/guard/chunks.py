@@ -1,0 +1,81 @@
+"""OpenAI's stream of chunks: one answer as server-sent events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlhf_operator.guard import openai, sse
+from rlhf_operator.guard.judge import Judged
+from rlhf_operator.guard.openai import Answer
+from rlhf_operator.guard.state import ID_HEADER
+
+_ONE_WORD = re.compile(r"\s*\S+\s*|\s+")
+_DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(kw_only=True, slots=True)
+class Chunks:
+    """The chunks of one answer."""
+
+    id: str
+    created: int
+    model: str
+    is_chat: bool
+    include_usage: bool
+    max_tokens: int
+    has_begun: bool = False
+
+    def head(self) -> Mapping[str, str]:
+        """Return the headers that are known before the first text leaves."""
+        return {ID_HEADER: self.id}
+
+    def piece(self, text: str) -> bytes:
+        """Return a chunk with more text; before the first one, who speaks."""
+        said = {"delta": {"content": text}} if self.is_chat else {"text": text}
+        return self._opening() + self._chunk(said, None)
+
+    def end(self, judged: Judged, *, prompt_tokens: int, is_cut: bool, has_left: bool) -> bytes:
+        """Return the last chunks: why the answer ends, what was found, the usage if asked for."""
+        answer = Answer(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            text=judged.text,
+            finish_reason=openai.finish_reason(judged, self.max_tokens, is_cut=is_cut),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=judged.length,
+        )
+        pieces = [] if has_left else [self.piece(word) for word in _ONE_WORD.findall(judged.text)]
+        return b"".join((*pieces, *self._last(answer, judged)))
+
+    def error(self) -> bytes:
+        """Return the event that tells of a failure."""
+        return sse.event(
+            openai.error("the model server failed", kind="server_error", code="model_server")
+        )
+
+    def _last(self, answer: Answer, judged: Judged) -> Iterator[bytes]:
+        yield self._opening()
+        found = {"verdict": judged.outcome.value, "categories": list(judged.categories)}
+        said: dict[str, Any] = {"delta": {}} if self.is_chat else {"text": ""}
+        yield self._chunk(said, answer.finish_reason, rlhf=found)
+        if self.include_usage:
+            yield sse.event({**self._head(), "choices": [], "usage": openai.usage(answer)})
+        yield _DONE
+
+    def _opening(self) -> bytes:
+        if self.has_begun or not self.is_chat:
+            return b""
+        self.has_begun = True
+        return self._chunk({"delta": {"role": "assistant", "content": ""}}, None)
+
+    def _chunk(self, said: dict[str, Any], finish: str | None, **more: Any) -> bytes:
+        choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish}
+        return sse.event({**self._head(), "choices": [choice], **more})
+
+    def _head(self) -> dict[str, Any]:
+        kind = "chat.completion.chunk" if self.is_chat else "text_completion"
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}

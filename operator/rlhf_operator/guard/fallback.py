@@ -1,0 +1,75 @@
+"""The model's fallback version, which answers where this one's answer could not be judged."""
+
+from __future__ import annotations
+
+import logging
+
+import aiohttp
+from aiohttp import web
+
+from rlhf_operator.api.guard import RUN_HEADER
+from rlhf_operator.guard.generation import TritonError
+from rlhf_operator.guard.state import Call, Guard
+
+log = logging.getLogger("rlhf_operator.guard")
+
+HEADER = "x-rlhf-fallback"
+"""Set on what is passed on: who receives it passes nothing on."""
+
+_PREFIX = "x-rlhf-"
+
+
+async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse | None:
+    """Pass on what the fallback version answers, as it comes; None where it does not."""
+    config = guard.setup.config
+    if (
+        config.guard.fallback.type != "Version"
+        or config.fallback_url is None
+        or HEADER in request.headers
+    ):
+        return None
+    url = config.fallback_url.rstrip("/") + request.path
+    sent = {"Content-Type": "application/json", HEADER: "1"}
+    for name in filter(None, (config.guard.user_header, RUN_HEADER)):
+        if name in request.headers:
+            sent[name] = request.headers[name]
+    try:
+        async with guard.triton.session.post(
+            url, data=await request.read(), headers=sent, allow_redirects=False
+        ) as reply:
+            if reply.status != 200:
+                log.warning("the fallback answered with status %d", reply.status)
+                return None
+            return await _pass_on(guard, request, call, reply)
+    except ConnectionResetError:
+        if call.response is None:
+            return None
+        raise  # the user has gone
+    except (aiohttp.ClientError, OSError) as error:
+        if call.response is not None:
+            raise TritonError(f"the fallback broke off: {type(error).__name__}") from error
+        log.warning("no answer from the fallback: %s", type(error).__name__)
+        return None
+
+
+async def _pass_on(
+    guard: Guard, request: web.Request, call: Call, reply: aiohttp.ClientResponse
+) -> web.StreamResponse:
+    first = await reply.content.readany()
+    told = {name: value for name, value in reply.headers.items() if _is_told(name)}
+    response = web.StreamResponse(headers=told)
+    guard.first_byte(call)
+    guard.instruments.count_passed_on()
+    await response.prepare(request)
+    call.response = response
+    await response.write(first)
+    async for piece in reply.content.iter_any():
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+def _is_told(name: str) -> bool:
+    return name.lower() in ("content-type", "cache-control") or (
+        name.lower().startswith(_PREFIX) and name.lower() != "x-rlhf-arm"
+    )

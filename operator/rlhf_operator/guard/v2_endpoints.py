@@ -1,0 +1,247 @@
+"""What users reach by Triton's own API, with their texts checked both ways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+
+from rlhf_operator.guard import generation, judge, rules, sse, stream, v2
+from rlhf_operator.guard.generation import Generation, TritonError
+from rlhf_operator.guard.judge import Judged
+from rlhf_operator.guard.openai import BadRequest
+from rlhf_operator.guard.state import ID_HEADER, Call, Guard, verdict_headers
+from rlhf_operator.guard.stream import Courier, Passage
+from rlhf_operator.guard.text import count_words
+from rlhf_operator.guard.triton import Reply, Unanswered
+from rlhf_operator.guard.verdict import Outcome, Verdict, worst
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_NOT_IMPLEMENTED = 501
+
+
+async def read_triton(guard: Guard, request: web.Request) -> web.Response:
+    """Pass on what may be read of Triton: health and metadata."""
+    path = request.rel_url.raw_path
+    if not v2.is_readable(path):
+        raise web.HTTPNotFound(text="this part of Triton's API is closed")
+    return _passed_on(await guard.triton.forward("GET", path), {})
+
+
+async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse:
+    """Pass a v2 request on, with its texts checked both ways."""
+    path = request.rel_url.raw_path
+    verb = v2.verb(path)
+    if verb is None:
+        raise web.HTTPNotFound(text="this part of Triton's API is closed")
+    try:
+        message = v2.decode(await request.read(), request.headers.get(_HEADER_LENGTH))
+        prompts = _texts(message, verb, "inputs")
+    except v2.Malformed as error:
+        raise BadRequest(str(error)) from None
+    if not prompts and rules.applies(guard.setup.config.guard, "Input"):
+        raise BadRequest(f"a request without {v2.TEXT_INPUT} cannot be checked")
+    if verb == "generate_stream" and len(prompts) > 1:
+        raise BadRequest("a stream has one prompt")
+    guard.begin(call)
+    verdicts = [await guard.pipeline.check(each, "Input") for each in prompts]
+    asked = _strictest(verdicts)
+    if asked.is_stopped:
+        refused = [judge.refuse(asked, guard.setup.instead) for _ in prompts]
+        if verb == "generate_stream":
+            guard.instruments.streams.ended(asked.outcome.value)
+        return _refused(guard, call, message, verb, refused)
+    if asked.text is not None:
+        prompts = [
+            prompt if verdict.text is None else verdict.text
+            for prompt, verdict in zip(prompts, verdicts, strict=True)
+        ]
+        message = v2.replace(message, verb, "inputs", v2.TEXT_INPUT, prompts)
+    if verb == "generate_stream":
+        return await _stream(guard, request, call, message, asked, "".join(prompts))
+    return await _ask(guard, call, path, message, verb, asked, prompts)
+
+
+async def _ask(
+    guard: Guard,
+    call: Call,
+    path: str,
+    message: v2.Message,
+    verb: v2.Verb,
+    asked: Verdict,
+    prompts: list[str],
+) -> web.Response:
+    """Return Triton's whole reply to a request that may pass, with its texts checked."""
+    reply = await guard.triton.forward("POST", path, message.encode(), _headers(message))
+    if reply.status != 200:
+        return _failed(guard, call, reply)
+    answered, texts = _answers(guard, reply, verb)
+    answers = [await guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
+    for judged, text in zip(answers, texts, strict=True):
+        guard.instruments.count_generated(judged, call.user)
+        guard.instruments.count_tokens(prompt=0, answer=count_words(text))
+    guard.instruments.count_tokens(prompt=sum(map(count_words, prompts)), answer=0)
+    outcome = worst(judged.outcome for judged in answers)
+    stopped = [each for each in answers if each.is_stopped]
+    if stopped:
+        # One blocked answer takes its batch along: other tensors may tell the same in numbers.
+        return _refused(guard, call, message, verb, stopped, count=len(answers))
+    headers = {ID_HEADER: guard.new_id(), **_told(outcome, answers)}
+    guard.leaving(call, *answers)
+    if not any(judged.made and judged.made.text is not None for judged in answers):
+        return _passed_on(reply, headers)
+    changed = v2.texts_only(answered, verb)
+    changed = v2.replace(changed, verb, "outputs", v2.TEXT_OUTPUT, [each.text for each in answers])
+    return web.Response(body=changed.encode(), headers={**headers, **_headers(changed)})
+
+
+def _refused(
+    guard: Guard,
+    call: Call,
+    message: v2.Message,
+    verb: v2.Verb,
+    stopped: list[Judged],
+    *,
+    count: int | None = None,
+) -> web.Response:
+    """Return refusals in place of all answers."""
+    outcome = worst(judged.outcome for judged in stopped)
+    guard.leaving(call, *stopped)
+    body = v2.refusal(
+        message,
+        verb,
+        model=guard.setup.config.triton_model,
+        text=stopped[0].text,
+        count=len(stopped) if count is None else count,
+    )
+    kind = "text/event-stream" if verb == "generate_stream" else "application/json"
+    headers = {ID_HEADER: guard.new_id(), **_told(outcome, stopped)}
+    return web.Response(body=body, content_type=kind, headers=headers)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Events:
+    """Triton's events as they leave: with text alone where stages may change it."""
+
+    name: str
+    model: str
+    is_as_made: bool
+    instead: judge.Replacements
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def head(self) -> Mapping[str, str]:
+        return {ID_HEADER: self.name}
+
+    def take(self, fields: dict[str, Any]) -> Generation:
+        """Return what an event adds, and keep what else it says."""
+        if self.is_as_made:
+            self.fields |= {name: each for name, each in fields.items() if name != v2.TEXT_OUTPUT}
+        return generation.read_delta(fields)
+
+    def piece(self, text: str) -> bytes:
+        said, self.fields = self.fields, {}
+        return self._event(text, **said)
+
+    def end(self, judged: Judged, *, prompt_tokens: int, is_cut: bool, has_left: bool) -> bytes:
+        found = {"verdict": judged.outcome.value, "categories": list(judged.categories)}
+        text = self.instead.of(judged) if judged.is_stopped else "" if has_left else judged.text
+        return self._event(text, rlhf=found)
+
+    def error(self) -> bytes:
+        return sse.event({"error": "the model server failed"})
+
+    def _event(self, text: str, **more: Any) -> bytes:
+        head = {"model_name": self.model, "model_version": "1"}
+        return sse.event({**head, **more, v2.TEXT_OUTPUT: text})
+
+
+async def _stream(
+    guard: Guard,
+    request: web.Request,
+    call: Call,
+    message: v2.Message,
+    asked: Verdict,
+    prompt: str,
+) -> web.StreamResponse:
+    path = request.rel_url.raw_path
+    passage = Passage.of(guard, prompt, asked)
+    events = _Events(
+        name=guard.new_id(),
+        model=guard.setup.config.triton_model,
+        is_as_made=passage.chain.holds_nothing,
+        instead=guard.setup.instead,
+    )
+
+    @asynccontextmanager
+    async def deltas() -> AsyncIterator[AsyncIterator[Generation]]:
+        async with guard.triton.events(path, message.encode()) as stream:
+            yield (events.take(fields) async for fields in stream)
+
+    courier = Courier(guard=guard, request=request, call=call, dialect=events)
+    try:
+        stopped = await stream.send(courier, passage, deltas())
+    except Unanswered as error:
+        return _failed(guard, call, error.reply)
+    if stopped is not None:
+        return _refused(guard, call, message, "generate_stream", [stopped])
+    assert call.response is not None
+    return call.response
+
+
+def _texts(message: v2.Message, verb: v2.Verb, side: Literal["inputs", "outputs"]) -> list[str]:
+    name = v2.TEXT_INPUT if side == "inputs" else v2.TEXT_OUTPUT
+    if verb == "infer":
+        return v2.tensor_texts(message, side, name)
+    return v2.generate_text(message, name)
+
+
+def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> tuple[v2.Message, list[str]]:
+    """Return a reply and its texts; one that stages should have seen and cannot is an error."""
+    try:
+        message = v2.decode(reply.body, reply.header_length)
+        texts = _texts(message, verb, "outputs")
+    except v2.Malformed as error:
+        raise TritonError(f"the reply cannot be read: {error}") from None
+    if "error" in message.fields:
+        raise TritonError("the reply is an error")
+    if not texts and rules.applies(guard.setup.config.guard, "Output"):
+        raise TritonError(f"the reply has no {v2.TEXT_OUTPUT} to check")
+    return message, texts
+
+
+def _strictest(verdicts: list[Verdict]) -> Verdict:
+    strictest = worst(each.outcome for each in verdicts)
+    return next((each for each in verdicts if each.outcome is strictest), Verdict())
+
+
+def _told(outcome: Outcome, answers: list[Judged]) -> dict[str, str]:
+    told = next((each for each in answers if each.outcome is outcome), None)
+    return verdict_headers(told or Verdict())
+
+
+def _headers(message: v2.Message) -> dict[str, str]:
+    if message.header_length is None:
+        return {"Content-Type": "application/json"}
+    return {
+        "Content-Type": "application/octet-stream",
+        _HEADER_LENGTH: str(message.header_length),
+    }
+
+
+def _failed(guard: Guard, call: Call, reply: Reply) -> web.Response:
+    # What cannot be had of a decoupled model is the client's mistake.
+    if reply.status >= 500 and reply.status != _NOT_IMPLEMENTED:
+        guard.fail(call)
+    return _passed_on(reply, {})
+
+
+def _passed_on(reply: Reply, headers: dict[str, str]) -> web.Response:
+    length = {_HEADER_LENGTH: reply.header_length} if reply.header_length else {}
+    return web.Response(
+        status=reply.status,
+        body=reply.body,
+        headers={**headers, **length, "Content-Type": reply.content_type},
+    )
