@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import exposition
 
-from rlhf_operator.guard import endpoints, golden, openai, v2_endpoints
+from rlhf_operator.guard import endpoints, golden, moderations, openai, v2_endpoints
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.remotes import roster
 from rlhf_operator.guard.remotes.service import open_session
@@ -66,6 +66,7 @@ def user_app(guard: Guard) -> web.Application:
     app.router.add_post("/v2{rest:.*}", _limited(guard, v2_endpoints.ask_triton))
     app.router.add_get("/healthz/live", _live)
     app.router.add_get("/healthz/ready", ready)
+    moderations.add_routes(app, guard)
     app.on_response_prepare.append(functools.partial(_sign, guard))
     return app
 

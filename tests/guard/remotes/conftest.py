@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from tests.guard.remotes.services import StubService
+from rlhf_operator.guard.remotes.service import open_session
+from tests.guard.remotes.services import StubService, loopback
 
 MakeService = Callable[[], Awaitable[StubService]]
 
@@ -33,3 +35,9 @@ async def make_service() -> AsyncIterator[MakeService]:
 @pytest.fixture
 async def service(make_service: MakeService) -> StubService:
     return await make_service()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with open_session(loopback()) as session:
+        yield session
