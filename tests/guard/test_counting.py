@@ -16,7 +16,7 @@ from rlhf_operator.guard import metrics as guard_metrics
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
 from rlhf_operator.guard.rules import compile_guard
-from rlhf_operator.guard.verdict import Hit, Verdict
+from rlhf_operator.guard.verdict import Failure, Hit, Unjudged, Verdict
 
 CATEGORIES = ("bias", "csae", "self-harm", "violence")
 MODEL = ("team", "support")
@@ -88,6 +88,31 @@ def scraped(instruments: Instruments, name: str, time: float) -> list[Series]:
         for sample in family.samples
         if sample.name == name
     ]
+
+
+@pytest.mark.parametrize(
+    ("indicator", "passes"), [("GuardBypassRate", True), ("GuardWithheldRate", False)]
+)
+def test_what_nobody_judged_is_a_rate_of_its_own(indicator: str, passes: bool) -> None:
+    found = measure(SLO.model_validate(
+        {"name": "x", "class": "Quality", "max": "1", "indicator": {"type": indicator}}
+    ))  # fmt: skip
+    instruments, ledger = Instruments(SPEC, compile_guard(SPEC), version="v1"), Ledger(600.0)
+    ledger.start(MODEL, (0.5,))
+    failed = [
+        Verdict(failures=(Failure(stage=stage, reason=Unjudged.TIMEOUT, passes=passes),))
+        for stage in ("a", "b")
+    ]
+    for time in (0.4, 1.0):
+        for counter in found.counters:
+            ledger.open(MODEL, counter.name, 0.0)
+            ledger.feed(counter.name, scraped(instruments, counter.name, time))
+        for asked, made in ((Verdict(), Verdict()), (failed[0], failed[1]), (Verdict(), failed[1])):
+            if time < 0.5:
+                instruments.count_served(Judged(text="", asked=asked, made=made, length=1))
+    tally = ledger.tally(MODEL, "v1", found, 0.5)
+    assert tally is not None
+    assert (tally.events, tally.samples) == (2, 3)
 
 
 sets = st.frozensets(st.sampled_from(CATEGORIES))

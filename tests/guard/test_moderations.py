@@ -10,7 +10,7 @@ import pytest
 
 from tests.guard.remotes.conftest import make_service as make_service
 from tests.guard.remotes.conftest import service as service
-from tests.guard.remotes.services import OPENAI, StubService
+from tests.guard.remotes.services import OPENAI, StubService, litellm
 from tests.guard.remotes.services import openai as moderation
 from tests.guard.remotes.test_inquiry import a_stage as a_service_stage
 from tests.guard.world import MakeWorld, World, a_stage
@@ -217,3 +217,13 @@ async def test_what_litellm_must_not_leave_out(world: World, body: dict[str, Any
     reply = await world.users.post(LITELLM, json=body)
     assert reply.status == 400
     assert "bomb" not in await reply.text()
+
+
+async def test_one_guard_can_ask_another(make_world: MakeWorld) -> None:
+    """Both sides of LiteLLM's contract are ours, so they must understand each other."""
+    asked = await make_world(guard=stages(a_stage(appliesTo=BOTH, action="Redact")))
+    stage = a_service_stage(litellm(), asked.users.port or 0, action="Redact", appliesTo=["Output"])
+    world = await make_world(guard=stages(stage))
+    for text, served in (("a bomb!", "a [violence]!"), ("a fine day", "a fine day")):
+        world.triton.text = text
+        assert (await (await world.complete()).json())["choices"][0]["text"] == served
