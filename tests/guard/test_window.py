@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from rlhf_operator.api.guard import Streaming
 from rlhf_operator.guard import pipeline
+from rlhf_operator.guard.chain import Chain
 from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.text import normalise
 from rlhf_operator.guard.verdict import Verdict
@@ -178,3 +180,22 @@ def test_the_cost_of_a_long_answer_grows_no_faster_than_the_answer(
 
     assert cost(4096) < 45
     assert cost(8192) < 1.2 * cost(4096)
+
+
+@examples
+@given(texts, st.lists(st.integers(0, 400), max_size=20), st.lists(rules, min_size=3, max_size=3))
+def test_all_stages_together_serve_what_they_would_of_the_whole(
+    text: str, cuts: list[int], says: list[list[Any]]
+) -> None:
+    stages = a_pipeline(*zip(("Redact", "Flag", "Redact"), says, strict=True))
+
+    async def flow() -> tuple[str, Verdict]:
+        chain = Chain(stages, Streaming(hold_back=ENOUGH))
+        left = [await chain.feed(part) for part in pieces(text, cuts)]
+        left.append(await chain.finish())
+        return "".join(left), chain.conclude()
+
+    left, streamed = asyncio.run(flow())
+    verdict = whole(stages, text)
+    assert streamed == verdict
+    assert left == (text if verdict.text is None else verdict.text)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from prometheus_client import CollectorRegistry
 
 from rlhf_operator.api.stages import Direction
-from rlhf_operator.guard import config, pipeline
+from rlhf_operator.guard import config, pipeline, v2
 from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.verdict import Verdict
@@ -23,6 +23,7 @@ from rlhf_operator.guard.verdict import Verdict
 # A busy machine is no failure, so time is not judged.
 examples = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 INPUTS = ("text_input", "max_tokens", "temperature", "seed", "stream")
+LENGTH = "Inference-Header-Content-Length"
 KEY = "a key for tests, long enough"
 
 
@@ -87,6 +88,8 @@ class StubTriton:
     """The part before which the gate is waited for."""
     breaks_at: int | None = None
     """The part before which the connection breaks off."""
+    echoes: bool = False
+    """Whether infer repeats the prompt behind the text."""
     sent: int = 0
     left: int = 0
     """Streams that nobody wanted to the end."""
@@ -169,9 +172,25 @@ class StubTriton:
         self.asked.append({"body": await request.read(), "headers": dict(request.headers)})
         if self.raw is not None:
             return self.raw
-        tensor = {"name": "text_output", "datatype": "BYTES", "shape": [1, 1], "data": [self.text]}
-        outputs = [tensor] if self.outputs is None else self.outputs
-        return web.json_response({"model_name": "model", "outputs": outputs})
+        if self.outputs is None:
+            return self._inferred(self.asked[-1]["body"], request.headers.get(LENGTH))
+        return web.json_response({"model_name": "model", "outputs": self.outputs})
+
+    def _inferred(self, body: bytes, length: str | None) -> web.Response:
+        """Return a text for each prompt, in binary form if that is wanted."""
+        message = v2.decode(body, length)
+        prompts = v2.tensor_texts(message, "inputs", "text_input")
+        wanted = message.fields.get("outputs", [{}])[0].get("parameters", {})
+        said = [f"{self.text} {each}" if self.echoes else self.text for each in prompts]
+        tensor = {"name": "text_output", "datatype": "BYTES", "shape": [len(said), 1]}
+        ids = {"name": "token_ids", "datatype": "INT64", "shape": [1], "data": [7]}
+        head = {"model_name": "model", "model_version": "1"}
+        if not wanted.get("binary_data"):
+            return web.json_response({**head, "outputs": [{**tensor, "data": said}, ids]})
+        blob = b"".join(len(t.encode()).to_bytes(4, "little") + t.encode() for t in said)
+        described = {**tensor, "parameters": {"binary_data_size": len(blob)}}
+        text = json.dumps({**head, "outputs": [ids, described]}).encode()
+        return web.Response(body=text + blob, headers={LENGTH: str(len(text))})
 
 
 def an_event(part: Any) -> bytes:

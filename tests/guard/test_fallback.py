@@ -1,0 +1,107 @@
+"""Who answers where this version's answer could not be judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rlhf_operator.guard import fallback
+from tests.guard.test_stream import Service, ends, judged_by_service, read_until
+from tests.guard.world import MakeWorld, World
+
+MESSAGE = "Not now."
+
+
+async def pair(make_world: MakeWorld, **changes: Any) -> tuple[World, World]:
+    """Return a guard that cannot judge what is broken, and its fallback, which can."""
+    floor = await make_world(version="support-sft")
+    floor.triton.text = "The floor answers."
+    spec = judged_by_service(fallback={"type": "Version", "message": MESSAGE})
+    url = str(floor.users.make_url("")).rstrip("/")
+    told = {"guard": spec, "fallbackUrl": url, **changes}
+    world = await make_world(remotes={"service": Service()}, **told)
+    world.triton.text = "broken"
+    return world, floor
+
+
+@pytest.mark.parametrize("is_decoupled", [True, False])
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_the_fallback_version_answers_in_its_own_name(
+    make_world: MakeWorld, is_stream: bool, is_decoupled: bool
+) -> None:
+    world, floor = await pair(make_world)
+    if is_decoupled:
+        world.triton.stream("bro", "ken")
+    floor.triton.stream("The floor", " answers.")
+    reply = await world.complete(stream=is_stream, max_tokens=7)
+    text = await reply.text()
+    assert ("data: [DONE]" in text) == is_stream
+    assert "The floor" in text
+    assert "broken" not in text
+    assert reply.headers["x-rlhf-version"] == "support-sft"
+    assert reply.headers["x-rlhf-verdict"] == "ok"
+    assert reply.headers["x-rlhf-response-id"] in text
+    assert floor.triton.asked[0]["max_tokens"] == 7
+    mine, its = await world.metrics(), await floor.metrics()
+    assert (mine["withheld_total"], mine["responses_total"]) == (1, 1)
+    assert mine["response_length_tokens_count"] == 0
+    assert mine["errors_total"] == mine["blocked_responses_total"] == 0
+    assert its["responses_total"] == its["generated_responses_total"] == 1
+    assert ends(mine) == ({"withheld": 1} if is_stream else {})
+
+
+async def test_a_withheld_prompt_goes_to_the_fallback_too(make_world: MakeWorld) -> None:
+    floor = await make_world(version="support-sft")
+    spec = judged_by_service(fallback={"type": "Version", "message": MESSAGE})
+    spec["stages"][0]["appliesTo"] = ["Input"]
+    url = str(floor.users.make_url(""))
+    world = await make_world(guard=spec, remotes={"service": Service()}, fallbackUrl=url)
+    reply = await world.complete("broken")
+    assert reply.headers["x-rlhf-version"] == "support-sft"
+    assert (world.triton.asked, len(floor.triton.asked)) == ([], 1)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_where_the_fallback_fails_its_message_is_read(
+    make_world: MakeWorld, is_stream: bool
+) -> None:
+    world, floor = await pair(make_world)
+    floor.triton.status = 500
+    reply = await world.complete(stream=is_stream)
+    assert "Not" in await reply.text()
+    assert reply.headers["x-rlhf-verdict"] == "withheld"
+    assert reply.headers["x-rlhf-version"] == "support-v7"
+    await floor.users.close()
+    assert "Not" in await (await world.complete(stream=is_stream)).text()
+    seen = await world.metrics()
+    assert seen["withheld_total"] == seen["responses_total"] == 2
+
+
+async def test_a_fallback_that_breaks_off_gives_no_end(make_world: MakeWorld) -> None:
+    world, floor = await pair(make_world)
+    floor.triton.stream("The floor", {"error": "broken"})
+    reply = await world.complete(stream=True)
+    await read_until(reply, b"error")
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await reply.read()
+    assert (await world.metrics())["errors_total"] == 1
+
+
+async def test_nothing_is_passed_on_twice(make_world: MakeWorld) -> None:
+    world, floor = await pair(make_world)
+    reply = await world.users.post(
+        "/v1/completions", json={"prompt": "Hi"}, headers={fallback.HEADER: "1"}
+    )
+    assert (await reply.json())["choices"][0]["text"] == MESSAGE
+    assert floor.triton.asked == []
+
+
+async def test_without_it_the_message_is_read(make_world: MakeWorld) -> None:
+    spec = judged_by_service(fallback={"type": "Message", "message": MESSAGE})
+    world = await make_world(
+        guard=spec, remotes={"service": Service()}, fallbackUrl="http://127.0.0.1:1"
+    )
+    world.triton.text = "broken"
+    assert (await (await world.complete()).json())["choices"][0]["text"] == MESSAGE
