@@ -72,10 +72,14 @@ test: $(INSTALLED) debian ## Every check and every test, the end-to-end ones las
 
 bench: cluster-up ## Measure rollbacks and idle cost at scale, with fake nodes, into .state/bench.json
 	@$(MAKE) --no-print-directory bench-decisions
+	@$(MAKE) --no-print-directory bench-guard
 	$(PY) -m e2e.bench $(BENCH_ARGS)
 
 bench-decisions: $(INSTALLED) ## Simulate how often decisions are wrong, into .state/decisions.json
 	$(PY) -m e2e.bench.decisions $(DECISIONS_ARGS)
 
-.PHONY: help install lock generate plugin lint unit checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions
+bench-guard: $(INSTALLED) ## Measure the guard beside LiteLLM and Envoy, into .state/guard.json
+	$(PY) -m e2e.bench.guard $(GUARD_ARGS)
+
+.PHONY: help install lock generate plugin lint unit checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions bench-guard
 .DEFAULT_GOAL := help

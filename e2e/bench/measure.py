@@ -107,7 +107,7 @@ def _percentile(values: Sequence[float], share: float) -> float | None:
 async def cost(fleet: Fleet, pid: int, metrics_port: int, seconds: float) -> dict[str, Any]:
     """Watch the operator for some time and return what it used each second."""
     began, before = time.monotonic(), await _requests(metrics_port)
-    used, queries = _processor_seconds(pid), fleet.prometheus.queries.total()
+    used, queries = processor_seconds(pid), fleet.prometheus.queries.total()
     await asyncio.sleep(seconds)
     after, took = await _requests(metrics_port), time.monotonic() - began
     rates = {key: (after[key] - before.get(key, 0)) / took for key in after}
@@ -118,8 +118,8 @@ async def cost(fleet: Fleet, pid: int, metrics_port: int, seconds: float) -> dic
         "reads_per_s": _sum(rates, "read"),
         "lease_writes_per_s": round(rates.get(("write", "leases"), 0.0), 3),
         "prometheus_queries_per_s": round(asked / took, 3),
-        "rss_mb": _resident_megabytes(pid),
-        "cpu_cores": round((_processor_seconds(pid) - used) / took, 3),
+        "rss_mb": resident_megabytes(pid),
+        "cpu_cores": round((processor_seconds(pid) - used) / took, 3),
         "seconds_watched": round(took, 1),
         "requests_per_s_by_kind": by_kind,
     }
@@ -142,11 +142,13 @@ async def _requests(port: int) -> dict[tuple[str, str], float]:
     }
 
 
-def _resident_megabytes(pid: int) -> float:
+def resident_megabytes(pid: int) -> float:
+    """Return how much memory a process has now."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return round(pages * _PAGE / 1e6, 1)
 
 
-def _processor_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

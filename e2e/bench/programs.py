@@ -41,7 +41,7 @@ def kwok() -> Iterator[int]:
         "--server-address=127.0.0.1:0",
     ]
     # fmt: on
-    with _running(command, "kwok", {}) as pid:
+    with running(command, "kwok", {}) as pid:
         yield pid
 
 
@@ -67,7 +67,7 @@ def operator(prometheus_url: str, metrics_port: int) -> Iterator[int]:
     command = [sys.executable, "-m", "e2e.bench.operator", f"--config={path}"]
     # As in the operator's image: an arena for each thread would cost tens of megabytes.
     environment = {"KUBECONFIG": str(endpoints().kubeconfig), "MALLOC_ARENA_MAX": "2"}
-    with _running(command, "operator", environment) as pid:
+    with running(command, "operator", environment) as pid:
         yield pid
 
 
@@ -86,7 +86,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str], name: str, environment: dict[str, str]) -> Iterator[int]:
+def running(command: list[str], name: str, environment: dict[str, str]) -> Iterator[int]:
+    """Run a program, with its log in the bench's folder; end it in the end."""
     with (FOLDER / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
             command,

@@ -58,7 +58,7 @@ class Binary:
             run(
                 command,
                 cwd=settings.SOURCE / "go" / self.folder,
-                environment={"PATH": _path_with_go(), **({} if self.cgo else STATIC)},
+                environment={"PATH": path_with_go(), **({} if self.cgo else STATIC)},
             )
         unfinished.rename(self.path)
 
@@ -125,11 +125,12 @@ def build_missing(wanted: Iterable[Binary] = ALL) -> None:
 def source(folder: str, module: str) -> Path:
     """Return the source of a module that `go/<folder>/go.mod` pins."""
     place = settings.SOURCE / "go" / folder
-    environment = {"PATH": _path_with_go()}
+    environment = {"PATH": path_with_go()}
     run(["go", "mod", "download", module], cwd=place, environment=environment)
     listed = run(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=place, environment=environment)
     return Path(listed.strip())
 
 
-def _path_with_go() -> str:
+def path_with_go() -> str:
+    """Return a search path on which `go` lies."""
     return f"{os.environ['PATH']}:/usr/local/go/bin"

@@ -1,0 +1,104 @@
+"""From the times of single answers to the figures of the report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What one round of asking found; times in microseconds, of every answer."""
+
+    whole: tuple[int, ...]
+    first: tuple[int, ...] = ()  # until the first text of a stream
+    in_time: int
+    seconds: float
+    done: int = 0  # all that were asked, before the measured time too
+    errors: int = 0
+    processor_seconds: float = 0.0  # of the target, for all that were asked
+
+    @staticmethod
+    def pool(rounds: Sequence[Sample]) -> Sample:
+        """Return several rounds as one."""
+        return Sample(
+            whole=tuple(each for sample in rounds for each in sample.whole),
+            first=tuple(each for sample in rounds for each in sample.first),
+            in_time=sum(sample.in_time for sample in rounds),
+            seconds=sum(sample.seconds for sample in rounds),
+            done=sum(sample.done for sample in rounds),
+            errors=sum(sample.errors for sample in rounds),
+            processor_seconds=sum(sample.processor_seconds for sample in rounds),
+        )
+
+
+def percentile_ms(micros: Sequence[int], share: float) -> float:
+    """Return the smallest time that so many of the times do not exceed, in milliseconds."""
+    ordered = sorted(micros)
+    return round(ordered[max(0, ceil(share * len(ordered)) - 1)] / 1000, 3)
+
+
+def latency(sample: Sample, direct: Sample) -> dict[str, float]:
+    """Return the percentiles of a target, and how much they lie above those without it."""
+    found = {}
+    kinds = [("", sample.whole, direct.whole), ("first_text_", sample.first, direct.first)]
+    for kind, micros, without in kinds:
+        for share in (50, 99) if micros and without else ():
+            plain, base = (percentile_ms(each, share / 100) for each in (micros, without))
+            found[f"{kind}p{share}_ms"] = plain
+            found[f"{kind}p{share}_added_ms"] = round(plain - base, 3)
+    return found
+
+
+def point(sample: Sample, direct: Sample) -> dict[str, float]:
+    """Return the figures of one target at one number of connections."""
+    found = latency(sample, direct)
+    found["rps"] = round(sample.in_time / sample.seconds, 1)
+    if sample.done and sample.processor_seconds:
+        found["processor_ms_per_request"] = round(1000 * sample.processor_seconds / sample.done, 3)
+    found["answers"] = len(sample.whole)
+    if sample.errors:
+        found["errors"] = sample.errors
+    return found
+
+
+def table(samples: Mapping[str, Mapping[int, Sample]]) -> dict[str, Any]:
+    """Return the figures by target and connections; `direct` is the stub asked by itself."""
+    return {
+        target: {
+            str(connections): point(sample, samples["direct"][connections])
+            for connections, sample in by_connections.items()
+            if connections in samples["direct"]
+        }
+        for target, by_connections in samples.items()
+    }
+
+
+def verdicts(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the aims fare: each with its figure, and whether it was met."""
+    verdicts = {}
+    ours, theirs = (found.get(name, {}).get("64") for name in ("guard", "litellm"))
+    if ours and theirs and theirs["rps"]:
+        verdicts["rps_over_litellm_at_64"] = _at_least(ours["rps"] / theirs["rps"], 5)
+    if "open_loop" in found:
+        verdicts["open_loop_p99_added_ms"] = _at_most(found["open_loop"]["p99_added_ms"], 15)
+    if found.get("memory", {}).get("rss_mb_at"):
+        verdicts["rss_growth_mb"] = _at_most(growth(found["memory"]["rss_mb_at"]), 5)
+    return verdicts
+
+
+def growth(marks: Sequence[Sequence[float]]) -> float:
+    """Return the megabytes gained between a tenth of the requests and the end."""
+    settled = marks[-1][0] / 10
+    early = next(megabytes for done, megabytes in marks if done >= settled)
+    return marks[-1][1] - early
+
+
+def _at_least(figure: float, aim: float) -> dict[str, Any]:
+    return {"figure": round(figure, 2), "aim": f">= {aim}", "met": figure >= aim}
+
+
+def _at_most(figure: float, aim: float) -> dict[str, Any]:
+    return {"figure": round(figure, 2), "aim": f"<= {aim}", "met": figure <= aim}
