@@ -32,6 +32,7 @@ type plan struct {
 	most     int64 // with a number of requests there is no warm-up, and no end in time
 	warm     sync.WaitGroup
 	measured atomic.Pointer[span] // none before every connection had its first answer
+	over     chan struct{}
 	next     atomic.Int64
 	done     atomic.Int64
 }
@@ -62,7 +63,7 @@ func ask(arguments []string) error {
 	connections := flags.Int("connections", 1, "how many ask at once")
 	warmup := flags.Duration("warmup", 500*time.Millisecond, "how long to ask before measuring")
 	length := flags.Duration("for", 2*time.Second, "how long to measure")
-	asked := plan{}
+	asked := plan{over: make(chan struct{})}
 	flags.Float64Var(&asked.rate, "rate", 0, "requests per second of an open loop")
 	flags.Int64Var(&asked.most, "requests", 0, "end after so many requests instead of some time")
 	flags.BoolVar(&asked.streams, "stream", false, "answers come as server-sent events")
@@ -132,6 +133,8 @@ func (asked *plan) measure(warmup, length time.Duration) {
 	time.Sleep(time.Until(asked.began.Add(warmup)))
 	now := time.Now()
 	asked.measured.Store(&span{now, now.Add(length)})
+	time.Sleep(length)
+	close(asked.over)
 }
 
 // tell writes how many requests are done, once a second.
@@ -162,7 +165,13 @@ func (asked *plan) user(seen *found) {
 			measured != nil && !at.Before(measured.ends) {
 			return
 		}
-		time.Sleep(time.Until(at))
+		if wait := time.Until(at); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-asked.over:
+				return
+			}
+		}
 		first, isModels, err := line.ask(asked.requests[number%int64(len(asked.requests))])
 		ended := time.Now()
 		asked.done.Add(1)
