@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from aiohttp.test_utils import TestServer, unused_port
 
 from rlhf_operator.guard import __main__ as entry
-from rlhf_operator.guard import config
+from rlhf_operator.guard import config, server
 from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config
 
 STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
@@ -164,3 +165,22 @@ def test_a_bad_configuration_stops_the_start(
     monkeypatch.setattr(sys, "argv", ["rlhf-guard", "--config", str(tmp_path / file)])
     assert entry.main() == 2
     assert why in capsys.readouterr().err
+
+
+def test_no_collection_walks_through_what_the_start_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "guard.json").write_text(json.dumps(a_config()))
+    monkeypatch.setenv(config.SIGNING_KEY, KEY)
+    monkeypatch.setattr(sys, "argv", ["rlhf-guard", "--config", str(tmp_path / "guard.json")])
+    watched: list[int] = []
+
+    async def run(_setup: config.Setup) -> None:
+        watched.append(len(gc.get_objects()))
+
+    monkeypatch.setattr(server, "run", run)
+    try:
+        assert entry.main() == 0
+        assert watched[0] < gc.get_freeze_count() / 10
+    finally:
+        gc.unfreeze()
