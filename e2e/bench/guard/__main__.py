@@ -28,6 +28,7 @@ _RESULT = settings.REPOSITORY / ".state" / "guard.json"
 _BODIES = 64
 _OPEN_CONNECTIONS = 64
 _OPEN_SHARE = 0.5
+_OPEN_ROUNDS = 5
 _MARKS = 50
 _AT_REST = 0.01
 _ABOUT = {
@@ -35,8 +36,11 @@ _ABOUT = {
     "its own saturation, 64 connections: p99 added <= 15 ms; memory flat over 10^6 requests",
     "what": "chat completions of four messages, answered with about 70 words by a stub model at "
     "once; 40 keywords and 10 patterns block in prompts and answers; one process each",
+    "guard": "in front of a model that gives answers in parts, as vLLM does: the guard reads them "
+    "so even where its user wants a whole one; guard_one_piece: in front of one that does not",
     "latency": "milliseconds until the last byte (first_text: until the first text of a stream); "
-    "added: above the same percentile of the stub asked directly in the same rounds",
+    "added: above the same percentile of the stub asked directly in the same round; "
+    "all figures are medians over the rounds",
     "closed_loop": "each connection asks again as soon as it has its answer, so at saturation "
     "latency is mostly the wait for the others",
     "open_loop": "requests at fixed moments; latency counts from the moment planned, so waiting "
@@ -57,7 +61,7 @@ def _say(text: str) -> None:
 
 def _closed(
     found: dict[str, Target], options: argparse.Namespace, *, stream: bool
-) -> dict[str, dict[int, Sample]]:
+) -> dict[str, dict[int, list[Sample]]]:
     """Ask every target with every number of connections, round by round."""
     bodies = load.write(
         "streaming" if stream else "plain", ruleset.requests(_BODIES, stream=stream)
@@ -75,13 +79,10 @@ def _closed(
                 said.append(f"{name} {sample.in_time / sample.seconds:.0f}")
             kind = "streaming" if stream else "plain"
             _say(f"round {number + 1}, {kind}, {connections}: {', '.join(said)} answers/s")
-    return {
-        name: {number: Sample.pool(samples) for number, samples in each.items()}
-        for name, each in rounds.items()
-    }
+    return rounds
 
 
-def _settle(found: dict[str, Target], seconds: float = 5) -> None:
+def _settle(found: dict[str, Target], seconds: float = 30) -> None:
     """Wait until whoever was asked before has done what it leaves for after the answer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -100,20 +101,18 @@ def _open(
     report: dict[str, Any] = {}
     for name in targets.FILTERS:
         saturation = closed.get(name, {}).get(str(_OPEN_CONNECTIONS), {}).get("rps")
-        if not saturation:
+        if not saturation or name not in found:
             continue
         rate = round(_OPEN_SHARE * saturation, 1)
         pairs: dict[str, list[Sample]] = {"direct": [], name: []}
-        for _ in range(options.rounds):
+        asked = Load(
+            connections=_OPEN_CONNECTIONS, rate=rate, seconds=options.seconds / options.rounds
+        )
+        for _ in range(_OPEN_ROUNDS):
             for each, samples in pairs.items():
-                asked = Load(
-                    connections=_OPEN_CONNECTIONS, rate=rate, warmup=1,
-                    seconds=max(2.0, options.seconds / options.rounds),
-                )  # fmt: skip
                 _settle(found)
                 samples.append(load.ask(found[each], asked, bodies))
-        direct, sample = (Sample.pool(pairs[each]) for each in ("direct", name))
-        report[name] = {"rate_rps": rate, **figures.point(sample, direct)}
+        report[name] = {"rate_rps": rate, **figures.point(pairs[name], pairs["direct"])}
         _say(f"open loop, {name}: {report[name]}")
     return {**report.pop("guard", {}), **report}
 
@@ -132,7 +131,7 @@ def _soak(target: Target, options: argparse.Namespace) -> dict[str, Any]:
                 rate = done / (time.monotonic() - began)
                 _say(f"memory: {done} requests, {marks[-1][1]} MB, {rate:.0f}/s")
 
-    asked = Load(connections=64, requests=options.requests, warmup=0, stream=False)
+    asked = Load(connections=64, requests=options.requests, seconds=options.soak_seconds)
     sample = load.ask(target, asked, bodies, progress=watch, may_refuse=True)
     end = resident_megabytes(target.pid)
     return {
@@ -187,13 +186,13 @@ def _machine() -> dict[str, Any]:
 
 
 def _measure(options: argparse.Namespace, result: dict[str, Any]) -> None:
-    names = [name for name in ("envoy", "guard", "litellm") if name in options.targets]
-    with targets.started(names) as found:
+    with targets.started(options.targets) as found:
         _say(f"ready, and both ways block: {', '.join(found)}")
         if "plain" in options.only:
             result |= figures.table(_closed(found, options, stream=False))
         if "streaming" in options.only:
-            result["streaming"] = figures.table(_closed(found, options, stream=True))
+            parted = {name: each for name, each in found.items() if name != "guard_one_piece"}
+            result["streaming"] = figures.table(_closed(parted, options, stream=True))
         if "open" in options.only:
             result["open_loop"] = _open(found, result, options)
         if "memory" in options.only:
@@ -205,12 +204,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.guard", description=__doc__)
     parts = ("check", "plain", "streaming", "open", "memory")
     parser.add_argument("--seconds", type=float, default=6, help="for each point, all rounds")
-    parser.add_argument("--rounds", type=int, default=2, help="in how many rounds it is asked")
+    parser.add_argument("--rounds", type=int, default=3, help="in how many rounds it is asked")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the memory's part")
+    parser.add_argument(
+        "--soak-seconds", type=float, default=180, help="the longest that memory's part goes on"
+    )
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="measure parts")
     parser.add_argument(
-        "--targets", nargs="+", choices=targets.ALL[1:], default=targets.ALL[1:],
+        "--targets", nargs="+", choices=targets.ALL, default=targets.ALL,
         help="beside the stub itself",
     )  # fmt: skip
     options = parser.parse_args(arguments)
@@ -228,6 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure(options, result)
     except (LoadError, ClusterError) as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit("ended early; nothing was written") from None
     result["aims"] = figures.verdicts(result)
     result["load_average"] = {"before": before, "after": os.getloadavg()[0]}
     _RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from statistics import median
 from typing import Any
 
 
@@ -20,19 +21,6 @@ class Sample:
     errors: int = 0
     processor_seconds: float = 0.0  # of the target, for all that were asked
 
-    @staticmethod
-    def pool(rounds: Sequence[Sample]) -> Sample:
-        """Return several rounds as one."""
-        return Sample(
-            whole=tuple(each for sample in rounds for each in sample.whole),
-            first=tuple(each for sample in rounds for each in sample.first),
-            in_time=sum(sample.in_time for sample in rounds),
-            seconds=sum(sample.seconds for sample in rounds),
-            done=sum(sample.done for sample in rounds),
-            errors=sum(sample.errors for sample in rounds),
-            processor_seconds=sum(sample.processor_seconds for sample in rounds),
-        )
-
 
 def percentile_ms(micros: Sequence[int], share: float) -> float:
     """Return the smallest time that so many of the times do not exceed, in milliseconds."""
@@ -40,37 +28,38 @@ def percentile_ms(micros: Sequence[int], share: float) -> float:
     return round(ordered[max(0, ceil(share * len(ordered)) - 1)] / 1000, 3)
 
 
-def latency(sample: Sample, direct: Sample) -> dict[str, float]:
-    """Return the percentiles of a target, and how much they lie above those without it."""
+def point(rounds: Sequence[Sample], direct: Sequence[Sample]) -> dict[str, float]:
+    """Return the figures of one target at one number of connections: medians over its rounds."""
+    pairs = zip(rounds, direct, strict=True)
+    every = [_one(sample, without) for sample, without in pairs]
+    names = dict.fromkeys(name for each in every for name in each)
+    found = {name: round(median(each[name] for each in every if name in each), 3) for name in names}
+    found["answers"] = sum(len(sample.whole) for sample in rounds)
+    if errors := sum(sample.errors for sample in rounds):
+        found["errors"] = errors
+    return found
+
+
+def _one(sample: Sample, direct: Sample) -> dict[str, float]:
     found = {}
     kinds = [("", sample.whole, direct.whole), ("first_text_", sample.first, direct.first)]
     for kind, micros, without in kinds:
         for share in (50, 99) if micros and without else ():
             plain, base = (percentile_ms(each, share / 100) for each in (micros, without))
             found[f"{kind}p{share}_ms"] = plain
-            found[f"{kind}p{share}_added_ms"] = round(plain - base, 3)
-    return found
-
-
-def point(sample: Sample, direct: Sample) -> dict[str, float]:
-    """Return the figures of one target at one number of connections."""
-    found = latency(sample, direct)
-    found["rps"] = round(sample.in_time / sample.seconds, 1)
+            found[f"{kind}p{share}_added_ms"] = plain - base
+    found["rps"] = sample.in_time / sample.seconds
     if sample.done and sample.processor_seconds:
-        found["processor_ms_per_request"] = round(1000 * sample.processor_seconds / sample.done, 3)
-    found["answers"] = len(sample.whole)
-    if sample.errors:
-        found["errors"] = sample.errors
+        found["processor_ms_per_request"] = 1000 * sample.processor_seconds / sample.done
     return found
 
 
-def table(samples: Mapping[str, Mapping[int, Sample]]) -> dict[str, Any]:
+def table(samples: Mapping[str, Mapping[int, Sequence[Sample]]]) -> dict[str, Any]:
     """Return the figures by target and connections; `direct` is the stub asked by itself."""
     return {
         target: {
-            str(connections): point(sample, samples["direct"][connections])
-            for connections, sample in by_connections.items()
-            if connections in samples["direct"]
+            str(connections): point(rounds, samples["direct"][connections])
+            for connections, rounds in by_connections.items()
         }
         for target, by_connections in samples.items()
     }
@@ -85,7 +74,8 @@ def verdicts(found: Mapping[str, Any]) -> dict[str, Any]:
     if "open_loop" in found:
         verdicts["open_loop_p99_added_ms"] = _at_most(found["open_loop"]["p99_added_ms"], 15)
     if found.get("memory", {}).get("rss_mb_at"):
-        verdicts["rss_growth_mb"] = _at_most(growth(found["memory"]["rss_mb_at"]), 5)
+        grown = _at_most(growth(found["memory"]["rss_mb_at"]), 5)
+        verdicts["rss_growth_mb"] = {**grown, "requests": found["memory"]["requests"]}
     return verdicts
 
 

@@ -35,7 +35,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """How a target is asked; a rate makes an open loop, a number of requests has no end in time."""
+    """How a target is asked; a rate makes an open loop, a number of requests ends it too."""
 
     connections: int
     seconds: float = 2.0

@@ -55,7 +55,9 @@ _QUESTIONS = (
 )
 
 
-def guard_config(stub: str, port: int, operations_port: int) -> dict[str, Any]:
+def guard_config(
+    stub: str, port: int, operations_port: int, triton_model: str = "model"
+) -> dict[str, Any]:
     """Return the guard's configuration: a stage for each category, both ways, all blocking."""
     stages = [
         {
@@ -78,7 +80,7 @@ def guard_config(stub: str, port: int, operations_port: int) -> dict[str, Any]:
         "version": "model-v1",
         "identity": "sha256:" + 16 * "1a2b",
         "tritonUrl": stub,
-        "tritonModel": "model",
+        "tritonModel": triton_model,
         "guard": {"stages": stages, "refusalPatterns": [REFUSAL]},
         "limits": {"concurrency": 1024},
         "lameDuckSeconds": 0,

@@ -22,8 +22,8 @@ from e2e.cluster import packages, settings
 from e2e.cluster.commands import run
 from e2e.cluster.progress import step
 
-FILTERS = ("guard", "litellm")
-ALL = ("direct", "envoy", *FILTERS)
+FILTERS = ("guard", "guard_one_piece", "litellm")
+ALL = ("envoy", *FILTERS)
 _LITELLM_PINS = Path(__file__).with_name("litellm.txt")
 # What its documentation asks for in production; it reaches nothing outside this machine.
 _LITELLM_ENVIRONMENT = {
@@ -46,7 +46,9 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @contextmanager
 def started(names: Sequence[str]) -> Iterator[dict[str, Target]]:
     """Run the stub and what is measured in front of it; each works, and the filters block."""
-    commands = {"envoy": _envoy, "guard": _guard, "litellm": _litellm}
+    commands = {
+        "envoy": _envoy, "guard": _guard, "guard_one_piece": _guard_one_piece, "litellm": _litellm,
+    }  # fmt: skip
     with ExitStack() as stack:
 
         def start(name: str, port: int, words: list[str], environment: dict[str, str]) -> Target:
@@ -70,9 +72,13 @@ def stub_command(port: int, delay: str = "0s") -> list[str]:
     return [str(load.program()), "stub", f"-address=127.0.0.1:{port}", f"-delay={delay}"]
 
 
-def _guard(port: int, stub: int) -> tuple[list[str], dict[str, str]]:
-    config = ruleset.guard_config(_url(stub), port, programs.free_port())
-    path = programs.FOLDER / "guard.json"
+def _guard_one_piece(port: int, stub: int) -> tuple[list[str], dict[str, str]]:
+    return _guard(port, stub, "whole")
+
+
+def _guard(port: int, stub: int, model: str = "model") -> tuple[list[str], dict[str, str]]:
+    config = ruleset.guard_config(_url(stub), port, programs.free_port(), model)
+    path = programs.FOLDER / f"guard-{model}.json"
     path.write_text(json.dumps(config))
     command = [sys.executable, "-m", "rlhf_operator.guard", f"--config={path}"]
     return command, {"GUARD_SIGNING_KEY": "a key for the bench alone"}

@@ -29,7 +29,7 @@ type plan struct {
 	streams  bool
 	rate     float64
 	began    time.Time
-	most     int64 // with a number of requests there is no warm-up, and no end in time
+	most     int64 // with a number of requests there is no warm-up
 	warm     sync.WaitGroup
 	measured atomic.Pointer[span] // none before every connection had its first answer
 	over     chan struct{}
@@ -65,7 +65,7 @@ func ask(arguments []string) error {
 	length := flags.Duration("for", 2*time.Second, "how long to measure")
 	asked := plan{over: make(chan struct{})}
 	flags.Float64Var(&asked.rate, "rate", 0, "requests per second of an open loop")
-	flags.Int64Var(&asked.most, "requests", 0, "end after so many requests instead of some time")
+	flags.Int64Var(&asked.most, "requests", 0, "end after so many requests, if the time is not over before")
 	flags.BoolVar(&asked.streams, "stream", false, "answers come as server-sent events")
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -76,7 +76,7 @@ func ask(arguments []string) error {
 	asked.began = time.Now()
 	asked.warm.Add(*connections)
 	if asked.most > 0 {
-		asked.measured.Store(&span{asked.began, asked.began.AddDate(1, 0, 0)})
+		asked.measured.Store(&span{asked.began, asked.began.Add(*length)})
 	} else {
 		go asked.measure(*warmup, *length)
 	}

@@ -35,19 +35,21 @@ func serve(arguments []string) error {
 	stub := model{delay: *delay}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /v2/health/{what}", ready)
-	routes.HandleFunc("GET /v2/models/model/ready", ready)
-	routes.HandleFunc("GET /v2/models/model/config", config)
-	routes.HandleFunc("POST /v2/models/model/generate", stub.generate)
-	routes.HandleFunc("POST /v2/models/model/generate_stream", stub.generateStream)
+	routes.HandleFunc("GET /v2/models/{name}/ready", ready)
+	routes.HandleFunc("GET /v2/models/{name}/config", config)
+	routes.HandleFunc("POST /v2/models/{name}/generate", stub.generate)
+	routes.HandleFunc("POST /v2/models/{name}/generate_stream", stub.generateStream)
 	routes.HandleFunc("POST /v1/chat/completions", stub.chat)
 	return http.ListenAndServe(*address, routes)
 }
 
 func ready(http.ResponseWriter, *http.Request) {}
 
-func config(writer http.ResponseWriter, _ *http.Request) {
+// config says that `model` gives its answers in parts, as vLLM's backend does, and all others whole.
+func config(writer http.ResponseWriter, request *http.Request) {
+	name := request.PathValue("name")
 	writer.Header().Set("Content-Type", "application/json")
-	io.WriteString(writer, `{"name":"model","model_transaction_policy":{"decoupled":true}}`)
+	fmt.Fprintf(writer, `{"name":%s,"model_transaction_policy":{"decoupled":%t}}`, quote(name), name == "model")
 }
 
 func (stub model) generate(writer http.ResponseWriter, request *http.Request) {
