@@ -1,6 +1,7 @@
 """Writes every generated file: `python -m rlhf_operator.generate [ROOT]`.
 
-CRDs and the API reference come from the types, the list of rules from the rules themselves.
+CRDs, the API reference and the guard's OpenAPI description come from the types, the list of rules
+from the rules themselves.
 A test compares what this would write with what is committed.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from rlhf_operator.api import generate as api
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.core.rollout import RULES
+from rlhf_operator.guard import openapi
 
 _INTRODUCTION = """# The rules of a rollout, in their order
 
@@ -62,7 +64,7 @@ def _members(enumeration: type) -> list[tuple[str, str]]:
 
 def files() -> dict[str, str]:
     """Return the text of each generated file by its path from the top of the repository."""
-    return api.files() | {"docs/rules.md": rules()}
+    return api.files() | {"docs/rules.md": rules(), "docs/guard-openapi.json": openapi.text()}
 
 
 def main(root: Path) -> None:

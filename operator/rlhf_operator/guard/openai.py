@@ -96,7 +96,8 @@ class Answer:
 
 
 class _Type(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Strict: what would have to be read as something else is refused.
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
 
 class _StreamOptions(_Type):
@@ -156,7 +157,8 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
     if asked.model not in (None, model):
         raise BadRequest(f"this address serves the model {model!r} only")
     for name, neutral in _NEUTRAL.items():
-        if (asked.model_extra or {}).get(name) not in (None, *neutral):
+        given = (asked.model_extra or {}).get(name)
+        if not any(_is_same(given, one) for one in (None, *neutral)):
             raise BadRequest(f"{name}: only {json.dumps(neutral[0])} is supported")
     wanted = asked.max_tokens
     if isinstance(asked, _Chat):
@@ -179,6 +181,11 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
         stream=bool(asked.stream),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
     )
+
+
+def _is_same(given: Any, neutral: Any) -> bool:
+    """Tell whether two JSON values are the same; to Python, False is 0."""
+    return given == neutral and isinstance(given, bool) is isinstance(neutral, bool)
 
 
 def flatten(messages: tuple[_Message, ...]) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 from prometheus_client import exposition
 
-from rlhf_operator.guard import endpoints, golden, moderations, openai, v2_endpoints
+from rlhf_operator.guard import endpoints, golden, moderations, openai, openapi, v2, v2_endpoints
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.remotes import roster
 from rlhf_operator.guard.remotes.service import open_session
@@ -29,6 +30,9 @@ log = logging.getLogger("rlhf_operator.guard")
 
 REFUSED_FOR = "60"
 """Seconds after which a client may ask again while everything is refused: people decide the end."""
+
+UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
+"""What a body raises that is not coded as its headers say."""
 
 Answering = Callable[[Guard, web.Request, Call], Awaitable[web.StreamResponse]]
 
@@ -46,11 +50,26 @@ def user_app(guard: Guard) -> web.Application:
     async def model(request: web.Request) -> web.StreamResponse:
         return endpoints.model(guard, request)
 
+    description = openapi.text(guard.setup.config).encode()
+
+    async def described(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=description, content_type="application/json")
+
     async def vote(request: web.Request) -> web.StreamResponse:
         return await endpoints.vote(guard, request)
 
-    async def read_triton(request: web.Request) -> web.StreamResponse:
-        return await v2_endpoints.read_triton(guard, request)
+    ask_triton = _limited(guard, v2_endpoints.ask_triton)
+
+    async def triton(request: web.Request) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        allowed = v2.methods(path)
+        if not allowed:
+            raise web.HTTPNotFound(text="this part of Triton's API is closed")
+        if request.method not in allowed:
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+        if v2.verb(path) is None:
+            return await v2_endpoints.read_triton(guard, request)
+        return await ask_triton(request)
 
     async def ready(_request: web.Request) -> web.StreamResponse:
         if guard.is_draining or not await guard.triton.is_ready():
@@ -61,9 +80,9 @@ def user_app(guard: Guard) -> web.Application:
     app.router.add_post("/v1/chat/completions", _limited(guard, chat))
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{name}", model)
+    app.router.add_get("/openapi.json", described)
     app.router.add_post("/v1/feedback", vote)
-    app.router.add_get("/v2{rest:.*}", read_triton)
-    app.router.add_post("/v2{rest:.*}", _limited(guard, v2_endpoints.ask_triton))
+    app.router.add_route("*", "/v2{rest:.*}", triton)
     app.router.add_get("/healthz/live", _live)
     app.router.add_get("/healthz/ready", ready)
     moderations.add_routes(app, guard)
@@ -133,11 +152,16 @@ async def _errors_as_json(
         return await handler(request)
     except (openai.BadRequest, Refused) as error:
         return _problem(400, str(error), code="bad_request")
+    except UNREADABLE:
+        return _problem(400, "the request body cannot be unpacked", code="bad_request")
     except web.HTTPRequestEntityTooLarge:
         return _problem(413, "the request body is too large", code="too_large")
     except web.HTTPException as error:
         message = error.text if isinstance(error.text, str) else error.reason
-        return _problem(error.status, message, code=error.reason.lower().replace(" ", "_"))
+        answer = _problem(error.status, message, code=error.reason.lower().replace(" ", "_"))
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
     except TritonError as error:
         log.warning("triton: %s", error)
         return _problem(502, "the model server did not answer", code="model_server")
@@ -194,7 +218,7 @@ async def _in_time(
         if guard.is_draining:
             guard.fail(call)
         raise
-    except (openai.BadRequest, Refused, web.HTTPException, ConnectionResetError):
+    except (openai.BadRequest, Refused, *UNREADABLE, web.HTTPException, ConnectionResetError):
         raise
     except Exception:
         guard.fail(call)

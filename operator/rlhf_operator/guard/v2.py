@@ -51,6 +51,18 @@ def is_readable(path: str) -> bool:
     return _READABLE.fullmatch(path) is not None
 
 
+def methods(path: str) -> tuple[str, ...]:
+    """Return the methods of a path that users may call; none where it is closed."""
+    if is_readable(path):
+        return ("GET", "HEAD")
+    return ("POST",) if verb(path) else ()
+
+
+def is_probe(path: str) -> bool:
+    """Tell whether a path answers by its status alone."""
+    return path.endswith(("/ready", "/live"))
+
+
 def verb(path: str) -> Verb | None:
     """Return what a path asks of a model."""
     found = _ASKABLE.fullmatch(path)

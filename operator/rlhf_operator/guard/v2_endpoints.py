@@ -21,6 +21,10 @@ from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _NOT_IMPLEMENTED = 501
+_LONGEST_MISTAKE = 300
+_NO_WORD = "the model server refuses this request"
+_MOST_TEXTS = 256
+"""Each is checked by itself, which costs far more than its bytes."""
 
 
 async def read_triton(guard: Guard, request: web.Request) -> web.Response:
@@ -28,7 +32,10 @@ async def read_triton(guard: Guard, request: web.Request) -> web.Response:
     path = request.rel_url.raw_path
     if not v2.is_readable(path):
         raise web.HTTPNotFound(text="this part of Triton's API is closed")
-    return _passed_on(await guard.triton.forward("GET", path), {})
+    reply = await guard.triton.forward("GET", path)
+    if reply.status != 200:
+        raise await _failure(guard, reply)
+    return web.Response(text="") if v2.is_probe(path) else _passed_on(reply, {})
 
 
 async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse:
@@ -44,6 +51,8 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
         raise BadRequest(str(error)) from None
     if not prompts and rules.applies(guard.setup.config.guard, "Input"):
         raise BadRequest(f"a request without {v2.TEXT_INPUT} cannot be checked")
+    if len(prompts) > _MOST_TEXTS:
+        raise BadRequest(f"at most {_MOST_TEXTS} texts in one request")
     if verb == "generate_stream" and len(prompts) > 1:
         raise BadRequest("a stream has one prompt")
     guard.begin(call)
@@ -77,7 +86,7 @@ async def _ask(
     """Return Triton's whole reply to a request that may pass, with its texts checked."""
     reply = await guard.triton.forward("POST", path, message.encode(), _headers(message))
     if reply.status != 200:
-        return _failed(guard, call, reply)
+        raise await _failure(guard, reply)
     answered, texts = _answers(guard, reply, verb)
     answers = [await guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
     for judged, text in zip(answers, texts, strict=True):
@@ -184,7 +193,7 @@ async def _stream(
     try:
         stopped = await stream.send(courier, passage, deltas())
     except Unanswered as error:
-        return _failed(guard, call, error.reply)
+        raise await _failure(guard, error.reply) from None
     if stopped is not None:
         return _refused(guard, call, message, "generate_stream", [stopped])
     assert call.response is not None
@@ -231,11 +240,22 @@ def _headers(message: v2.Message) -> dict[str, str]:
     }
 
 
-def _failed(guard: Guard, call: Call, reply: Reply) -> web.Response:
+async def _failure(guard: Guard, reply: Reply) -> Exception:
+    """Return what a reply other than 200 means: the client's mistake or Triton's."""
     # What cannot be had of a decoupled model is the client's mistake.
-    if reply.status >= 500 and reply.status != _NOT_IMPLEMENTED:
-        guard.fail(call)
-    return _passed_on(reply, {})
+    if 400 <= reply.status < 500 or reply.status == _NOT_IMPLEMENTED:
+        return BadRequest(await _mistake(guard, reply.body))
+    return TritonError(f"status {reply.status}")
+
+
+async def _mistake(guard: Guard, body: bytes) -> str:
+    """Return what Triton says is wrong with a request, if that may be told."""
+    try:
+        said = str(v2.parse(body.strip().removeprefix(b"data:"))["error"])[:_LONGEST_MISTAKE]
+    except (v2.Malformed, KeyError):
+        return _NO_WORD
+    verdict = await guard.pipeline.check(said, "Output")
+    return _NO_WORD if verdict.is_stopped else verdict.text or said
 
 
 def _passed_on(reply: Reply, headers: dict[str, str]) -> web.Response:
