@@ -42,6 +42,9 @@ lint: $(INSTALLED) ## Style, types and the arrows between the rooms
 unit: $(INSTALLED) debian ## The tests that need no cluster
 	$(PY) -m pytest tests --ignore tests/charts -n 2 --dist loadgroup
 
+fuzz: $(INSTALLED) ## Fuzz the guard for many examples, at random (FUZZ_EXAMPLES=500)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(PY) -m pytest tests/guard/fuzz --timeout 1800
+
 checks: lint unit
 
 debian: $(INSTALLED) # What the tests and the cluster need of Debian; one apt at a time
@@ -81,5 +84,5 @@ bench-decisions: $(INSTALLED) ## Simulate how often decisions are wrong, into .s
 bench-guard: $(INSTALLED) ## Measure the guard beside LiteLLM and Envoy, into .state/guard.json
 	$(PY) -m e2e.bench.guard $(GUARD_ARGS)
 
-.PHONY: help install lock generate plugin lint unit checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions bench-guard
+.PHONY: help install lock generate plugin lint unit fuzz checks debian cluster-up cluster-down images prepare demo stories test bench bench-decisions bench-guard
 .DEFAULT_GOAL := help
