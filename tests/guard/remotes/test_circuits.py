@@ -123,3 +123,31 @@ async def test_who_is_given_up_after_its_time_has_failed(
         with pytest.raises(asyncio.CancelledError):
             await asking
     assert (remote.circuit.state(now[0]) is State.OPEN) is opens
+
+
+async def test_of_a_dead_service_nobody_waits_for_a_turn(
+    inquiry: Clocked, service: StubService
+) -> None:
+    remote, _ = inquiry
+    service.status = 503
+    await fail_in_a_row(remote)
+    for _ in range(AT_ONCE):
+        await remote.service.slots.acquire()
+    async with asyncio.timeout(60):
+        assert await reason(remote) is Unjudged.CIRCUIT_OPEN
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+async def test_a_change_of_rules_forgets_no_dead_service(
+    session: aiohttp.ClientSession, service: StubService, is_same: bool
+) -> None:
+    service.status = 503
+    made = roster.Roster(session=session)
+    stage = a_stage(OPENAI, service.port)
+    before = made.build(GuardConfig.model_validate(a_config(guard={"stages": [stage]})))["asked"]
+    assert isinstance(before, Inquiry)
+    await fail_in_a_row(before)
+    place = {"name": "judge" if is_same else "another", "port": service.port}
+    changed = {**stage, "action": "Flag", "external": {**OPENAI, "service": place}}
+    after = made.build(GuardConfig.model_validate(a_config(guard={"stages": [changed]})))["asked"]
+    assert (await reason(after) is Unjudged.CIRCUIT_OPEN) is is_same

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rlhf_operator.api.stages import Direction
 from rlhf_operator.guard.pipeline import CannotJudge
@@ -36,6 +36,11 @@ class Inquiry:
     credential: Credential | None = None
     clock: Callable[[], float] = time.monotonic
     circuit: Circuit = field(default_factory=Circuit)
+
+    def inherit(self, before: Inquiry) -> None:
+        """Go on with what another inquiry knows of the same address."""
+        if before.service.url == self.service.url:
+            self.circuit = replace(before.circuit, probe_until=None)  # it ends there, not here
 
     async def judge(self, text: str, direction: Direction) -> Judgement:
         """Return what the service finds in a text; raises CannotJudge where it does not say."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 from yarl import URL
@@ -25,22 +26,38 @@ from rlhf_operator.guard.remotes.inquiry import Inquiry, NotSetUp
 from rlhf_operator.guard.remotes.service import AT_ONCE, Service
 
 
+@dataclass(kw_only=True, slots=True)
+class Roster:
+    """Makes remotes, anew at each change of a guard's rules.
+
+    What services are asked at once, and which of them are dead, outlasts a change.
+    """
+
+    session: aiohttp.ClientSession
+    slots: dict[URL, asyncio.Semaphore] = field(default_factory=dict)
+    last: Mapping[str, Remote] = field(default_factory=dict)
+
+    def build(self, config: GuardConfig) -> Mapping[str, Remote]:
+        """Return a remote for each stage of type Model or External, by the stage's name."""
+        remotes = {
+            stage.name: _remote(stage, config, self)
+            for stage in config.guard.stages
+            if stage.type != "Rules"
+        }
+        for name, remote in remotes.items():
+            before = self.last.get(name)
+            if isinstance(remote, Inquiry) and isinstance(before, Inquiry):
+                remote.inherit(before)
+        self.last = remotes
+        return remotes
+
+
 def build(config: GuardConfig, session: aiohttp.ClientSession) -> Mapping[str, Remote]:
-    """Return a remote for each stage of type Model or External, by the stage's name."""
-    slots: dict[URL, asyncio.Semaphore] = {}
-    return {
-        stage.name: _remote(stage, config, session, slots)
-        for stage in config.guard.stages
-        if stage.type != "Rules"
-    }
+    """Return the remotes of a configuration that does not change."""
+    return Roster(session=session).build(config)
 
 
-def _remote(
-    stage: Stage,
-    config: GuardConfig,
-    session: aiohttp.ClientSession,
-    slots: dict[URL, asyncio.Semaphore],
-) -> Remote:
+def _remote(stage: Stage, config: GuardConfig, roster: Roster) -> Remote:
     asked = stage.model or stage.external
     assert asked is not None, "a stage has the field of its type"
     contract = _contract(asked)
@@ -49,11 +66,11 @@ def _remote(
         return NotSetUp()
     key = asked.credentials if isinstance(asked, External) else None
     times = (parse_duration(each).total_seconds() for each in (stage.timeout, config.guard.budget))
-    host = slots.setdefault(url.origin(), asyncio.Semaphore(AT_ONCE))
+    host = roster.slots.setdefault(url.origin(), asyncio.Semaphore(AT_ONCE))
     return Inquiry(
         stage=stage.name,
         contract=contract,
-        service=Service(session=session, url=url, slots=host),
+        service=Service(session=roster.session, url=url, slots=host),
         patience=min(times),
         credential=None if key is None else locate(key, config.credentials_folder),
     )
