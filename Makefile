@@ -73,9 +73,10 @@ test: $(INSTALLED) debian ## Every check and every test, the end-to-end ones las
 	@$(MAKE) --no-print-directory -j2 checks prepare
 	@$(MAKE) --no-print-directory stories
 
-bench: cluster-up ## Measure rollbacks and idle cost at scale, with fake nodes, into .state/bench.json
+bench: $(INSTALLED) ## Measure decisions, the guard, and rollbacks and idle cost at scale, into .state/
 	@$(MAKE) --no-print-directory bench-decisions
 	@$(MAKE) --no-print-directory bench-guard
+	@$(MAKE) --no-print-directory cluster-up
 	$(PY) -m e2e.bench $(BENCH_ARGS)
 
 bench-decisions: $(INSTALLED) ## Simulate how often decisions are wrong, into .state/decisions.json

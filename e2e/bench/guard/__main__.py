@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result["load_average"] = {"before": before, "after": os.getloadavg()[0]}
     _RESULT.write_text(json.dumps(result, indent=2) + "\n")
     for name, verdict in result["aims"].items():
-        met = "met" if verdict["met"] else "MISSED"
+        met = {True: "met", False: "MISSED", None: "open, too few requests"}[verdict["met"]]
         _say(f"{name}: {verdict['figure']} ({verdict['aim']}: {met})")
     _say(f"wrote {_RESULT.relative_to(settings.REPOSITORY)}")
 

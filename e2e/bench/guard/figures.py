@@ -8,6 +8,9 @@ from math import ceil
 from statistics import median
 from typing import Any
 
+_ENOUGH = 1_000_000
+"""Requests after which memory that did not grow counts as flat."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
@@ -75,7 +78,10 @@ def verdicts(found: Mapping[str, Any]) -> dict[str, Any]:
         verdicts["open_loop_p99_added_ms"] = _at_most(found["open_loop"]["p99_added_ms"], 15)
     if found.get("memory", {}).get("rss_mb_at"):
         grown = _at_most(growth(found["memory"]["rss_mb_at"]), 5)
-        verdicts["rss_growth_mb"] = {**grown, "requests": found["memory"]["requests"]}
+        requests = found["memory"]["requests"]
+        if requests < _ENOUGH and grown["met"]:
+            grown["met"] = None  # flat so far proves nothing about the rest
+        verdicts["rss_growth_mb"] = {**grown, "requests": requests}
     return verdicts
 
 
