@@ -79,8 +79,8 @@ class GuardSpec(ApiType):
 
     stages: Annotated[tuple[Stage, ...], Keyed("name", 16)] = ()
     """Checks of prompts and answers, in their order: each sees a text as the one before left it.
-    Neighbours of type Model and External run side by side, and are not asked about a text that
-    was blocked already."""
+    Neighbours of type Model and External run side by side, save that what stands behind one that
+    redacts waits for it; they are not asked about a text that was blocked already."""
 
     budget: Duration = "1s"
     """How long all stages together may take for one text; a stage that has no time left counts as
