@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rlhf_operator.api.arms import Arms
 from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import routes
@@ -26,6 +27,9 @@ TRAFFICS = {
     "Service": Traffic(),
 }
 OWNER = {"apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModel", "name": "support", "uid": "u"}
+
+
+FIVE = Arms(canary="v7", percent=5, step=1, run="support-7")
 
 
 def make_split(router="GatewayAPI", *, sticky=False, mirror=None, **weights):
@@ -253,23 +257,56 @@ def test_clients_keep_their_arm_through_weights_and_lose_it_with_a_rollback(rout
     assert "t.v7" not in str(main["spec"])
 
 
-@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
-def test_every_request_of_a_run_says_which_in_place_of_the_client(router):
-    plain = make_split(router, sticky=True, sft=95, v7=5)
-    split, cluster = dataclasses.replace(plain, run="support-7"), Cluster(router)
-    cluster.apply(split)
+def headers_of(cluster):
+    """Return what each rule of the stored route sets and removes, as (set, removed)."""
     spec = cluster.objects[cluster.router.kinds[0].kind]["spec"]
-    rules = spec["rules"] if router == "GatewayAPI" else spec["http"]
-    header = {
-        "GatewayAPI": {"filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {
-            "set": [{"name": "x-rlhf-run", "value": "support-7"}]}}]},
-        "Istio": {"headers": {"request": {"set": {"x-rlhf-run": "support-7"}}}},
-    }[router]  # fmt: skip
-    assert len(rules) == 3
-    assert [rule for rule in rules if header.items() <= rule.items()] == rules
+    if "http" in spec:
+        found = [entry["headers"]["request"] for entry in spec["http"]]
+        return [(each.get("set", {}), each.get("remove", [])) for each in found]
+    filters = [rule["filters"][0]["requestHeaderModifier"] for rule in spec["rules"]]
+    return [
+        ({each["name"]: each["value"] for each in found.get("set", [])}, found.get("remove", []))
+        for found in filters
+    ]
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+@pytest.mark.parametrize(
+    ("run", "arms", "told", "removed"),
+    [
+        pytest.param(
+            "support-7", FIVE, {"x-rlhf-run": "support-7", "x-rlhf-arms": FIVE.header}, [],
+            id="users are counted in a run",
+        ),
+        pytest.param(
+            None, FIVE, {"x-rlhf-arms": FIVE.header}, ["x-rlhf-run"], id="answers are counted",
+        ),
+        pytest.param(None, None, {}, ["x-rlhf-run", "x-rlhf-arms"], id="nothing is tried"),
+    ],
+)  # fmt: skip
+def test_every_request_tells_of_the_run_in_place_of_the_client(router, run, arms, told, removed):
+    split = make_split(router, sticky=True, sft=95, v7=5)
+    split, cluster = dataclasses.replace(split, run=run, trial=arms), Cluster(router)
+    cluster.apply(split)
+    assert headers_of(cluster) == [(told, removed)] * 3
     assert cluster.read(split).matches(split)
-    cluster.apply(plain)
-    assert "x-rlhf-run" not in str(cluster.objects[cluster.router.kinds[0].kind]["spec"])
+    before = cluster.writes
+    cluster.apply(split)
+    assert cluster.writes == before, "the same pass twice changes nothing"
+
+
+@pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])
+def test_what_is_told_changes_with_the_weights_in_one_write(router):
+    cluster = Cluster(router)
+    for weight in (5, 25, 0):
+        split = make_split(router, sft=100 - weight, v7=weight)
+        arms = Arms(canary="v7", percent=weight, step=weight // 20, run="r") if weight else None
+        split = dataclasses.replace(split, trial=arms)
+        before = cluster.writes
+        cluster.apply(split)
+        assert cluster.writes == before + 1
+        assert headers_of(cluster)[0][0] == ({"x-rlhf-arms": arms.header} if arms else {})
+        assert cluster.read(split).matches(split)
 
 
 @pytest.mark.parametrize("router", ["GatewayAPI", "Istio"])

@@ -28,6 +28,14 @@ def backend(name, weight):
     }
 
 
+OURS = ["x-rlhf-run", "x-rlhf-arms"]
+"""Headers that nobody but the router sets."""
+
+
+def stripped():
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": OURS}}
+
+
 def test_http_route_of_a_sticky_run():
     (route,) = routes.ROUTERS["GatewayAPI"].render(make_split(sticky=True, sft=95, v7=5))
     path = {"type": "PathPrefix", "value": "/"}
@@ -62,6 +70,7 @@ def test_http_route_of_a_sticky_run():
     ]
     assert weighted == {
         "matches": [{"path": path}],
+        "filters": [stripped()],
         "backendRefs": [backend("sft", 95), backend("v7", 5)],
         "timeouts": {"request": "0s"},
     }
@@ -78,6 +87,7 @@ def test_virtual_service_of_a_sticky_run():
             {"headers": {"cookie": {"regex": r"^(.*; *)?rlhf-arm=t\.v7(;.*)?$"}}},
         ],
         "route": [{"destination": target, "weight": 100}],
+        "headers": {"request": {"remove": OURS}},
     }
     assert service["spec"]["http"][2]["route"][1] == {"destination": target, "weight": 5}
 
@@ -90,10 +100,11 @@ def test_http_route_of_a_shadow():
         {
             "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
             "filters": [
+                stripped(),
                 {
                     "type": "RequestMirror",
                     "requestMirror": {"backendRef": target, "percent": 10},
-                }
+                },
             ],
             "backendRefs": [backend("sft", 100)],
             "timeouts": {"request": "0s"},
@@ -110,6 +121,7 @@ def test_virtual_service_of_a_shadow():
             "route": [{"destination": stable, "weight": 100}],
             "mirror": {"host": "support-v7", "port": {"number": 80}},
             "mirrorPercentage": {"value": 10},
+            "headers": {"request": {"remove": OURS}},
         }
     ]
 

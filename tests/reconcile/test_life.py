@@ -251,12 +251,8 @@ def test_the_router_names_the_run_while_users_are_compared() -> None:
     def note() -> None:
         route = stage.world.store.get("HTTPRoute", KEY.namespace, KEY.name)
         rules = route["spec"]["rules"] if route else []
-        headers = [
-            each["requestHeaderModifier"]["set"]
-            for rule in rules
-            for each in rule.get("filters", [])
-        ]
-        named.append((len(rules), headers))
+        told = [rule["filters"][0]["requestHeaderModifier"].get("set", []) for rule in rules]
+        named.append((told, stage.weights))
 
     stage.run()
     note()
@@ -264,5 +260,8 @@ def test_the_router_names_the_run_while_users_are_compared() -> None:
     stage.script = lambda *_: Verdict.SUCCESSFUL
     stage.run()
     note()
-    header = [{"name": "x-rlhf-run", "value": "support-2"}]
-    assert named == [(3, [header] * 3), (1, [])]
+    header = [
+        {"name": "x-rlhf-run", "value": "support-2"},
+        {"name": "x-rlhf-arms", "value": "v1=10;step=0;run=support-2"},
+    ]
+    assert named == [([header] * 3, {"sft": 90, "v1": 10}), ([[]], {"v1": 100})]

@@ -17,10 +17,12 @@ from rlhf_operator.api.schema import ApiType, Duration, Keyed, Name, rule
 from rlhf_operator.api.stages import Pattern, Stage
 
 RUN_HEADER = "x-rlhf-run"
-"""Set by the router on every request of a run in which users are counted; clients cannot."""
+"""Set by the router on every request of a run in which users are counted; without one the router
+removes it from what clients send."""
 
 ARMS_HEADER = "x-rlhf-arms"
-"""Set by the router in a run: `VERSION=WEIGHT;step=N`, the canary's name and percent of traffic."""
+"""Set by the router on every request while a canary has weight: in the form
+of `api/arms.py`. Clients cannot: without a run the router removes it from what they send."""
 
 StickinessMode = Literal["Arm", "None"]
 

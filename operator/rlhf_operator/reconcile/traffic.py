@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from rlhf_operator.api.arms import Arms
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import capacity, names, routes, workloads
@@ -57,6 +58,7 @@ def split(
         arms=arms(seen, weights, uid, pods),
         mirror=mirror,
         run=_counted_run(seen),
+        trial=_trial(seen, weights, mirror),
     )
 
 
@@ -69,6 +71,25 @@ def _counted_run(seen: Observed) -> str | None:
     if run is None or run.status.weight == 0 or run.plan.stickiness is None:
         return None
     return run.name
+
+
+def _trial(seen: Observed, weights: Mapping[str, int], mirror: Mirror | None) -> Arms | None:
+    """Return what the guards are told of the arms: by these weights and no others."""
+    run = seen.run
+    if run is None or run.status.canary is None:
+        return None
+    canary = run.status.canary.name
+    copied = mirror.percent if mirror is not None and mirror.version == canary else 0
+    percent = copied or weights.get(canary, 0)
+    if percent == 0:
+        return None
+    return Arms(
+        canary=canary,
+        percent=percent,
+        step=max(0, run.status.step),
+        run=run.name,
+        is_copied=copied > 0,
+    )
 
 
 def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, ...]]) -> Route:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.model import ParentRef
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core.mirrors import Mirror
@@ -109,7 +108,7 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
     arms = tuple(arms)
     return {
         "matches": matches,
-        **_filters(split),
+        "filters": [_naming(split), *([_copying(split, split.mirror)] if split.mirror else [])],
         "backendRefs": [
             {
                 "group": "",
@@ -124,12 +123,6 @@ def _rule(matches: list[Manifest], arms: Iterable[Arm], split: Split) -> Manifes
         # The guard in the pod is the one that limits how long an answer may take.
         "timeouts": {"request": "0s"},
     }
-
-
-def _filters(split: Split) -> Manifest:
-    """Return what is done to every request beside routing it; nothing at all has no field."""
-    found = [*_naming(split.run), *([_copying(split, split.mirror)] if split.mirror else [])]
-    return {"filters": found} if found else {}
 
 
 def _copying(split: Split, mirror: Mirror) -> Manifest:
@@ -152,12 +145,14 @@ def _copies(rule: Mapping[str, Any], split: Split) -> Mirror | None:
     return None
 
 
-def _naming(run: str | None) -> list[Manifest]:
-    """Return the filter that tells the guards which run is going, in place of what clients say."""
-    if run is None:
-        return []
-    header = {"set": [{"name": RUN_HEADER, "value": run}]}
-    return [{"type": "RequestHeaderModifier", "requestHeaderModifier": header}]
+def _naming(split: Split) -> Manifest:
+    """Return the filter that tells the guards of the run, in place of whatever clients say."""
+    headers: Manifest = {}
+    if split.told:
+        headers["set"] = [{"name": name, "value": value} for name, value in split.told.items()]
+    if split.untold:
+        headers["remove"] = list(split.untold)
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": headers}
 
 
 def _is_weighted(rule: Mapping[str, Any]) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import sticky
@@ -46,7 +45,7 @@ class Istio:
                 {
                     "route": _destinations(split.live, split),
                     **_copying(split),
-                    **_naming(split.run),
+                    "headers": _naming(split),
                 },
             ],
         }
@@ -93,13 +92,18 @@ def _arm_route(arm: Arm, split: Split) -> Manifest:
         ],
         "route": _destinations((arm,), split),
         **_copying(split),
-        **_naming(split.run),
+        "headers": _naming(split),
     }
 
 
-def _naming(run: str | None) -> Manifest:
-    """Return what tells the guards which run is going, in place of what clients say."""
-    return {} if run is None else {"headers": {"request": {"set": {RUN_HEADER: run}}}}
+def _naming(split: Split) -> Manifest:
+    """Return what tells the guards of the run, in place of whatever clients say."""
+    headers: Manifest = {}
+    if split.told:
+        headers["set"] = split.told
+    if split.untold:
+        headers["remove"] = list(split.untold)
+    return {"request": headers}
 
 
 def _destinations(arms: tuple[Arm, ...], split: Split) -> list[Manifest]:

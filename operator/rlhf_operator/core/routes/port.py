@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rlhf_operator.api.arms import Arms
+from rlhf_operator.api.guard import ARMS_HEADER, RUN_HEADER
 from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import GROUP
@@ -76,6 +78,9 @@ class Split:
     """The port of every version's Service."""
     run: str | None = None
     """The run whose name every request carries to the guards, where they count users by it."""
+    trial: Arms | None = None
+    """What every request tells the guards of the canary and its weight, in the same object as the
+    weights themselves."""
     target_port: int = 8080
     """The port of the guard in every pod."""
 
@@ -111,6 +116,21 @@ class Split:
             if arm.version == wanted:
                 return arm
         raise ValueError(f"no arm of {self.model} gets copies")
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Return the headers that every request carries to the guards, by their names."""
+        arms = self.trial.header if self.trial is not None else None
+        return {
+            name: value
+            for name, value in ((RUN_HEADER, self.run), (ARMS_HEADER, arms))
+            if value is not None
+        }
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """Return the headers that only the router may set, and does not: clients' are removed."""
+        return tuple(name for name in (RUN_HEADER, ARMS_HEADER) if name not in self.told)
 
     @property
     def weights(self) -> dict[str, int]:
