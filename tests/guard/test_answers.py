@@ -255,35 +255,6 @@ async def test_models(world: World) -> None:
     assert [each["id"] for each in body["data"]] == ["support"]
 
 
-async def vote(world: World, **body: Any) -> tuple[int, Any]:
-    reply = await world.users.post("/v1/feedback", json=body)
-    return reply.status, await reply.json()
-
-
-async def test_feedback_counts_for_the_version_that_answered(make_world: MakeWorld) -> None:
-    canary, stable = await make_world(version="support-v8"), await make_world()
-    said = (await (await canary.complete()).json())["id"]
-    status, body = await vote(stable, response_id=said, thumbs="down")
-    assert (status, body["about_version"]) == (200, "support-v8")
-    assert (await vote(stable, response_id=said, task="done"))[0] == 200
-    assert (await vote(stable, response_id=said, thumbs="up"))[0] == 409
-    seen = await stable.metrics()
-    about = 'feedback_total{about_version="support-v8",kind='
-    assert seen[f'{about}"thumbs",value="down"}}'] == 1
-    assert seen[f'{about}"thumbs",value="up"}}'] == 0
-    assert seen[f'{about}"task",value="done"}}'] == 1
-
-
-async def test_feedback_that_is_not_ours_is_refused(world: World) -> None:
-    said = (await (await world.complete()).json())["id"]
-    other = "A" if said[-1] != "A" else "B"
-    assert (await vote(world, response_id=said[:-1] + other, thumbs="up"))[0] == 403
-    assert (await vote(world, response_id="rlhf-x", thumbs="up"))[0] == 403
-    assert (await vote(world, response_id=said))[0] == 400
-    assert (await vote(world, response_id=said, thumbs="sideways"))[0] == 400
-    assert (await vote(world, response_id=said, thumbs="up", task="done"))[0] == 400
-
-
 async def test_golden_prompts_are_judged_and_counted_nowhere(make_world: MakeWorld) -> None:
     golden = [
         {"name": "polite", "prompt": "Hi", "maxTokens": 8, "mustMatch": "FINE answer"},

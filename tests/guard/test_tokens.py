@@ -7,6 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_operator.api.arms import Place
 from rlhf_operator.guard import tokens
 from rlhf_operator.guard.votes import Votes
 from tests.guard.world import examples
@@ -19,6 +20,13 @@ ids = st.builds(
     identity=st.text("0123456789abcdef", min_size=12, max_size=12),
     nonce=st.text("0123456789abcdef", min_size=24, max_size=24),
     issued=st.integers(0, 2**40),
+    place=st.none()
+    | st.builds(
+        Place,
+        run=st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", fullmatch=True),
+        step=st.integers(0, 64),
+        arm=st.sampled_from(["canary", "stable"]),
+    ),
 )
 
 
@@ -53,6 +61,14 @@ def test_another_key_or_model_signs_nothing_for_us(about: tokens.ResponseId) -> 
 @given(st.text(max_size=600) | st.text(max_size=600).map("rlhf-".__add__))
 def test_no_text_crashes_the_reader(text: str) -> None:
     assert tokens.read(KEY, model="support", text=text) is None
+
+
+def test_an_id_of_before_there_were_places_is_read() -> None:
+    said = "rlhf-c3VwcG9ydC12N3wwMTIzNDU2Nzg5YWJ8YWJjZGVmfDY1NTNmMTAwrOlmaz02iHQpYbT6doyusQ"
+    read = tokens.read(KEY, model="support", text=said)
+    assert read == tokens.ResponseId(
+        version="support-v7", identity="0123456789ab", nonce="abcdef", issued=0x6553F100
+    )
 
 
 def test_votes_are_remembered_within_bounds() -> None:

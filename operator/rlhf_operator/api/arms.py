@@ -24,6 +24,17 @@ _HEADER = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where in a run an answer was made."""
+
+    run: str
+    """Name of the RLHFRollout."""
+    step: int
+    """The step of its plan, from 0."""
+    arm: Arm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Arms:
     """The two arms of a run as the route in force has them."""
 
@@ -47,6 +58,10 @@ class Arms:
     def arm_of(self, version: str) -> Arm:
         """Return the arm of which a version is."""
         return "canary" if version == self.canary else "stable"
+
+    def place_of(self, version: str) -> Place:
+        """Return where in the run an answer of a version is made."""
+        return Place(run=self.run, step=self.step, arm=self.arm_of(version))
 
     def share_of(self, arm: Arm) -> float:
         """Return the share of all requests that an arm answers, 0 to 1."""

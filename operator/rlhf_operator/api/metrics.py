@@ -159,7 +159,8 @@ GUARD_RESPONSE_LENGTH_SQUARES = Metric(
 )
 GUARD_FEEDBACK = Metric(
     name="rlhf_guard_feedback_total",
-    help="Votes of users about answers of a version: thumbs up or down, task done or failed.",
+    help="Votes of users about answers of a version: thumbs up or down, task done or "
+    "failed, rating 1 to 5.",
     labels=(ABOUT_VERSION, KIND, VALUE),
 )
 GUARD_STAGE_DECISIONS = Metric(
@@ -233,8 +234,14 @@ GUARD_STREAMS_ESCAPED = Metric(
 )
 GUARD_SAMPLES = Metric(
     name="rlhf_guard_samples_total",
-    help="Answers chosen for the sink: sent, dropped because the queue was full, failed because "
-    "the sink did not take them, or no_consent.",
+    help="Answers chosen for the sink: sent, dropped because the queue was full or the text too "
+    "long, failed because the sink did not take them, not_redacted because the recognisers failed, "
+    "or no_consent.",
+    labels=(OUTCOME,),
+)
+GUARD_FEEDBACK_EVENTS = Metric(
+    name="rlhf_guard_feedback_events_total",
+    help="Votes for the sink, by the same outcomes as samples.",
     labels=(OUTCOME,),
 )
 GUARD_RELOADS = Metric(
@@ -301,7 +308,7 @@ class FirstKind(StrEnum):
 
 SIGNS = ("positive", "negative")
 STREAM_ENDS = ("complete", "blocked", "withheld", "client_gone", "model_error", "timeout")
-SAMPLE_OUTCOMES = ("sent", "dropped", "failed", "no_consent")
+SAMPLE_OUTCOMES = ("sent", "dropped", "failed", "not_redacted", "no_consent")
 STAGE_DECISIONS = ("allowed", "flagged", "redacted", "blocked", "error")
 FEEDBACK_VALUES = {
     "thumbs": ("up", "down"),

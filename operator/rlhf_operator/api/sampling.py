@@ -9,6 +9,9 @@ from pydantic import Field
 from rlhf_operator.api.schema import ApiType, DecimalText, Duration, Name, decimal, rule
 from rlhf_operator.api.stages import Recognizer, SecretKey, ServiceRef
 
+CONSENT_HEADER = "x-rlhf-consent"
+"""With `no`, the answer to a request is never sampled, whatever else is set."""
+
 
 class Sampling(ApiType):
     """A share of the production traffic, without what names a person, sent to a sink."""
@@ -41,7 +44,7 @@ class Sampling(ApiType):
     consent_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$", max_length=64)] | None = (
         None
     )
-    """A request header that must say `yes` or `true` for an answer to be sampled; where unset,
+    """A request header that must say `yes` or `true` for an answer to be sampled. In any case
     `x-rlhf-consent: no` keeps an answer out."""
 
     queue: Annotated[int, Field(ge=1, le=100_000)] = 1000

@@ -37,9 +37,9 @@ class Chunks:
         said = {"delta": {"content": text}} if self.is_chat else {"text": text}
         return self._opening() + self._chunk(said, None)
 
-    def end(self, judged: Judged, *, prompt_tokens: int, is_cut: bool, has_left: bool) -> bytes:
-        """Return the last chunks: why the answer ends, what was found, the usage if asked for."""
-        answer = Answer(
+    def answer(self, judged: Judged, *, prompt_tokens: int, is_cut: bool) -> Answer:
+        """Return all of the answer as one."""
+        return Answer(
             id=self.id,
             created=self.created,
             model=self.model,
@@ -48,6 +48,10 @@ class Chunks:
             prompt_tokens=prompt_tokens,
             completion_tokens=judged.length,
         )
+
+    def end(self, judged: Judged, *, prompt_tokens: int, is_cut: bool, has_left: bool) -> bytes:
+        """Return the last chunks: why the answer ends, what was found, the usage if asked for."""
+        answer = self.answer(judged, prompt_tokens=prompt_tokens, is_cut=is_cut)
         pieces = [] if has_left else [self.piece(word) for word in _ONE_WORD.findall(judged.text)]
         return b"".join((*pieces, *self._last(answer, judged)))
 

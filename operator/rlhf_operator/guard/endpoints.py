@@ -1,24 +1,20 @@
-"""What users reach by OpenAI's API: completions, chat, models; and feedback."""
+"""What users reach by OpenAI's API: completions, chat, models."""
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rlhf_operator.guard import fallback, judge, openai, stream, tokens
+from rlhf_operator.guard import fallback, judge, openai, stream
 from rlhf_operator.guard.chunks import Chunks
 from rlhf_operator.guard.judge import Judged
-from rlhf_operator.guard.openai import Answer, BadRequest, Question
+from rlhf_operator.guard.openai import Answer, Question
+from rlhf_operator.guard.sampling.exchange import Exchange
 from rlhf_operator.guard.state import ID_HEADER, Call, Guard, verdict_headers
 from rlhf_operator.guard.stream import Courier, Passage
 from rlhf_operator.guard.text import count_words
 from rlhf_operator.guard.verdict import Outcome, Verdict
-
-_OLDEST_VOTE = 30 * 24 * 3600
 
 
 def models(guard: Guard) -> web.Response:
@@ -78,13 +74,17 @@ async def _stream(
     """Answer with what the model makes, as soon as it may leave."""
     prompt = question.prompt if asked.text is None else asked.text
     passage = Passage.of(guard, prompt, asked, question.stop)
-    courier = Courier(
-        guard=guard, request=request, call=call, dialect=_chunks(guard, question, guard.new_id())
-    )
+    chunks = _chunks(guard, question, guard.new_id(call))
+    courier = Courier(guard=guard, request=request, call=call, dialect=chunks)
     deltas = guard.triton.stream(prompt, question.parameters)
     stopped = await stream.send(courier, passage, deltas)
     if stopped is not None:
         return await _reply(guard, request, call, question, stopped, passage.read_tokens())
+    if passage.read is not None:
+        answer = chunks.answer(
+            passage.read, prompt_tokens=passage.read_tokens(), is_cut=passage.stops.is_over
+        )
+        guard.finished(call, _exchange(question, passage.read, answer))
     assert call.response is not None
     return call.response
 
@@ -104,7 +104,7 @@ async def _reply(
             return other
     guard.leaving(call, judged)
     answer = Answer(
-        id=guard.new_id(),
+        id=guard.new_id(call),
         created=int(time.time()),
         model=guard.setup.config.model,
         text=judged.text,
@@ -113,6 +113,7 @@ async def _reply(
         completion_tokens=judged.length,
     )
     if not question.stream:
+        guard.finished(call, _exchange(question, judged, answer))
         headers = {ID_HEADER: answer.id, **verdict_headers(judged)}
         return web.json_response(openai.body(answer, is_chat=question.is_chat), headers=headers)
     chunks = _chunks(guard, question, answer.id)
@@ -121,7 +122,22 @@ async def _reply(
     await courier.send(
         chunks.end(judged, prompt_tokens=prompt_tokens, is_cut=False, has_left=False)
     )
+    guard.finished(call, _exchange(question, judged, answer))
     return response
+
+
+def _exchange(question: Question, judged: Judged, answer: Answer) -> Exchange:
+    return Exchange(
+        response_id=answer.id,
+        prompt=question.prompt if judged.asked.text is None else judged.asked.text,
+        judged=judged,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        max_tokens=question.max_tokens,
+        temperature=question.temperature,
+        seed=question.seed,
+        is_streamed=question.stream,
+    )
 
 
 def _count_stream(guard: Guard, question: Question, judged: Judged) -> None:
@@ -139,33 +155,3 @@ def _chunks(guard: Guard, question: Question, name: str) -> Chunks:
         include_usage=question.include_usage,
         max_tokens=question.max_tokens,
     )
-
-
-class _Vote(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    response_id: Annotated[str, Field(max_length=512)]
-    thumbs: Literal["up", "down"] | None = None
-    task: Literal["done", "failed"] | None = None
-
-
-async def vote(guard: Guard, request: web.Request) -> web.Response:
-    """Count one vote of a user about one answer, whichever version gave it."""
-    try:
-        given = _Vote.model_validate_json(await request.read())
-    except ValidationError:
-        given = None
-    if given is None or (given.thumbs is None) == (given.task is None):
-        raise BadRequest("send response_id and one of thumbs (up, down) or task (done, failed)")
-    kind, value = ("thumbs", given.thumbs) if given.thumbs else ("task", given.task)
-    model = guard.setup.config.model
-    about = tokens.read(guard.setup.key, model=model, text=given.response_id)
-    if about is None:
-        raise web.HTTPForbidden(text="response_id was not issued by this model")
-    if about.issued < time.time() - _OLDEST_VOTE:
-        raise web.HTTPForbidden(text="response_id is too old")
-    if not guard.votes.add(about.nonce, kind):
-        raise web.HTTPConflict(text=f"this answer already has a vote on {kind}")
-    guard.instruments.count_vote(about_version=about.version, kind=kind, value=str(value))
-    body = json.dumps({"object": "feedback", "about_version": about.version})
-    return web.Response(text=body, content_type="application/json")

@@ -6,8 +6,10 @@ import logging
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 
 from rlhf_operator.api.guard import RUN_HEADER
+from rlhf_operator.api.sampling import CONSENT_HEADER
 from rlhf_operator.guard.generation import TritonError
 from rlhf_operator.guard.state import Call, Guard
 
@@ -29,10 +31,12 @@ async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamRe
     ):
         return None
     url = config.fallback_url.rstrip("/") + request.path
-    sent = {"Content-Type": "application/json", HEADER: "1"}
-    for name in filter(None, (config.guard.user_header, RUN_HEADER)):
-        if name in request.headers:
-            sent[name] = request.headers[name]
+    sent = CIMultiDict({"Content-Type": "application/json", HEADER: "1"})
+    sampling = config.guard.sampling
+    asked = sampling.consent_header if sampling is not None else None
+    for name in filter(None, (config.guard.user_header, RUN_HEADER, CONSENT_HEADER, asked)):
+        for value in request.headers.getall(name, ()):
+            sent.add(name, value)
     try:
         async with guard.triton.session.post(
             url, data=await request.read(), headers=sent, allow_redirects=False

@@ -19,7 +19,16 @@ from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 from prometheus_client import exposition
 
-from rlhf_operator.guard import endpoints, golden, moderations, openai, openapi, v2, v2_endpoints
+from rlhf_operator.guard import (
+    endpoints,
+    feedback,
+    golden,
+    moderations,
+    openai,
+    openapi,
+    v2,
+    v2_endpoints,
+)
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.remotes import roster
 from rlhf_operator.guard.remotes.service import open_session
@@ -56,7 +65,7 @@ def user_app(guard: Guard) -> web.Application:
         return web.Response(body=description, content_type="application/json")
 
     async def vote(request: web.Request) -> web.StreamResponse:
-        return await endpoints.vote(guard, request)
+        return await feedback.vote(guard, request)
 
     ask_triton = _limited(guard, v2_endpoints.ask_triton)
 
@@ -87,6 +96,7 @@ def user_app(guard: Guard) -> web.Application:
     app.router.add_get("/healthz/ready", ready)
     moderations.add_routes(app, guard)
     app.on_response_prepare.append(functools.partial(_sign, guard))
+    app.on_cleanup.append(lambda _app: guard.sampler.close())
     return app
 
 
@@ -186,7 +196,7 @@ def _limited(
             refused = _problem(503, "no safe version of this model is left", code="nothing_safe")
             refused.headers["Retry-After"] = REFUSED_FOR
             return refused
-        call = Call(started=time.monotonic(), user=guard.whose(request))
+        call = guard.call(request)
         if guard.in_flight >= limits.concurrency:
             guard.fail(call)
             busy = _problem(503, "too many requests in flight", code="overloaded")

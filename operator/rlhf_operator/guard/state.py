@@ -16,6 +16,11 @@ from rlhf_operator.guard.generation import Generation
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
 from rlhf_operator.guard.pipeline import Pipeline, Remote
+from rlhf_operator.guard.sampling.counts import SampleCounts
+from rlhf_operator.guard.sampling.exchange import Exchange, Timing
+from rlhf_operator.guard.sampling.origin import Origin, origin
+from rlhf_operator.guard.sampling.recognisers import finder
+from rlhf_operator.guard.sampling.sampler import Sampler
 from rlhf_operator.guard.triton import Triton
 from rlhf_operator.guard.verdict import Verdict
 from rlhf_operator.guard.votes import Votes
@@ -33,10 +38,12 @@ class Call:
     """One request for an answer, while it is served."""
 
     started: float
+    origin: Origin
     user: bytes | None = None  # who asks, as a pseudonym, where that is known
     is_counted: bool = False
     is_answered: bool = False  # what became of the answer is counted
     is_failed: bool = False
+    first_byte: float | None = None  # when it left
     response: web.StreamResponse | None = None  # once its first byte is out
 
 
@@ -48,6 +55,7 @@ class Guard:
     pipeline: Pipeline
     triton: Triton
     instruments: Instruments
+    sampler: Sampler
     votes: Votes = field(default_factory=lambda: Votes(_MOST_VOTES))
     in_flight: int = 0
     is_draining: bool = False
@@ -63,7 +71,15 @@ class Guard:
             instruments.stages,
             force_block=setup.config.force_block,
         )
-        return cls(setup=setup, pipeline=prepared, triton=triton, instruments=instruments)
+        sampler = Sampler(SampleCounts(instruments.registry), finder)
+        sampler.take(setup)
+        return cls(
+            setup=setup,
+            pipeline=prepared,
+            triton=triton,
+            instruments=instruments,
+            sampler=sampler,
+        )
 
     def whose(self, request: web.Request, named: str | None = None) -> bytes | None:
         """Return the pseudonym of who asks: by the team's header, else as the request names them.
@@ -77,6 +93,12 @@ class Guard:
         run = request.headers.get(RUN_HEADER, "")
         model = self.setup.config.model
         return users.pseudonym(self.setup.key, model=model, run=run, user=name)
+
+    def call(self, request: web.Request) -> Call:
+        """Return a request for an answer, which begins now."""
+        return Call(
+            started=time.monotonic(), origin=origin(request.headers), user=self.whose(request)
+        )
 
     def begin(self, call: Call) -> None:
         """Count a request that is well formed."""
@@ -116,20 +138,23 @@ class Guard:
             instead=self.setup.instead,
         )
 
-    def new_id(self) -> str:
+    def new_id(self, call: Call) -> str:
         """Return a fresh signed response id."""
         config = self.setup.config
+        arms = call.origin.arms
         about = tokens.ResponseId(
             version=config.version,
             identity=config.identity.removeprefix("sha256:")[:_IDENTITY_DIGITS],
             nonce=secrets.token_hex(12),
             issued=int(time.time()),
+            place=arms.place_of(config.version) if arms is not None else None,
         )
         return tokens.issue(self.setup.key, model=config.model, about=about)
 
     def first_byte(self, call: Call) -> None:
         """Note when the first byte of an answer leaves."""
-        self.instruments.first_token.observe(time.monotonic() - call.started)
+        call.first_byte = time.monotonic()
+        self.instruments.first_token.observe(call.first_byte - call.started)
 
     def leaving(self, call: Call, *answers: Judged) -> None:
         """Count answers in the moment before their first byte leaves."""
@@ -137,6 +162,13 @@ class Guard:
         call.is_answered = True
         for judged in answers:
             self.instruments.count_served(judged, call.user)
+
+    def finished(self, call: Call, *exchanges: Exchange) -> None:
+        """Offer what has left to the sampler; nothing waits for it."""
+        first_byte = None if call.first_byte is None else call.first_byte - call.started
+        timing = Timing(first_byte=first_byte, whole=time.monotonic() - call.started)
+        for exchange in exchanges:
+            self.sampler.offer(exchange, call.origin, user=call.user, timing=timing)
 
 
 def verdict_headers(known: Verdict | Judged) -> dict[str, str]:

@@ -46,6 +46,7 @@ class Passage:
     left: list[str] = field(default_factory=list)
     tokens: int | None = None
     prompt_tokens: int | None = None
+    read: Judged | None = None  # what became of the answer, once its end has left
     _characters: Characters = field(default_factory=Characters)
     _last_token: float | None = None
 
@@ -196,6 +197,7 @@ async def send(courier: Courier, passage: Passage, deltas: Deltas) -> Judged | N
             guard.first_byte(call)
             await courier.begin(judged)
         await courier.send(_end(courier, passage, judged))
+        passage.read = judged
     except (TritonError, Refused) as error:
         if isinstance(error, TritonError):
             _count_early(courier, passage, "model_error")

@@ -11,9 +11,12 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
+from rlhf_operator.api.arms import Place
+
 _PREFIX = "rlhf-"
 _MAC_BYTES = 16
-_LONGEST = 512
+LONGEST = 1024
+"""Characters that an id has at most: the longest names take fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +27,15 @@ class ResponseId:
     identity: str
     nonce: str
     issued: int  # seconds since the epoch
+    place: Place | None = None  # where nothing was tried, or where nobody told, there is none
 
 
 def issue(key: bytes, *, model: str, about: ResponseId) -> str:
     """Return the signed id as text that is safe in headers, JSON and URLs."""
-    said = f"{about.version}|{about.identity}|{about.nonce}|{about.issued:x}".encode()
+    parts = [about.version, about.identity, about.nonce, f"{about.issued:x}"]
+    if about.place is not None:
+        parts += [about.place.arm, str(about.place.step), about.place.run]
+    said = "|".join(parts).encode()
     signed = said + _mac(key, model, said)
     return _PREFIX + base64.urlsafe_b64encode(signed).rstrip(b"=").decode()
 
@@ -42,12 +49,22 @@ def read(key: bytes, *, model: str, text: str) -> ResponseId | None:
     if not hmac.compare_digest(mac, _mac(key, model, said)):
         return None
     # The signature holds, so the form is ours.
-    version, identity, nonce, issued = said.decode().split("|")
-    return ResponseId(version=version, identity=identity, nonce=nonce, issued=int(issued, 16))
+    version, identity, nonce, issued, *of_run = said.decode().split("|")
+    return ResponseId(
+        version=version,
+        identity=identity,
+        nonce=nonce,
+        issued=int(issued, 16),
+        place=_place(*of_run) if of_run else None,
+    )
+
+
+def _place(arm: str, step: str, run: str) -> Place:
+    return Place(arm="canary" if arm == "canary" else "stable", step=int(step), run=run)
 
 
 def _decode(text: str) -> bytes | None:
-    if len(text) > _LONGEST or not text.startswith(_PREFIX) or not text.isascii():
+    if len(text) > LONGEST or not text.startswith(_PREFIX) or not text.isascii():
         return None
     body = text.removeprefix(_PREFIX)
     try:

@@ -13,6 +13,7 @@ from rlhf_operator.guard import generation, judge, rules, sse, stream, v2
 from rlhf_operator.guard.generation import Generation, TritonError
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.openai import BadRequest
+from rlhf_operator.guard.sampling.exchange import Exchange
 from rlhf_operator.guard.state import ID_HEADER, Call, Guard, verdict_headers
 from rlhf_operator.guard.stream import Courier, Passage
 from rlhf_operator.guard.text import count_words
@@ -58,16 +59,16 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
     guard.begin(call)
     verdicts = [await guard.pipeline.check(each, "Input") for each in prompts]
     asked = _strictest(verdicts)
+    prompts = [
+        prompt if verdict.text is None else verdict.text
+        for prompt, verdict in zip(prompts, verdicts, strict=True)
+    ]
     if asked.is_stopped:
         refused = [judge.refuse(asked, guard.setup.instead) for _ in prompts]
         if verb == "generate_stream":
             guard.instruments.streams.ended(asked.outcome.value)
-        return _refused(guard, call, message, verb, refused)
+        return _refused(guard, call, message, verb, prompts, refused)
     if asked.text is not None:
-        prompts = [
-            prompt if verdict.text is None else verdict.text
-            for prompt, verdict in zip(prompts, verdicts, strict=True)
-        ]
         message = v2.replace(message, verb, "inputs", v2.TEXT_INPUT, prompts)
     if verb == "generate_stream":
         return await _stream(guard, request, call, message, asked, "".join(prompts))
@@ -97,9 +98,11 @@ async def _ask(
     stopped = [each for each in answers if each.is_stopped]
     if stopped:
         # One blocked answer takes its batch along: other tensors may tell the same in numbers.
-        return _refused(guard, call, message, verb, stopped, count=len(answers))
-    headers = {ID_HEADER: guard.new_id(), **_told(outcome, answers)}
+        return _refused(guard, call, message, verb, prompts, stopped, count=len(answers))
+    response_id = guard.new_id(call)
+    headers = {ID_HEADER: response_id, **_told(outcome, answers)}
     guard.leaving(call, *answers)
+    guard.finished(call, *_exchanges(response_id, prompts, answers))
     if not any(judged.made and judged.made.text is not None for judged in answers):
         return _passed_on(reply, headers)
     changed = v2.texts_only(answered, verb)
@@ -112,6 +115,7 @@ def _refused(
     call: Call,
     message: v2.Message,
     verb: v2.Verb,
+    prompts: list[str],
     stopped: list[Judged],
     *,
     count: int | None = None,
@@ -127,7 +131,9 @@ def _refused(
         count=len(stopped) if count is None else count,
     )
     kind = "text/event-stream" if verb == "generate_stream" else "application/json"
-    headers = {ID_HEADER: guard.new_id(), **_told(outcome, stopped)}
+    response_id = guard.new_id(call)
+    guard.finished(call, *_exchanges(response_id, prompts, stopped))
+    headers = {ID_HEADER: response_id, **_told(outcome, stopped)}
     return web.Response(body=body, content_type=kind, headers=headers)
 
 
@@ -178,7 +184,7 @@ async def _stream(
     path = request.rel_url.raw_path
     passage = Passage.of(guard, prompt, asked)
     events = _Events(
-        name=guard.new_id(),
+        name=guard.new_id(call),
         model=guard.setup.config.triton_model,
         is_as_made=passage.chain.holds_nothing,
         instead=guard.setup.instead,
@@ -195,9 +201,30 @@ async def _stream(
     except Unanswered as error:
         raise await _failure(guard, error.reply) from None
     if stopped is not None:
-        return _refused(guard, call, message, "generate_stream", [stopped])
+        return _refused(guard, call, message, "generate_stream", [prompt], [stopped])
+    if passage.read is not None:
+        guard.finished(
+            call,
+            Exchange(
+                response_id=events.name,
+                prompt=prompt,
+                judged=passage.read,
+                prompt_tokens=passage.prompt_tokens,
+                is_streamed=True,
+            ),
+        )
     assert call.response is not None
     return call.response
+
+
+def _exchanges(response_id: str, prompts: list[str], answers: list[Judged]) -> list[Exchange]:
+    """Return what was answered to which prompt; nothing where that is open."""
+    if len(prompts) != len(answers):
+        return []
+    return [
+        Exchange(response_id=response_id, prompt=prompt, judged=judged, number=number)
+        for number, (prompt, judged) in enumerate(zip(prompts, answers, strict=True))
+    ]
 
 
 def _texts(message: v2.Message, verb: v2.Verb, side: Literal["inputs", "outputs"]) -> list[str]:

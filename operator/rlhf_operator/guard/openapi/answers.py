@@ -119,6 +119,10 @@ class Feedback(_Sent):
 
     object: Literal["feedback"]
     about_version: str
+    counted: list[Literal["thumbs", "task", "rating"]]
+    """The kinds that counted; the others had a vote already."""
+    reason_kept: bool = False
+    """Whether the reason that came along waits for the sink; only with a reason."""
 
 
 class ErrorBody(_Sent):

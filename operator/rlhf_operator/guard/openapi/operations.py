@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from rlhf_operator.guard import endpoints, moderations, openai
+from rlhf_operator.guard import feedback, moderations, openai
 from rlhf_operator.guard.openapi import answers, questions
 from rlhf_operator.guard.remotes.contracts.litellm import PATH as GUARDRAIL_PATH
 
@@ -47,12 +47,12 @@ ERRORS = {
     403: "`forbidden`: the response id was not issued by this model, or is too old.",
     404: "`not_found`: there is no such thing, or it is closed to users.",
     408: "`timeout`: the request's body took too long to arrive.",
-    409: "`conflict`: this answer already has a vote of this kind.",
+    409: "`conflict`: this answer already has votes of these kinds.",
     413: "`too_large`: the request's body is too large, after decompression.",
     500: "`internal`: the guard failed.",
     502: "`model_server`: the model server gave no answer that can be used.",
     503: "`overloaded`: too many requests are in flight. `nothing_safe`: no safe version is left. "
-    "Both come with Retry-After.",
+    "`try_again`: the guard that counts votes on this answer is not there. All with Retry-After.",
     504: "`timeout`: the model server took too long.",
 }
 
@@ -175,9 +175,9 @@ OPERATIONS = (
         method="post",
         path="/v1/feedback",
         summary="Vote on an answer, once per kind of vote, by the id that it came with.",
-        takes={JSON: endpoints._Vote},
+        takes={JSON: feedback._Vote},
         gives={JSON: answers.Feedback},
-        errors=(400, 403, 408, 409, 413, 500),
+        errors=(400, 403, 408, 409, 413, 500, 503),
     ),
     *_triton("", _MODEL),
     *_triton("OfVersion", f"{_MODEL}/versions/{{version}}"),

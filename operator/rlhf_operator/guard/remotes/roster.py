@@ -99,10 +99,10 @@ def _contract(asked: Classifier | External) -> Contract:
 def _address(asked: Classifier | External, contract: Contract, config: GuardConfig) -> URL | None:
     """Return the URL to ask; a path that the address names itself goes before the contract's."""
     if isinstance(asked, Classifier):
-        return _in_cluster(asked.service, config.namespace, contract.path)
+        return in_cluster(asked.service, config.namespace, contract.path)
     if asked.service is not None:
         path = contract.path if asked.service.path == "/" else asked.service.path
-        return _in_cluster(asked.service, config.namespace, path)
+        return in_cluster(asked.service, config.namespace, path)
     named = (each.url for each in config.providers if each.name == asked.provider)
     try:
         url = next((URL(each) for each in named), None)
@@ -113,5 +113,6 @@ def _address(asked: Classifier | External, contract: Contract, config: GuardConf
         return None
 
 
-def _in_cluster(service: ServiceRef, namespace: str, path: str) -> URL:
+def in_cluster(service: ServiceRef, namespace: str, path: str) -> URL:
+    """Return the URL of a path on a Service."""
     return URL(f"http://{service.name}.{namespace}.svc:{service.port}{path}")
