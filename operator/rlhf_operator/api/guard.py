@@ -190,6 +190,10 @@ class GuardConfig(LiveGuard):
     fallback_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=256)] | None = None
     """Where the model's fallback version answers; none in the fallback's own pods."""
 
+    peers: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$", max_length=253)] | None = None
+    """The DNS name with the addresses of all guards of the model, each at the same port: votes on
+    one answer are counted by one of them. Where unset, each guard counts what reaches it."""
+
     model: Name
     """Name of the RLHFModel."""
 

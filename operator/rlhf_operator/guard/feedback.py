@@ -10,7 +10,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlhf_operator.api.samples import Task, Thumbs
-from rlhf_operator.guard import tokens
+from rlhf_operator.api.sampling import CONSENT_HEADER
+from rlhf_operator.guard import openai, peers, tokens
+from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.openai import BadRequest
 from rlhf_operator.guard.sampling.exchange import Vote
 from rlhf_operator.guard.sampling.origin import origin
@@ -36,7 +38,8 @@ class _Vote(BaseModel):
 
 async def vote(guard: Guard, request: web.Request) -> web.Response:
     """Count what a user says about one answer, whichever version gave it."""
-    said = _parse(await request.read())
+    body = await request.read()
+    said = _parse(body)
     given = Vote(
         response_id=said.response_id,
         about=_about(guard, said.response_id),
@@ -49,6 +52,9 @@ async def vote(guard: Guard, request: web.Request) -> web.Response:
     if not given.values:
         raise BadRequest(_FORM)
     nonce, version = given.about.nonce, given.about.version
+    elsewhere = await _elsewhere(guard, request, nonce, body)
+    if elsewhere is not None:
+        return elsewhere
     counted = given.only({kind for kind in given.values if guard.votes.add(nonce, kind)})
     if not counted.values:
         kinds = " and ".join(given.values)
@@ -65,6 +71,35 @@ async def vote(guard: Guard, request: web.Request) -> web.Response:
             **reason,
         }
     )
+
+
+async def _elsewhere(
+    guard: Guard, request: web.Request, nonce: str, body: bytes
+) -> web.Response | None:
+    """Return the reply of the guard to which a vote belongs; None where it belongs here."""
+    setup = guard.setup
+    if peers.is_passed_on(setup, request.headers.get(peers.HEADER), body):
+        return None
+    if request.transport is None:
+        raise ConnectionResetError("the user has gone")
+    host, port, *_ = request.transport.get_extra_info("sockname")
+    try:
+        other = await guard.peers.elsewhere(setup, nonce, (host, port))
+        if other is None:
+            return None
+        reply = await guard.peers.pass_on(setup, other, body, _of_consent(setup, request))
+    except peers.Unreachable:
+        # Counted nowhere: counted here as well, it could count twice.
+        message = "the guard that counts votes on this answer is not there now"
+        problem = openai.error(message, kind="server_error", code="try_again")
+        return web.json_response(problem, status=503, headers={"Retry-After": "2"})
+    return web.Response(body=reply.body, status=reply.status, content_type="application/json")
+
+
+def _of_consent(setup: Setup, request: web.Request) -> list[tuple[str, str]]:
+    sampling = setup.config.guard.sampling
+    names = {CONSENT_HEADER, sampling.consent_header if sampling is not None else None}
+    return [(name, value) for name in names if name for value in request.headers.getall(name, ())]
 
 
 def _parse(body: bytes) -> _Vote:

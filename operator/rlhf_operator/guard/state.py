@@ -15,6 +15,7 @@ from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.generation import Generation
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
+from rlhf_operator.guard.peers import Peers
 from rlhf_operator.guard.pipeline import Pipeline, Remote
 from rlhf_operator.guard.sampling.counts import SampleCounts
 from rlhf_operator.guard.sampling.exchange import Exchange, Timing
@@ -56,6 +57,7 @@ class Guard:
     triton: Triton
     instruments: Instruments
     sampler: Sampler
+    peers: Peers
     votes: Votes = field(default_factory=lambda: Votes(_MOST_VOTES))
     in_flight: int = 0
     is_draining: bool = False
@@ -79,6 +81,7 @@ class Guard:
             triton=triton,
             instruments=instruments,
             sampler=sampler,
+            peers=Peers(session=triton.session),
         )
 
     def whose(self, request: web.Request, named: str | None = None) -> bytes | None:

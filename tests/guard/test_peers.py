@@ -1,0 +1,187 @@
+"""Votes in a model of several guards: one of them counts, whichever is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_operator.guard import peers, tokens
+from tests.guard.world import KEY, MakeWorld, World, examples
+
+addresses = st.sets(st.tuples(st.ip_addresses(v=4).map(str), st.just(8080)), min_size=2, max_size=8)
+nonces = st.text("0123456789abcdef", min_size=24, max_size=24)
+
+MakeGuards = Callable[[int], Awaitable[list[World]]]
+
+
+@examples
+@given(nonces, addresses)
+def test_all_guards_say_to_whom_a_vote_belongs(nonce: str, known: set[peers.Address]) -> None:
+    found = peers.owner(b"key", nonce, known)
+    assert found in known
+    assert peers.owner(b"key", nonce, sorted(known)) == found
+    assert peers.owner(b"key", nonce, sorted(known, reverse=True)) == found
+
+
+@examples
+@given(nonces, addresses, st.data())
+def test_a_guard_that_goes_takes_only_its_own_along(
+    nonce: str, known: set[peers.Address], data: st.DataObject
+) -> None:
+    gone = data.draw(st.sampled_from(sorted(known)))
+    before, after = (peers.owner(b"key", nonce, each) for each in (known, known - {gone}))
+    assert after == before or before == gone
+
+
+def test_each_of_some_guards_gets_its_share() -> None:
+    known = [(f"10.0.0.{n}", 8080) for n in range(4)]
+    found = [peers.owner(b"key", f"{n:024x}", known) for n in range(2000)]
+    assert all(400 < found.count(each) < 600 for each in known)
+
+
+def address(world: World) -> peers.Address:
+    return "127.0.0.1", int(world.users.server.port or 0)
+
+
+def know(world: World, known: list[World]) -> None:
+    found = frozenset(map(address, known))
+
+    async def look(_name: str, _port: int) -> frozenset[peers.Address]:
+        if not found:
+            raise OSError("nobody")
+        return found
+
+    world.guard.peers.lookup = look
+    world.guard.peers._since = None
+
+
+@pytest.fixture
+def make_guards(make_world: MakeWorld) -> MakeGuards:
+    async def make(count: int) -> list[World]:
+        made = [await make_world(peers="support-guards.team.svc") for _ in range(count)]
+        for world in made:
+            know(world, made)
+        return made
+
+    return make
+
+
+async def an_id(world: World) -> str:
+    return str((await (await world.complete()).json())["id"])
+
+
+async def vote(world: World, headers: dict[str, str] | None = None, **body: Any) -> tuple[int, Any]:
+    reply = await world.users.post("/v1/feedback", json=body, headers=headers)
+    return reply.status, await reply.json()
+
+
+async def counts(worlds: list[World], about: str = '"thumbs",value="up"') -> list[float]:
+    name = f'feedback_total{{about_version="support-v7",kind={about}}}'
+    return [(await world.metrics())[name] for world in worlds]
+
+
+async def test_one_vote_counts_once_whichever_guards_are_asked(make_guards: MakeGuards) -> None:
+    guards = await make_guards(3)
+    for _ in range(6):
+        said = await an_id(guards[0])
+        statuses = [(await vote(each, response_id=said, thumbs="up"))[0] for each in guards]
+        assert statuses == [200, 409, 409]
+    found = await counts(guards)
+    assert sum(found) == 6
+    assert [len(each.guard.votes) for each in guards] == found
+
+
+async def test_votes_at_the_same_time_count_once(make_guards: MakeGuards) -> None:
+    guards = await make_guards(3)
+    said = await an_id(guards[0])
+    sent = [vote(each, response_id=said, thumbs="up") for each in guards * 3]
+    statuses = [status for status, _ in await asyncio.gather(*sent)]
+    assert sorted(statuses) == [200] + [409] * 8
+    assert sum(await counts(guards)) == 1
+
+
+async def test_what_is_no_vote_is_refused_where_it_arrives(make_guards: MakeGuards) -> None:
+    (guard, gone) = await make_guards(2)
+    await gone.users.server.close()
+    said = await an_id(guard)
+    assert (await vote(guard, response_id=said, thumbs="sideways"))[0] == 400
+    assert (await vote(guard, response_id="rlhf-x", thumbs="up"))[0] == 403
+
+
+async def an_id_of(guard: World, other: World, known: list[World]) -> str:
+    """Return an id whose votes belong to the other."""
+    while True:
+        said = await an_id(guard)
+        about = tokens.read(KEY.encode(), model="support", text=said)
+        assert about is not None
+        belongs = peers.owner(KEY.encode(), about.nonce, list(map(address, known)))
+        if belongs == address(other):
+            return said
+
+
+async def test_a_vote_for_a_guard_that_is_gone_counts_nowhere_until_it_is_known(
+    make_guards: MakeGuards,
+) -> None:
+    guards = await make_guards(2)
+    guard, gone = guards
+    said = await an_id_of(guard, gone, guards)
+    await gone.users.server.close()
+    reply = await guard.users.post("/v1/feedback", json={"response_id": said, "thumbs": "up"})
+    assert (reply.status, reply.headers["Retry-After"]) == (503, "2")
+    assert await counts([guard]) == [0]
+    know(guard, [guard])
+    assert (await vote(guard, response_id=said, thumbs="up"))[0] == 200
+
+
+async def test_nobody_counts_where_nobody_is_known(make_guards: MakeGuards) -> None:
+    (guard,) = await make_guards(1)
+    know(guard, [])
+    said = await an_id(guard)
+    assert (await vote(guard, response_id=said, thumbs="up"))[0] == 503
+    assert await counts([guard]) == [0]
+
+
+async def test_a_vote_is_passed_on_once_however_guards_disagree(make_guards: MakeGuards) -> None:
+    one, other = await make_guards(2)
+    know(one, [other])
+    know(other, [one])
+    said = await an_id(one)
+    assert (await vote(one, response_id=said, thumbs="up"))[0] == 200
+    assert await counts([one, other]) == [0, 1]
+
+
+async def test_a_client_cannot_say_that_a_vote_was_passed_on(make_guards: MakeGuards) -> None:
+    one, other = await make_guards(2)
+    know(one, [other])
+    for signature in ("", "0" * 64, "é"):
+        said = await an_id(one)
+        status, _ = await vote(one, {peers.HEADER: signature}, response_id=said, thumbs="up")
+        assert status == 200
+    assert await counts([one, other]) == [0, 3]
+
+
+async def test_addresses_are_looked_up_anew_after_a_while(
+    make_guards: MakeGuards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await make_guards(2)
+    know(one, [one])
+    assert (await vote(one, response_id=await an_id(one), thumbs="up"))[0] == 200
+    since = one.guard.peers._since
+    know(one, [other])
+    one.guard.peers._since = since
+    assert (await vote(one, response_id=await an_id(one), thumbs="up"))[0] == 200
+    monkeypatch.setattr(peers, "_FRESH_SECONDS", -1.0)
+    assert (await vote(one, response_id=await an_id(one), thumbs="up"))[0] == 200
+    assert await counts([one, other]) == [2, 1]
+
+
+async def test_a_name_is_looked_up() -> None:
+    assert ("127.0.0.1", 8080) in await peers.lookup("localhost", 8080)
+    with pytest.raises(socket.gaierror):
+        await peers.lookup("no-such-name.invalid", 8080)
