@@ -10,7 +10,7 @@ import pytest
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem, Silence
 from rlhf_operator.api.metrics import GUARD_RESPONSES, GUARD_UNSAFE_SERVED
-from rlhf_operator.core.sequential import stretches, total
+from rlhf_operator.core.stretches import stretches, total
 from rlhf_operator.core.subject import Subject
 from tests.controller.test_engine import CSAE, KEY, REWARD, Scraped, World, at, scored, subject
 from tests.controller.test_vigil import Served, promoted

@@ -13,7 +13,7 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import analysis, earlier
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objective
-from rlhf_operator.core.sequential import Past, Stretch
+from rlhf_operator.core.stretches import Past, Stretch
 from tests.builders import NOW, POLICY
 
 

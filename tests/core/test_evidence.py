@@ -15,7 +15,7 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import analysis, sequential, statistics
 from rlhf_operator.core.objective import Judgement, Reading, objectives, result
-from rlhf_operator.core.sequential import Past, Stretch
+from rlhf_operator.core.stretches import NO_PAST, Past, Stretch, condensed, stretches, total
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = SINCE + timedelta(minutes=4)
@@ -40,7 +40,7 @@ def weigh(
     reading: Reading,
     stable: Reading | None = None,
     *,
-    past: Past = sequential.NO_PAST,
+    past: Past = NO_PAST,
     previous: Judgement | None = None,
     beside: tuple[dict[str, Any], ...] = (),
 ) -> Judgement:
@@ -231,11 +231,11 @@ def test_condensing_loses_no_count_and_keeps_to_the_limit(
         StratumRecord(slo=f"p/{place % 2}", events=e, samples=n, stable_events=f, stable_samples=m)
         for place, (e, n, f, m) in enumerate(rows)
     )
-    kept = sequential.condensed(records, most)
+    kept = condensed(records, most)
     assert len(kept) <= max(most, 2)
     for name in ("p/0", "p/1"):
-        before, after = (sequential.stretches(each, name) for each in (records, kept))
-        assert sequential.total(before) == sequential.total(after)
+        before, after = (stretches(each, name) for each in (records, kept))
+        assert total(before) == total(after)
 
 
 @given(st.integers(0, 50), st.integers(0, 2000))

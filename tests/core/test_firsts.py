@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import Verdict
-from rlhf_operator.core import analysis, plans, sequential
+from rlhf_operator.core import analysis, plans
 from rlhf_operator.core.objective import Reading, objectives, result
-from rlhf_operator.core.sequential import Past, Stretch
+from rlhf_operator.core.stretches import (
+    NO_PAST,
+    Past,
+    Stretch,
+    condensed,
+    record_of,
+    remembered,
+    stretches,
+    total,
+)
 from rlhf_operator.core.subject import subject
 from tests import builders as make
 from tests.core.test_evidence import MAX, NOW, SINCE, UNSAFE, policy
@@ -26,7 +35,7 @@ def seen(events: int, samples: int, first: tuple[int, int] | None, **more: Any) 
     return Reading(events=events, samples=samples, value=events / samples, at=NOW, **firsts, **more)
 
 
-def weigh(slo: dict[str, Any], mine: Reading, other: Reading, past: Past = sequential.NO_PAST):
+def weigh(slo: dict[str, Any], mine: Reading, other: Reading, past: Past = NO_PAST):
     ((_, goal),) = objectives((policy(slo),))
     found = analysis.weigh(
         goal, mine, other, None, now=NOW, since=SINCE, stale=analysis.STALE_AFTER, past=past
@@ -104,14 +113,14 @@ def test_the_record_has_both_counts_and_the_ratio_of_what_was_compared() -> None
     _, shown = weigh(VERSUS, seen(700, 2000, (21, 1000)), QUIET)
     assert (shown.events, shown.stable_samples) == (700, 20_000)
     assert float(shown.ratio) == pytest.approx(1.05, abs=0.001)
-    firsts = sequential.remembered(shown.firsts)
+    firsts = remembered(shown.firsts)
     assert firsts == Stretch(events=21, samples=1000, stable_events=400, stable_samples=20_000)
 
 
 def test_a_record_without_users_says_nothing_of_them() -> None:
     _, shown = weigh(VERSUS, seen(20, 1000, None), QUIET)
     assert shown.firsts is None
-    assert "firsts" not in sequential.record_of("p/x", Stretch(events=1, samples=2)).dump()
+    assert "firsts" not in record_of("p/x", Stretch(events=1, samples=2)).dump()
 
 
 counts = st.builds(
@@ -126,17 +135,17 @@ both = st.builds(replace, counts, firsts=st.none() | counts)
 
 @given(st.lists(both, max_size=6))
 def test_what_is_recorded_can_be_read_again(parts: list[Stretch]) -> None:
-    records = [sequential.record_of(slo, part) for part in parts for slo in ("p/x", "p/other")]
-    assert sequential.stretches(records, "p/x") == tuple(parts)
+    records = [record_of(slo, part) for part in parts for slo in ("p/x", "p/other")]
+    assert stretches(records, "p/x") == tuple(parts)
 
 
 @given(st.lists(both, max_size=9), st.integers(2, 6))
 def test_condensing_loses_no_count_of_either_unit(parts: list[Stretch], most: int) -> None:
-    records = [sequential.record_of("p/x", part) for part in parts]
-    kept = sequential.condensed(records, most)
+    records = [record_of("p/x", part) for part in parts]
+    kept = condensed(records, most)
     assert len(kept) <= most
-    again = sequential.total(sequential.stretches(kept, "p/x"))
-    assert again == sequential.total(parts)
+    again = total(stretches(kept, "p/x"))
+    assert again == total(parts)
 
 
 @given(both, both)

@@ -15,10 +15,17 @@ from hypothesis import strategies as st
 from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import analysis, mean, sequential
+from rlhf_operator.core import analysis, mean
 from rlhf_operator.core.moments import Moments, contradicts
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives, result
-from rlhf_operator.core.sequential import Past, Stretch
+from rlhf_operator.core.stretches import (
+    NO_PAST,
+    Past,
+    Stretch,
+    condensed,
+    record_of,
+    total,
+)
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = SINCE + timedelta(minutes=4)
@@ -56,7 +63,7 @@ def weigh(
     reading: Reading,
     stable: Reading | None = None,
     *,
-    past: Past = sequential.NO_PAST,
+    past: Past = NO_PAST,
     previous: Judgement | None = None,
 ) -> Judgement:
     return analysis.weigh(
@@ -222,18 +229,16 @@ numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 
 @given(st.lists(st.tuples(st.integers(2, 400), numbers, numbers), max_size=12), st.integers(1, 12))
 def test_condensing_loses_no_sum(rows: list[tuple[int, float, float]], most: int) -> None:
-    stretches = [
+    parts = [
         Stretch(
             events=0, samples=n, moments=Moments(a, a * a),
             stable_samples=n, stable_moments=Moments(b, b * b),
         )
         for n, a, b in rows
     ]  # fmt: skip
-    records = [
-        StratumRecord.model_validate(sequential.record_of("p/m", each).dump()) for each in stretches
-    ]
-    kept = sequential.total(sequential.stretches(sequential.condensed(records, most), "p/m"))
-    whole = sequential.total(stretches)
+    records = [StratumRecord.model_validate(record_of("p/m", each).dump()) for each in parts]
+    kept = total(stretches(condensed(records, most), "p/m"))
+    whole = total(parts)
     assert kept.samples == whole.samples
     for mine, true in ((kept.moments, whole.moments), (kept.stable_moments, whole.stable_moments)):
         assert (mine.total, mine.squares) == pytest.approx((true.total, true.squares), rel=1e-9)

@@ -22,7 +22,8 @@ from rlhf_operator.core.decision import hold
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.objective import objectives
 from rlhf_operator.core.observed import Assessment, Observed, Route, Run, Workload
-from rlhf_operator.core.sequential import Stretch, proofs
+from rlhf_operator.core.sequential import proofs
+from rlhf_operator.core.stretches import Stretch
 from rlhf_operator.core.subject import subject
 from tests import builders as make
 from tests.builders import NOW, SFT, V1, ago

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from rlhf_operator.api.evidence import Checkpoint, SLOResult, StratumRecord, Verdict
 from rlhf_operator.cli.scene import Played, Scene
-from rlhf_operator.core import analysis, objective, sequential
+from rlhf_operator.core import analysis, objective
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import Judgement, Reading
-from rlhf_operator.core.sequential import Past
+from rlhf_operator.core.stretches import NO_PAST, Past, record_of, stretches
 from rlhf_operator.core.windows import WINDOW
 
 _Place = tuple[str, str]
@@ -50,10 +50,10 @@ class Bench:
         for each in self._played:
             compares = each.slo.versus_stable is not None or each.slo.class_ == "Safety"
             mine, other = self._reading(each, canary, now), self._reading(each, stable, now)
-            past = replace(self._past[each.name], before=sequential.stretches(before, each.name))
+            past = replace(self._past[each.name], before=stretches(before, each.name))
             self._weigh(each, canary, mine, other if compares else None, now, since, past)
             if each.slo.class_ == "Safety":
-                self._weigh(each, stable, other, None, now, since, sequential.NO_PAST)
+                self._weigh(each, stable, other, None, now, since, NO_PAST)
             self._close(each, now, since)
         self.is_open = True
 
@@ -126,9 +126,7 @@ class Bench:
     def checkpoint(self, since: datetime, now: datetime) -> Checkpoint:
         """Return the finished stretches, as the record wants them when the weight changes."""
         records = tuple(
-            sequential.record_of(name, stretch)
-            for name, past in self._past.items()
-            for stretch in past.closed
+            record_of(name, stretch) for name, past in self._past.items() for stretch in past.closed
         )
         return Checkpoint(since=since, at=now, strata=records)
 

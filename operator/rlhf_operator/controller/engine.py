@@ -21,7 +21,7 @@ from rlhf_operator.controller.recall import recall
 from rlhf_operator.core.facts import MOST_STRATA
 from rlhf_operator.core.moments import sums_of
 from rlhf_operator.core.observed import Key
-from rlhf_operator.core.sequential import condensed
+from rlhf_operator.core.stretches import condensed
 from rlhf_operator.core.subject import Subject
 
 __all__ = ["Assessment", "Engine", "MetricSource", "Observer", "Subject"]

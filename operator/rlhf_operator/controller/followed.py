@@ -27,8 +27,8 @@ from rlhf_operator.core.objective import (
 )
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
-from rlhf_operator.core.sequential import NOTHING, Past, Stretch, record_of, stretches
 from rlhf_operator.core.steady import watched
+from rlhf_operator.core.stretches import NOTHING, Past, Stretch, record_of, stretches
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged
 

@@ -16,7 +16,7 @@ from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
 from rlhf_operator.core.objective import Judgement, Objective, Reading
-from rlhf_operator.core.sequential import NO_PAST, Past
+from rlhf_operator.core.stretches import NO_PAST, Past
 from rlhf_operator.core.watch import Found
 from rlhf_operator.core.windows import WINDOW
 

@@ -26,7 +26,7 @@ from rlhf_operator.core.objective import (
     remembered,
     result,
 )
-from rlhf_operator.core.sequential import NO_PAST, Past
+from rlhf_operator.core.stretches import NO_PAST, Past
 from rlhf_operator.core.watch import Found
 
 __all__ = ["Reading", "blind", "failed", "judge", "stale_after", "weigh", "worst"]

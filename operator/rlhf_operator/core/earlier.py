@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import exp, log
 
 from rlhf_operator.core import statistics
-from rlhf_operator.core.sequential import Proof, Rate, Stretch
+from rlhf_operator.core.sequential import Proof, Rate
+from rlhf_operator.core.stretches import Stretch
 
 
 def proof(asked: Rate, counted: Stretch, stable: Stretch) -> Proof:

@@ -18,7 +18,8 @@ from rlhf_operator.core.objective import (
     counted,
     short,
 )
-from rlhf_operator.core.sequential import Past, Proof, Rate, Stretch
+from rlhf_operator.core.sequential import Proof, Rate
+from rlhf_operator.core.stretches import Past, Stretch, compared, mixes_units, total
 
 
 def judge(
@@ -61,7 +62,7 @@ def judge(
     )
     verdict, message = _concluded(goal, tests, reading, stable, found, past.stable_before)
     unknown = reading.users_unknown or (stable is not None and stable.users_unknown)
-    if unknown or sequential.mixes_units(stretches):
+    if unknown or mixes_units(stretches):
         message += "; answers are compared, for users are not told apart here"
     return Judgement(
         verdict=verdict,
@@ -94,7 +95,7 @@ def _proofs(
         found = sequential.proofs(tests, stretches, compares=compares)
         return onset.renewed(found, tests, past, stretches[-1])
     alone = sequential.proofs(tests, stretches, compares=False)
-    return (*alone, earlier.proof(tests, sequential.total(stretches), before))
+    return (*alone, earlier.proof(tests, total(stretches), before))
 
 
 def _concluded(
@@ -175,8 +176,8 @@ def _broken(
     if proof.bound in ("max", "min"):
         bound = f"> {goal.slo.max}" if proof.bound == "max" else f"< {goal.slo.min}"
         return bound if breaks else f"{bound} of late"
-    shown = sequential.compared(found.stretches)
-    counts, is_by_user = sequential.total(shown), shown is not found.stretches
+    shown = compared(found.stretches)
+    counts, is_by_user = total(shown), shown is not found.stretches
     events, samples = counts.stable_events, counts.stable_samples
     if before is not None:
         events, samples, is_by_user = before.events, before.samples, False
@@ -190,7 +191,7 @@ def _broken(
 
 
 def _too_far(tests: Mean, found: Evidence) -> str:
-    counts = sequential.total(found.stretches)
+    counts = total(found.stretches)
     theirs = counts.stable_moments.total / max(1, counts.stable_samples)
     sign, side = (">", "above") if tests.lower_is_better else ("<", "below")
     far = f"{short(tests.harm_difference)} {side} " if tests.harm_difference else ""

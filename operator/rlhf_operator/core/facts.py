@@ -19,11 +19,19 @@ from rlhf_operator.api.evidence import (
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, pins, repins, reward_hacking, sequential
+from rlhf_operator.core import capacity, pins, repins, reward_hacking
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.moments import NO_VALUES, moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
-from rlhf_operator.core.sequential import Past, Stretch
+from rlhf_operator.core.stretches import (
+    Past,
+    Stretch,
+    condensed,
+    record_of,
+    stretch_of,
+    stretches,
+    total,
+)
 
 Changes = dict[str, Any]
 """Fields of a RolloutStatus, with their new values."""
@@ -159,7 +167,7 @@ def baseline(
     for each in results:
         if each.harm is not None and each.query is not None:
             name = f"{each.policy}/{each.name}"
-            counted = sequential.total(sequential.stretches(strata, name))
+            counted = total(stretches(strata, name))
             if counted.moments != NO_VALUES:
                 continue
             found.append(
@@ -253,9 +261,9 @@ def _strata(
         if each.harm is None and not unseen:
             continue
         name = f"{each.policy}/{each.name}"
-        counted = _recorded(name, run, checkpoint) if unseen else sequential.stretch_of(each)
+        counted = _recorded(name, run, checkpoint) if unseen else stretch_of(each)
         if each.harm is None and not counted.samples:
             continue  # of what is unseen since a restart only the counts tell
-        past = Past(closed=sequential.stretches(closed, name))
-        found.append(sequential.record_of(name, past.open(counted)))
-    return sequential.condensed(tuple(found), MOST_STRATA)
+        past = Past(closed=stretches(closed, name))
+        found.append(record_of(name, past.open(counted)))
+    return condensed(tuple(found), MOST_STRATA)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.core import statistics
 from rlhf_operator.core.indicators import Better, Measure
-from rlhf_operator.core.sequential import Levels, Proof, Stretch, total
+from rlhf_operator.core.sequential import Levels, Proof
+from rlhf_operator.core.stretches import Stretch, total
 
 TUNED_FOR = 1000
 """The number of values at which the tests are sharpest: bad canaries show early, or hardly."""

@@ -18,7 +18,8 @@ from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.moments import NO_VALUES, Moments, decimal_text, sums_of
 from rlhf_operator.core.queries import longest_range
-from rlhf_operator.core.sequential import Proof, Rate, Stretch
+from rlhf_operator.core.sequential import Proof, Rate
+from rlhf_operator.core.stretches import Stretch, compared, firsts_of, total
 from rlhf_operator.core.watch import Watch
 
 
@@ -236,7 +237,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         samples=(reading.samples or 0) if usable else None,
         stable_events=compared.events if compared else None,
         stable_samples=(compared.samples or 0) if compared else None,
-        firsts=sequential.firsts_of(counted(reading, compared)) if compared else None,
+        firsts=firsts_of(counted(reading, compared)) if compared else None,
         sums=sums_of(reading.moments),
         stable_sums=sums_of(compared.moments) if compared else None,
         **_shown(goal, found.evidence),
@@ -277,13 +278,13 @@ def _shown_directions(higher: float, lower: float) -> dict[str, Any]:
 
 
 def _shown_ratio(rate: Rate, evidence: Evidence) -> dict[str, Any]:
-    counted = sequential.total(evidence.stretches)
+    counted = total(evidence.stretches)
     shown: dict[str, Any] = {}
     if counted.samples:
         seen = min(counted.events, counted.samples)
         interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
         shown = {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
-    strata = sequential.strata_of(sequential.compared(evidence.stretches))
+    strata = sequential.strata_of(compared(evidence.stretches))
     if rate.margin is not None and strata:
         interval = statistics.ratio_interval(strata, _REPORTED)
         shown |= {

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import timedelta
 from math import log
 
-from rlhf_operator.core.sequential import Past, Proof, Rate, Stretch
+from rlhf_operator.core.sequential import Proof, Rate
 from rlhf_operator.core.statistics import Count, RateChange
+from rlhf_operator.core.stretches import Past, Stretch
 from rlhf_operator.core.windows import WINDOW
 
 _STARTS = log(timedelta(days=30) / WINDOW)

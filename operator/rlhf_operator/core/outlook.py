@@ -14,11 +14,12 @@ from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import ConditionType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import drills, foresight, overrides, plans, sequential
+from rlhf_operator.core import drills, foresight, overrides, plans
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.foresight import Doubt, Pace
 from rlhf_operator.core.objective import Objective, objectives
 from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.stretches import NOTHING, stretches, total
 from rlhf_operator.core.subject import subject
 
 # Before that, the seconds by which scrapes lag behind would pass for little traffic.
@@ -121,11 +122,11 @@ def _pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) -> Pa
         return None
     events, samples, both = result.events or 0, result.samples, float(result.samples)
     if run.status.weight > 0 and result.stable_samples is not None:
-        past = sequential.total(sequential.stretches(run.status.strata, goal.name))
+        past = total(stretches(run.status.strata, goal.name))
         events = (result.stable_events or 0) + past.stable_events
         samples = result.stable_samples + past.stable_samples
         both += result.stable_samples
-        here, before = result.firsts, past.firsts or sequential.NOTHING
+        here, before = result.firsts, past.firsts or NOTHING
         if here is not None:
             events = here.stable_events + before.stable_events
             samples = here.stable_samples + before.stable_samples

@@ -28,8 +28,9 @@ from rlhf_operator.core.objective import (
     objectives,
     short,
 )
-from rlhf_operator.core.sequential import Levels, Rate, Stretch
+from rlhf_operator.core.sequential import Levels, Rate
 from rlhf_operator.core.statistics import Burn
+from rlhf_operator.core.stretches import Stretch
 from rlhf_operator.core.watch import HOUR, Found, Watch, tests, watch
 from rlhf_operator.core.windows import WINDOW
 
