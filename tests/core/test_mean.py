@@ -24,6 +24,7 @@ from rlhf_operator.core.stretches import (
     Stretch,
     condensed,
     record_of,
+    stretches,
     total,
 )
 
