@@ -117,6 +117,7 @@ def test_the_objects_are_as_in_the_golden_file(name):
     objects = [
         workloads.deployment(OWNER, found, 2, found.revision_name),
         workloads.service(OWNER, found),
+        workloads.peers(OWNER, found),
         workloads.config_map(OWNER, found),
         workloads.network_policy(OWNER, found),
     ]

@@ -207,3 +207,4 @@ async def test_a_dead_sink_changes_no_answer(make_world: MakeWorld, sink: StubSi
     assert statuses == [200] * 5
     # One is on its way, one waits, and what comes on top is dropped.
     assert (await world.metrics())['samples_total{outcome="dropped"}'] >= 3
+    await world.guard.sampler._sender.close(within=0)

@@ -8,6 +8,7 @@ import pytest
 
 from rlhf_operator.api.evidence import BaselineRecord, Verdict
 from rlhf_operator.api.rollout import Outcome
+from rlhf_operator.core import names
 from tests.reconcile.stage import KEY, Stage
 
 MINUTE = timedelta(minutes=1)
@@ -151,6 +152,7 @@ def stored(stage: Stage, kind: str) -> dict[str, str]:
     return {
         raw["metadata"]["name"]: raw["metadata"]["labels"]["rlhf.dev/version"]
         for raw in stage.world.store.of_model(kind, KEY)
+        if "rlhf.dev/version" in raw["metadata"]["labels"]
     }
 
 
@@ -160,6 +162,7 @@ def test_a_version_that_is_removed_leaves_no_object_but_its_pin() -> None:
     assert stage.pods == {"sft": 2}
     for kind in ("Service", "NetworkPolicy", "ConfigMap"):
         assert set(stored(stage, kind).values()) == {"sft"}, kind
+    assert stage.world.store.get("Service", KEY.namespace, names.peers(KEY.name)) is not None
     assert set(stored(stage, "ControllerRevision").values()) == {"sft", "v1"}
 
 

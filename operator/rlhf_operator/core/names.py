@@ -33,6 +33,11 @@ def child(name: str, suffix: str) -> str:
     return f"{start[:room].rstrip('-')}-{mark}-{suffix}"
 
 
+def peers(model: str) -> str:
+    """Return the name of the Service under which all guards of a model are found."""
+    return child(model, "guards")
+
+
 def selector(model: str, version: str) -> dict[str, str]:
     """Return the labels by which a version's pods are found."""
     return {MODEL_LABEL: model, VERSION_LABEL: version}

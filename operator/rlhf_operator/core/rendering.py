@@ -203,6 +203,7 @@ def _guard_config(
         drain_seconds=longest,
         port=containers.HTTP_PORT,
         operations_port=containers.OPERATIONS_PORT,
+        peers=f"{names.peers(key.name)}.{key.namespace}.svc",
     )
 
 

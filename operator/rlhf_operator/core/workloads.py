@@ -64,6 +64,34 @@ def service(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
     }
 
 
+def peers(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
+    """Return the headless Service under whose name all guards of a model are found.
+
+    It is the same whichever version's rendering it is made from.
+    """
+    port = containers.HTTP_PORT
+    users = {"name": "http", "port": port, "targetPort": port, "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": names.peers(rendering.model),
+            "namespace": rendering.namespace,
+            "labels": {
+                names.MODEL_LABEL: rendering.model,
+                names.MANAGED_BY_LABEL: names.MANAGER,
+            },
+            "ownerReferences": [dict(owner)],
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": {names.MODEL_LABEL: rendering.model},
+            "ports": [users],
+        },
+    }
+
+
 def config_map(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
     """Return the ConfigMap that the pods mount; other content has another name."""
     return {
@@ -81,7 +109,10 @@ def network_policy(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
         for port in (containers.HTTP_PORT, containers.OPERATIONS_PORT)
     ]
     dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
-    egress: list[Manifest] = [{"ports": dns}]
+    # Guards pass votes on to the one of their model that counts them.
+    others = {"podSelector": {"matchLabels": {names.MODEL_LABEL: rendering.model}}}
+    users = [{"port": containers.HTTP_PORT, "protocol": "TCP"}]
+    egress: list[Manifest] = [{"ports": dns}, {"to": [others], "ports": users}]
     if rendering.egress_ports:
         fetch = [{"port": port, "protocol": "TCP"} for port in rendering.egress_ports]
         egress.append({"ports": fetch})

@@ -85,6 +85,7 @@ async def _serve(model: Raw, version: str, pin: str, pods: int, world: World) ->
         return (
             workloads.config_map(reference, rendering),
             workloads.service(reference, rendering),
+            workloads.peers(reference, rendering),
             workloads.network_policy(reference, rendering),
             workloads.deployment(reference, rendering, pods, pin),
         )
