@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_operator.guard import peers, tokens
-from tests.guard.world import KEY, MakeWorld, World, examples
+from tests.guard.world import KEY, MakeWorld, World, a_setup, examples
 
+OPENSSL = shutil.which("openssl")
 addresses = st.sets(st.tuples(st.ip_addresses(v=4).map(str), st.just(8080)), min_size=2, max_size=8)
 nonces = st.text("0123456789abcdef", min_size=24, max_size=24)
 
@@ -164,6 +172,36 @@ async def test_a_client_cannot_say_that_a_vote_was_passed_on(make_guards: MakeGu
         status, _ = await vote(one, {peers.HEADER: signature}, response_id=said, thumbs="up")
         assert status == 200
     assert await counts([one, other]) == [0, 3]
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not there")
+async def test_guards_that_serve_https_ask_each_other_by_it(tmp_path: Path) -> None:
+    assert OPENSSL is not None
+    command = [OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "1", "-subj", "/CN=chat.example.com"]
+    command += ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    setup = a_setup()
+    heard: list[bool] = []
+
+    async def take(request: web.Request) -> web.Response:
+        heard.append(peers.is_passed_on(setup, request.headers[peers.HEADER], await request.read()))
+        return web.Response(status=409, body=b"{}")
+
+    app = web.Application()
+    app.router.add_post("/v1/feedback", take)
+    async with aiohttp.ClientSession() as session:
+        secure = TestServer(app, scheme="https")
+        await secure.start_server(ssl=context)
+        to = ("127.0.0.1", int(secure.port or 0))
+        known = peers.Peers(session=session)
+        reply = await known.pass_on(setup, to, b"{}", [], is_secure=True)
+        assert (reply.status, heard) == (409, [True])
+        with pytest.raises(peers.Unreachable):
+            await known.pass_on(setup, to, b"{}", [], is_secure=False)
+        await secure.close()
 
 
 async def test_addresses_are_looked_up_anew_after_a_while(

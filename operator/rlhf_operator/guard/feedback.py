@@ -87,7 +87,9 @@ async def _elsewhere(
         other = await guard.peers.elsewhere(setup, nonce, (host, port))
         if other is None:
             return None
-        reply = await guard.peers.pass_on(setup, other, body, _of_consent(setup, request))
+        reply = await guard.peers.pass_on(
+            setup, other, body, _of_consent(setup, request), is_secure=request.secure
+        )
     except peers.Unreachable:
         # Counted nowhere: counted here as well, it could count twice.
         message = "the guard that counts votes on this answer is not there now"

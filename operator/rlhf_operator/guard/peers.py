@@ -88,20 +88,32 @@ class Peers:
         return None if found == here else found
 
     async def pass_on(
-        self, setup: Setup, to: Address, body: bytes, headers: list[tuple[str, str]]
+        self,
+        setup: Setup,
+        to: Address,
+        body: bytes,
+        headers: list[tuple[str, str]],
+        *,
+        is_secure: bool,
     ) -> Reply:
-        """Return what another guard answers to a vote. Raises Unreachable where it does not."""
+        """Return what another guard answers to a vote. Raises Unreachable where it does not.
+
+        Who serves HTTPS asks others by HTTPS. Their certificate is for users, who know no
+        addresses; that a vote comes from a guard says the signature.
+        """
         host, port = to
+        scheme = "https" if is_secure else "http"
         signature = sign(setup.key, model=setup.config.model, body=body)
         sent = [("Content-Type", "application/json"), (HEADER, signature), *headers]
         try:
             async with (
                 asyncio.timeout(_SECONDS),
                 self.session.post(
-                    URL.build(scheme="http", host=host, port=port, path="/v1/feedback"),
+                    URL.build(scheme=scheme, host=host, port=port, path="/v1/feedback"),
                     data=body,
                     headers=sent,
                     allow_redirects=False,
+                    ssl=False,
                 ) as reply,
             ):
                 return Reply(status=reply.status, body=await reply.read())
