@@ -188,6 +188,7 @@ async def test_redacted_parts_are_replaced_as_they_pass(make_world: MakeWorld) -
     assert events[-1]["rlhf"] == {"verdict": "redacted", "categories": ["bad"]}
     seen = await world.metrics()
     assert seen["redacted_responses_total"] == seen["unsafe_generated_responses_total"] == 1
+    assert seen['redacted_total{category="bad",direction="output"}'] == 1
     assert seen["unsafe_served_responses_total"] == 0
 
 
@@ -434,6 +435,27 @@ async def test_what_the_service_cannot_judge_goes_by_its_policy(
     assert seen["withheld_total"] == closed
     assert seen["bypassed_responses_total"] == (not closed)
     assert seen["blocked_responses_total"] == 0
+
+
+async def test_a_service_that_redacts_sees_what_it_changed_before(make_world: MakeWorld) -> None:
+    class Redactor:
+        async def judge(self, text: str, _direction: str) -> Judgement:
+            if "name" not in text:
+                return Judgement()
+            found = (Found(category="other"),)
+            return Judgement(found=found, replacement=text.replace("name", "****"))
+
+    spec = judged_by_service()
+    spec["stages"][0] |= {"action": "Redact"}
+    spec["stages"][0]["external"] |= {"contract": "LiteLLM"}
+    world = await make_world(guard=spec, remotes={"service": Redactor()})
+    world.triton.stream("my name is not mine ", "na", "me it is, and my name", " all")
+    text, events, _ = await read(await ask(world))
+    assert text == "my **** is not mine **** it is, and my **** all"
+    assert events[-1]["rlhf"] == {"verdict": "redacted", "categories": ["other"]}
+    # What began in text that has passed takes the rest of its chunk along.
+    world.triton.parts = ["0123456789012345678na", "meandtherestofit"]
+    assert (await read(await ask(world)))[0] == "0123456789012345678n[other]"
 
 
 async def test_all_stages_are_passed_one_after_the_other(make_world: MakeWorld) -> None:

@@ -79,6 +79,53 @@ async def test_a_blocked_answer_leaves_in_no_form(make_world: MakeWorld, verb: s
     assert (await world.metrics())["blocked_responses_total"] == 1
 
 
+REDACT = {"stages": [a_stage(action="Redact", appliesTo=["Input", "Output"])]}
+
+
+async def test_generate_is_redacted_both_ways(make_world: MakeWorld) -> None:
+    world = await make_world(guard=REDACT)
+    world.triton.text = "a bomb for you"
+    asked = {"text_input": [["my bomb"]], "max_tokens": 4}
+    reply = await world.users.post("/v2/models/model/generate", json=asked)
+    head = {"model_name": "model", "model_version": "1"}
+    # Nothing that tells the same in numbers.
+    assert await reply.json() == {**head, "text_output": "a [violence] for you"}
+    assert reply.headers["x-rlhf-verdict"] == "redacted"
+    assert reply.headers["x-rlhf-categories"] == "violence"
+    assert world.triton.asked == [{"text_input": [["my [violence]"]], "max_tokens": 4}]
+    seen = await world.metrics()
+    assert seen["redacted_responses_total"] == 1
+    for direction in ("input", "output"):
+        assert seen[f'redacted_total{{category="violence",direction="{direction}"}}'] == 1
+
+
+async def test_infer_is_redacted_without_its_numbers(make_world: MakeWorld) -> None:
+    world = await make_world(guard=REDACT)
+    ids = {"name": "token_ids", "datatype": "INT64", "shape": [2], "data": [1, 2]}
+    world.triton.outputs = [ids, tensor("a bomb", "text_output")]
+    reply = await world.users.post(INFER, json={"id": "7", "inputs": [tensor("my bomb"), ids]})
+    assert (await reply.json())["outputs"] == [tensor("a [violence]", "text_output")]
+    sent = json.loads(world.triton.asked[0]["body"])
+    assert sent == {"id": "7", "inputs": [tensor("my [violence]"), ids]}
+
+
+async def test_generate_that_fails_with_status_200_is_an_error(make_world: MakeWorld) -> None:
+    world = await make_world(guard={})
+    world.triton.raw = web.json_response({"error": "use generate stream"})
+    reply = await world.users.post("/v2/models/model/generate", json={"text_input": "Hi"})
+    assert reply.status == 502
+    world.triton.raw = web.json_response({"error": "use generate stream"})
+    assert (await world.complete()).status == 502
+
+
+async def test_what_a_model_cannot_do_is_no_fault_of_ours(make_world: MakeWorld) -> None:
+    world = await make_world()
+    world.triton.raw = web.Response(status=501, text="decoupled")
+    reply = await world.users.post(INFER, json={"inputs": [tensor("Hi")]})
+    assert reply.status == 501
+    assert (await world.metrics())["errors_total"] == 0
+
+
 async def test_what_cannot_be_checked_is_not_passed_on(make_world: MakeWorld) -> None:
     world = await make_world(guard=BLOCK)
     reply = await world.users.post(INFER, json={"inputs": [tensor("Hi", "other")]})
@@ -159,6 +206,26 @@ def test_no_json_crashes_the_reader(fields: Any, blob: bytes) -> None:
         v2.generate_text(message, "data")
     except v2.Malformed:
         pass
+
+
+@examples
+@given(st.lists(st.text(max_size=9), max_size=4), st.lists(st.text(max_size=9), max_size=4))
+def test_texts_are_replaced_in_either_form(first: list[str], second: list[str]) -> None:
+    blob = b"".join(v2._element(each) for each in second)
+    other = {"name": "o", "parameters": {"binary_data_size": 3}}
+    tensors = [
+        {"name": "t", "data": [[each] for each in first]},
+        other,
+        {"name": "t", "parameters": {"binary_data_size": len(blob)}},
+    ]
+    message = v2.Message(fields={"outputs": tensors}, binary=b"abc" + blob)
+    texts = [f"{at}\u7206" for at in range(len(first) + len(second))]
+    changed = v2.replace(message, "infer", "outputs", "t", texts)
+    length = None if changed.header_length is None else str(changed.header_length)
+    read = v2.decode(changed.encode(), length)
+    assert v2.tensor_texts(read, "outputs", "t") == texts
+    assert read.fields["outputs"][1] == other
+    assert read.binary[:3] == b"abc"
 
 
 @examples

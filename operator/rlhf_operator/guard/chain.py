@@ -40,9 +40,7 @@ class Chunks:
         self._waiting += text
         passed = []
         while len(self._waiting) > self._size and not self.is_stopped:
-            cut = self._size
-            while cut > 1 and not begins(self._waiting[cut]):
-                cut -= 1
+            cut = _end_of_words(self._waiting, self._size)
             chunk, self._waiting = self._waiting[:cut], self._waiting[cut:]
             passed.append(await self._ask(chunk))
         return "".join(passed)
@@ -170,6 +168,15 @@ class Chain:
             text=verdict.text if found.text is None else found.text,
             scores=(*verdict.scores, *found.scores),
         )
+
+
+def _end_of_words(text: str, most: int) -> int:
+    """Return where a chunk ends: behind a word, if one ends in its second half."""
+    spaces = [at for at in range(max(1, most // 2), most) if text[at].isspace()]
+    cut = spaces[-1] if spaces else most
+    while cut > 1 and not begins(text[cut]):
+        cut -= 1
+    return cut
 
 
 def _is_stopped(part: Window | Chunks) -> bool:

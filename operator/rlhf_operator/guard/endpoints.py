@@ -51,7 +51,7 @@ async def complete(
     if not question.is_plain:
         question.check((await guard.triton.abilities()).honours)
     guard.begin(call)
-    asked = await guard.pipeline.check(question.prompt, "Input")
+    asked = await guard.judge_prompt(question.prompt)
     if asked.is_stopped:
         judged = judge.refuse(asked, guard.setup.instead)
         _count_stream(guard, question, judged)

@@ -149,6 +149,7 @@ class Instruments:
         self._first(FirstKind.UNSAFE_GENERATED, user, is_event=bool(judged.made.categories))
         self._first(FirstKind.REFUSED, user, is_event=judged.is_refusal)
         self._generated.inc()
+        self.redactions.count(judged.made.redacted, "output")
         for category in judged.made.categories:
             self._unsafe_generated.labels(category).inc()
         if judged.made.categories:

@@ -130,6 +130,12 @@ class Guard:
         text = openai.cut(made.text, question.stop)
         return await self.judge_answer(text, asked=asked, tokens=made.tokens), made
 
+    async def judge_prompt(self, prompt: str) -> Verdict:
+        """Return what was found in a user's prompt."""
+        asked = await self.pipeline.check(prompt, "Input")
+        self.instruments.redactions.count(asked.redacted, "input")
+        return asked
+
     async def judge_answer(self, text: str, *, asked: Verdict, tokens: int | None) -> Judged:
         """Return what the user gets of an answer."""
         return judge.answer(

@@ -57,7 +57,7 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
     if verb == "generate_stream" and len(prompts) > 1:
         raise BadRequest("a stream has one prompt")
     guard.begin(call)
-    verdicts = [await guard.pipeline.check(each, "Input") for each in prompts]
+    verdicts = [await guard.judge_prompt(each) for each in prompts]
     asked = _strictest(verdicts)
     prompts = [
         prompt if verdict.text is None else verdict.text

@@ -109,6 +109,11 @@ class Verdict:
         return tuple(sorted({hit.category for hit in self.hits if hit.action == "Block"}))
 
     @property
+    def redacted(self) -> tuple[str, ...]:
+        """Return those of which a stage replaced the places, sorted."""
+        return tuple(sorted({hit.category for hit in self.hits if hit.action == "Redact"}))
+
+    @property
     def remaining(self) -> tuple[str, ...]:
         """Return those that are still in the text as it may pass: redacted ones are not."""
         return tuple(sorted({hit.category for hit in self.hits if hit.action == "Flag"}))
