@@ -16,7 +16,9 @@ from aiohttp.test_utils import TestServer, unused_port
 
 from rlhf_operator.guard import __main__ as entry
 from rlhf_operator.guard import config, server
-from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config
+from rlhf_operator.guard.state import Guard
+from rlhf_operator.guard.triton import Triton
+from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config, a_setup
 
 STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
 
@@ -146,6 +148,42 @@ async def test_a_terminated_process_finishes_what_it_began(tmp_path: Path) -> No
         _, logged = await process.communicate()
     await model.close()
     assert process.returncode == 0, logged
+
+
+async def test_a_drain_lets_streams_come_to_their_end(make_world: MakeWorld) -> None:
+    stub = StubTriton()
+    stub.stream("one ", "two", gate_at=1, gate=asyncio.Event())
+    model = TestServer(stub.app())
+    await model.start_server()
+    port, operations = unused_port(), unused_port()
+    told = {"port": port, "operationsPort": operations, "lameDuckSeconds": 0, "drainSeconds": 20}
+    setup = a_setup(**told)
+    stop = asyncio.Event()
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        url = str(model.make_url(""))
+        triton = Triton(session, url=url, model="model", exclude_input=False)
+        guard = Guard.of(setup, triton)
+        serving = asyncio.create_task(server.serve(guard, stop))
+        base = f"http://127.0.0.1:{port}"
+        while True:
+            try:
+                await session.get(f"{base}/healthz/live")
+                break
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.01)
+        asked = {"prompt": "Hi", "stream": True}
+        reply = await session.post(f"{base}/v1/completions", json=asked)
+        assert b"one" in await reply.content.readany()
+        stop.set()
+        while not guard.is_draining:
+            await asyncio.sleep(0)
+        await asyncio.wait([serving], timeout=0.1)
+        assert not serving.done()
+        assert stub.gate is not None
+        stub.gate.set()
+        assert (await reply.read()).endswith(b"data: [DONE]\n\n")
+        await serving
+    await model.close()
 
 
 @pytest.mark.parametrize(
