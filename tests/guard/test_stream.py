@@ -277,6 +277,14 @@ async def test_it_ends_at_a_stop_sequence_wherever_that_was_cut(make_world: Make
     assert ends(await world.metrics()) == {"complete": 1}
 
 
+async def test_a_whole_answer_ends_there_too(make_world: MakeWorld) -> None:
+    world = await make_world(guard=BLOCK)
+    world.triton.stream("one, t", "wo EN", "D three", gate_at=3, gate=asyncio.Event())
+    body = await (await ask(world, stream=False, stop="END")).json()
+    assert body["choices"][0]["message"]["content"] == "one, two "
+    await until(lambda: world.triton.left == 1)
+
+
 async def test_a_user_who_leaves_ends_the_models_work(make_world: MakeWorld) -> None:
     world = await make_world(guard=FLAG)
     world.triton.stream("a bomb ", "b", gate_at=1, gate=asyncio.Event())

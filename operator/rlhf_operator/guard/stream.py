@@ -203,7 +203,8 @@ async def send(courier: Courier, passage: Passage, deltas: Deltas) -> Judged | N
             _count_early(courier, passage, "model_error")
         if call.response is None:
             raise
-        log.warning("triton: %s", type(error).__name__)
+        # What was refused may repeat a prompt.
+        log.warning("triton: %s", error if isinstance(error, TritonError) else "refused midway")
         guard.fail(call)
         await courier.break_off()
     except (asyncio.CancelledError, ConnectionResetError) as error:

@@ -104,16 +104,19 @@ class Triton:
         return generation.read_generation(reply.body)
 
     async def _collect(self, prompt: str, parameters: Parameters) -> Generation:
+        characters, stops = deltas.Characters(), deltas.Stops(parameters.stop)
         parts: list[str] = []
         tokens: int | None = None
         prompt_tokens: int | None = None
         async with self.stream(prompt, parameters) as stream:
             async for delta in stream:
-                parts.append(delta.text)
+                parts.append(stops.feed(characters.feed(delta.text)))
                 tokens = generation.added(tokens, delta.tokens)
                 prompt_tokens = prompt_tokens or delta.prompt_tokens
-        text = deltas.whole("".join(parts))
-        return Generation(text=text, tokens=tokens, prompt_tokens=prompt_tokens)
+                if stops.is_over:
+                    break
+        parts += (stops.feed(characters.finish()), stops.finish())
+        return Generation(text="".join(parts), tokens=tokens, prompt_tokens=prompt_tokens)
 
     @asynccontextmanager
     async def stream(
