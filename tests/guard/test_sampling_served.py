@@ -187,6 +187,23 @@ async def test_the_fallback_version_hears_of_consent(make_world: MakeWorld, sink
     assert heard == [["no", "yes", "no"]]
 
 
+async def test_personal_data_does_not_leave_with_the_guards_own_recognisers(
+    make_world: MakeWorld, sink: StubSink
+) -> None:
+    personal = ("jane@doe.org", "4111 1111 1111 1111", "+49 30 901820")
+    world = await make_world(
+        guard={"sampling": {"provider": "sink", "share": "1", "batch": 1}},
+        providers=[{"name": "sink", "url": sink.url}],
+    )
+    world.triton.text = f"Pay with {personal[1]}, or call me at {personal[2]}."
+    await world.complete(f"I am {personal[0]}")
+    await world.guard.sampler.close()
+    assert not [each for each in personal if each in "".join(sink.bodies)]
+    seen = await world.metrics()
+    ends = ("sent", "not_redacted")  # the second where a recogniser is missing
+    assert [seen[f'samples_total{{outcome="{end}"}}'] for end in ends].count(1) == 1
+
+
 async def test_errors_and_golden_prompts_are_no_samples(
     make_world: MakeWorld, sink: StubSink
 ) -> None:
