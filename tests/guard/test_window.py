@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,21 +24,27 @@ from tests.guard.world import a_setup, examples
 ENOUGH = 4000
 WORDS = ["bomb", "bombs", "bom", "ay", "those", "people", " ", "  ", ".", "B\u00d6MB", "bo\u0301mb",
          "\u0301", "\u200b", "\U0001f4a3", "\ufb01", "fi", "ss\u00df", "\u1100\u1161\u11a8", "aaa",
-         "12", "\n", "secret: ", "end", "\u7206\u5f3e", "x", "key"]  # fmt: skip
+         "12", "\n", "jane@example.com", "4111 1111 1111 1111", "card ", "phone: ", "555 0100 199",
+         "z" * 70, "so on, " * 100, "secret: ", "end", "\u7206\u5f3e", "x", "key"]  # fmt: skip
 texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=30).map("".join)
 KEYWORDS = ["bomb", "those people", "fix", "\u7206\u5f3e", "b\u00f6mb", "gag", "key key", "x"]
 PATTERNS = [r"a{2,4}", r"\bkey\b", r"^bomb", r"end$", r"secret: .{0,9}end", r"[0-9]{3,16}", "aa",
-            r"secret: \S+", r"b[^.]*\.", r"\d+(?:\s\d+)*", "ss", r"(?:x|xbomb)"]  # fmt: skip
+            r"secret: \S+", r"b[^.]*\.", r"\d+(?:\s\d+)*", "ss", r"(?:x|xbomb)",
+            r"x.{5}y|z.{9}"]  # fmt: skip
 
 
-def rule(category: str, keywords: list[str], patterns: list[str]) -> dict[str, Any]:
-    return {"category": category, "keywords": keywords, "patterns": patterns}
+def rule(
+    category: str, keywords: list[str], patterns: list[str], recognizers: Sequence[str] = ()
+) -> dict[str, Any]:
+    found = {"category": category, "keywords": keywords, "patterns": patterns}
+    return {**found, "recognizers": recognizers} if recognizers else found
 
 
 rules = st.builds(
-    lambda keywords, patterns: [keywords, patterns],
+    lambda *says: list(says),
     st.lists(st.sampled_from(KEYWORDS), max_size=2, unique=True),
     st.lists(st.sampled_from(PATTERNS), max_size=2, unique=True),
+    st.lists(st.sampled_from(["Email", "Phone", "CreditCard"]), max_size=2, unique=True),
 )
 
 

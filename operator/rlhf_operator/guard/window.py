@@ -132,6 +132,8 @@ class Window:
             self._due = len(text) + 1
             return ""
         places, is_whole = self._look_near()
+        if not is_whole and any(self._misleads(place) for place in places):
+            places, is_whole = self._look(0), True
         self._due = len(text) + max(1, self._hold // _OFTEN, len(text) // _SELDOM * is_whole)
         last = starts[-1]
         cut = target
@@ -150,6 +152,13 @@ class Window:
         if self._stop(blocking):
             return ""
         return self._release(max(cut, self._settled), places)
+
+    def _misleads(self, place: _Place) -> bool:
+        """Tell whether what is found cannot be: its beginning was decided upon, and it was not."""
+        if place.span is None or self._longest is None or self._hold < self._longest:
+            return False
+        start, end = place.span
+        return start < self._settled and (place.is_blocking or end > self._settled)
 
     def _look_near(self) -> tuple[list[_Place], bool]:
         """Return what is found around what is not decided yet; and whether all was looked at."""
