@@ -9,8 +9,10 @@ import yaml
 
 from rlhf_operator.api.guard import GuardConfig
 from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.operation import GuardTracing
 from rlhf_operator.api.version import VersionSpec
 from rlhf_operator.core import names, patches, rendering, workloads
+from rlhf_operator.core.guards import Offer
 from rlhf_operator.core.observed import Key
 from tests.golden import files
 
@@ -23,16 +25,50 @@ DEFAULTS = rendering.ServingDefaults(
     artifacts_image="example/artifacts:1",
     signing_secret="rlhf-guard",
 )
+OFFERS = (Offer(name="moderation", url="https://moderation.example/v1"),)
 CODE = rendering.ServingDefaults(
     triton_image="example/triton:1",
     guard_image="example/guard:1",
     artifacts_image="example/artifacts:1",
     signing_secret="rlhf-guard",
     allow_code=True,
+    guard_providers=OFFERS,
+    guard_tracing=GuardTracing(endpoint="http://collector.monitoring:4318"),
 )
 
 
-def a_model(**serving):
+GUARDED = {
+    "stages": [
+        {
+            "name": "classifier",
+            "type": "Model",
+            "appliesTo": ["Output"],
+            "action": "Block",
+            "model": {
+                "service": {"name": "checks", "port": 8000},
+                "model": "toxic",
+                "labels": ["toxic"],
+                "categories": [{"category": "toxic", "atLeast": "0.5"}],
+            },
+        },
+        {
+            "name": "service",
+            "type": "External",
+            "appliesTo": ["Input"],
+            "action": "Block",
+            "external": {
+                "provider": "moderation",
+                "contract": "OpenAIModeration",
+                "credentials": {"secretName": "moderation-token", "key": "token"},
+            },
+        },
+    ],
+    "tls": {"secretName": "support-tls"},
+    "limits": {"concurrency": 64},
+}
+
+
+def a_model(guard=None, **serving):
     return ModelSpec.model_validate(
         {
             "version": "support-v7",
@@ -43,6 +79,7 @@ def a_model(**serving):
                 "canary": {"steps": [{"weight": 5, "hold": "1m"}]},
             },
             "serving": serving,
+            "guard": guard or {},
         }
     )
 
@@ -75,6 +112,7 @@ CASES = {
         a_model(surge="None"),
         a_version("hf://owner/name@" + "c" * 40, backend="vllm", gpu={"count": 2}),
     ),
+    "guarded": (a_model(guard=GUARDED), a_version()),
     "tensorrtllm": (a_model(), a_version(backend="tensorrtllm", gpu={"count": 1})),
     "repository": (
         a_model(serviceAccountName="server", credentials={"secretName": "bucket"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.guard import server, tokens
+from rlhf_operator.guard import admission, tokens
 from tests.guard.world import KEY, MakeWorld, World, a_stage
 
 BLOCK = {"stages": [a_stage(action="Block", appliesTo=["Input", "Output"])]}
@@ -177,7 +177,7 @@ async def test_where_nothing_is_safe_nobody_gets_an_answer(
     world = await make_world(refuse=True)
     reply = await world.users.post(path, json={"prompt": "Hello", "stream": True})
     assert reply.status == 503
-    assert reply.headers["Retry-After"] == server.REFUSED_FOR
+    assert reply.headers["Retry-After"] == admission.REFUSED_FOR
     error = (await reply.json())["error"]
     assert (error["type"], error["code"]) == ("server_error", "nothing_safe")
     assert world.triton.asked == []

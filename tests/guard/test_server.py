@@ -15,7 +15,7 @@ import pytest
 from aiohttp.test_utils import TestServer, unused_port
 
 from rlhf_operator.guard import __main__ as entry
-from rlhf_operator.guard import config, server
+from rlhf_operator.guard import config, health, server
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.triton import Triton
 from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config, a_setup
@@ -23,13 +23,16 @@ from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config, a_set
 STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
 
 
-async def test_ready_follows_triton_and_the_drain(world: World) -> None:
+async def test_ready_follows_triton_and_the_drain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "KEPT_SECONDS", 0.0)
     assert (await world.users.get("/healthz/live")).status == 200
     assert (await world.users.get("/healthz/ready")).status == 200
     world.triton.is_ready = False
     assert (await world.users.get("/healthz/ready")).status == 503
     world.triton.is_ready = True
-    world.guard.is_draining = True
+    world.guard.load.is_draining = True
     assert (await world.users.get("/healthz/ready")).status == 503
     reply = await world.complete()
     assert reply.status == 200
@@ -100,7 +103,7 @@ async def test_a_client_that_leaves_gives_its_place_back(make_world: MakeWorld) 
     await wait_until_asked(world)
     first.cancel()
     async with asyncio.timeout(5):
-        while world.guard.in_flight:
+        while world.guard.load.in_flight:
             await asyncio.sleep(0.001)
     world.triton.gate.set()
     assert (await world.complete()).status == 200

@@ -230,9 +230,9 @@ class FakeCluster:
         return True
 
 
-def _content(raw: Raw) -> tuple[Any, Any]:
+def _content(raw: Raw) -> tuple[Any, ...]:
     """Return what an apply can change: of a Deployment, annotations raise the generation too."""
-    return raw.get("spec"), raw["metadata"].get("annotations") or {}
+    return raw.get("spec"), raw.get("data"), raw["metadata"].get("annotations") or {}
 
 
 @dataclass

@@ -223,6 +223,11 @@ class Stage:
                 return condition["status"], condition["reason"]
         return None
 
+    def message(self, kind: str) -> str:
+        """Return what a condition says; nothing where it is not there."""
+        found = (each for each in self.status.get("conditions", []) if each["type"] == kind)
+        return str(next(found, {"message": ""})["message"])
+
 
 def asyncio_run(coroutine: Any) -> Any:
     """Drive a coroutine that never really waits; faster than an event loop."""

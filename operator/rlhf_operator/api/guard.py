@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rlhf_operator.api.operation import Address, GuardLimits, GuardTLS, GuardTracing, RequestLimits
 from rlhf_operator.api.patterns import pattern_problem
 from rlhf_operator.api.sampling import Sampling
 from rlhf_operator.api.schema import ApiType, Duration, Keyed, Name, rule
@@ -97,6 +98,12 @@ class GuardSpec(ApiType):
     sampling: Sampling | None = None
     """Which answers are sent to a sink for scoring and review; none when unset."""
 
+    limits: RequestLimits = RequestLimits()
+    """What one guard takes on, within the operator's bounds."""
+
+    tls: GuardTLS | None = None
+    """Serve HTTPS; plain HTTP when unset. The pods take it with the next rollout or `Restart`."""
+
     golden: Annotated[tuple[GoldenPrompt, ...], Keyed("name", 32)] = ()
     """Prompts that a version must answer well before it gets its first traffic."""
 
@@ -136,32 +143,13 @@ class GuardStickiness(ApiType):
         return self.mode != "Arm" or self.arm_token is not None
 
 
-class GuardLimits(ApiType):
-    """What one guard process takes on."""
-
-    body_bytes: Annotated[int, Field(ge=1024, le=67_108_864)] = 1_048_576
-    """Largest request body, after decompression."""
-
-    header_bytes: Annotated[int, Field(ge=1024, le=65_536)] = 8192
-    """Longest request line and longest single header."""
-
-    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 256
-    """Requests for an answer in flight at once; more get 503 with Retry-After."""
-
-    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 120.0
-    """Longest time from a request's headers to the last byte of its answer."""
-
-    max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 4096
-    """Largest `max_tokens` that a request may ask for."""
-
-
 class Provider(ApiType):
     """A service outside the namespace that the operator's configuration lists."""
 
     name: Name
     """The name that models use."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=512)]
+    url: Address
     """Where it is asked."""
 
 
@@ -230,7 +218,13 @@ class GuardConfig(LiveGuard):
     """How users are kept on this version."""
 
     limits: GuardLimits = GuardLimits()
-    """What one process takes on."""
+    """What one process takes on at most; the team's own limits may be lower."""
+
+    tls_folder: Annotated[str, Field(max_length=256)] | None = None
+    """A folder with `tls.crt` and `tls.key`; users are served HTTPS where it is set."""
+
+    tracing: GuardTracing | None = None
+    """Where traces go; none are made when unset."""
 
     lame_duck_seconds: Annotated[float, Field(ge=0, le=600)] = 5.0
     """After SIGTERM: how long to go on serving while endpoints and routes forget this pod."""

@@ -308,6 +308,7 @@ class FirstKind(StrEnum):
 
 SIGNS = ("positive", "negative")
 STREAM_ENDS = ("complete", "blocked", "withheld", "client_gone", "model_error", "timeout")
+RELOAD_OUTCOMES = ("taken", "refused")
 SAMPLE_OUTCOMES = ("sent", "dropped", "failed", "not_redacted", "no_consent")
 STAGE_DECISIONS = ("allowed", "flagged", "redacted", "blocked", "error")
 FEEDBACK_VALUES = {

@@ -9,10 +9,18 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from rlhf_operator.api.schema import ApiType, Duration, parse_duration
+from rlhf_operator.api.operation import (
+    Address,
+    GuardLimits,
+    GuardTracing,
+    RequestLimits,
+)
+from rlhf_operator.api.schema import ApiType, Duration, Keyed, Name, parse_duration
+from rlhf_operator.core.guards import Offer
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.reconcile.ports import Settings
 
+LONGEST_ANSWER = "2m"
 SIGNING_SECRET = "rlhf-guard-signing"  # noqa: S105 - a name, not a secret
 
 
@@ -51,6 +59,17 @@ class RoutersConfig(ApiType):
     """VirtualService."""
     service: bool = True
     """Replica ratio behind one Service."""
+
+
+class GuardProviderConfig(ApiType):
+    """One service outside a model's namespace that guards may ask."""
+
+    name: Name
+    """The name that models use."""
+    url: Address
+    """Its address."""
+    namespaces: tuple[Name, ...] = ()
+    """The namespaces whose models may use it; all when empty."""
 
 
 class LeaderElectionConfig(ApiType):
@@ -96,6 +115,12 @@ class OperatorConfig(ApiType):
     """Which routers the operator may use."""
     read_nodes: bool = True
     """Whether nodes may be read, for the GPU pre-flight; it also lists all pods where it may."""
+    guard_providers: Annotated[tuple[GuardProviderConfig, ...], Keyed("name", 256)] = ()
+    """Moderation services and sinks that models may name; a team writes no address."""
+    guard_limits: RequestLimits = RequestLimits()
+    """What a guard takes on at most; a model may set less, and never more."""
+    guard_tracing: GuardTracing | None = None
+    """Where guards send traces, which hold no prompt and no answer; nowhere when unset."""
     allow_code: bool = False
     """Whether artefacts that carry code are accepted."""
     max_concurrent_rollouts: Annotated[int, Field(ge=1)] = 10
@@ -122,6 +147,15 @@ class OperatorConfig(ApiType):
                 artifacts_image=self.images.artifacts,
                 signing_secret=SIGNING_SECRET,
                 allow_code=self.allow_code,
+                guard_limits=GuardLimits(
+                    **self.guard_limits.model_dump(exclude_none=True, exclude={"timeout"})
+                ),
+                guard_providers=tuple(
+                    Offer(name=each.name, url=each.url, namespaces=frozenset(each.namespaces))
+                    for each in self.guard_providers
+                ),
+                guard_tracing=self.guard_tracing,
+                longest_generation=parse_duration(self.guard_limits.timeout or LONGEST_ANSWER),
             ),
             drain=parse_duration(self.drain),
             max_concurrent_rollouts=self.max_concurrent_rollouts,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.core import drills, outlook, plans, reward_hacking
+from rlhf_operator.core import drills, guards, outlook, plans, reward_hacking
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.observed import Observed, Run
 
@@ -20,6 +20,7 @@ def told(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterato
     yield from _of_what_is_applied(seen)
     if run is not None:
         yield from _of_the_flight(run)
+    yield from _of_the_guards(seen)
     yield from _of_the_metrics(seen, run)
     yield from _of_what_was_edited(seen, run)
 
@@ -60,6 +61,24 @@ def _of_the_flight(run: Run) -> Iterator[Fact]:
         )
     if status.not_the_model is not None:
         yield _true(ConditionType.NOT_THE_MODEL, "RefugeFailsAlike", status.not_the_model)
+
+
+def _of_the_guards(seen: Observed) -> Iterator[Fact]:
+    lacking = []
+    for version, work in sorted(seen.workloads.items()):
+        is_floor = seen.fallback is not None and seen.fallback.name == version
+        wanted = guards.reach_without_floor(seen.guard_reach) if is_floor else seen.guard_reach
+        missing = guards.lacking(wanted, work.reach) if wanted and work.wanted else ()
+        if missing:
+            lacking.append(f"{version} ({', '.join(missing)})")
+    if lacking:
+        yield _true(
+            ConditionType.GUARD_NEEDS_RESTART,
+            "PodsLackWhatTheSpecNeeds",
+            f"guards were made without what the spec needs by now: {'; '.join(lacking)}. A "
+            "Restart decision or the next rollout brings it; until then the stages that need it "
+            "cannot judge, and their failure policy decides"[:1024],
+        )
 
 
 def _of_the_metrics(seen: Observed, run: Run | None) -> Iterator[Fact]:

@@ -12,6 +12,8 @@ MODEL_LABEL = f"{GROUP}/model"
 VERSION_LABEL = f"{GROUP}/version"
 SCRAPE_ANNOTATION = f"{GROUP}/scrape"
 METRICS_PORT_ANNOTATION = f"{GROUP}/metrics-port"
+REACH_ANNOTATION = f"{GROUP}/guard-reach"
+"""On a Deployment: what its guards can reach, as a JSON list (`core/guards`)."""
 PINNED_ANNOTATION = f"{GROUP}/pinned-as"
 """On a Deployment: the ControllerRevision that its pod template was rendered from."""
 RENEWED_ANNOTATION = f"{GROUP}/renewed-in"
@@ -41,6 +43,17 @@ def peers(model: str) -> str:
 def selector(model: str, version: str) -> dict[str, str]:
     """Return the labels by which a version's pods are found."""
     return {MODEL_LABEL: model, VERSION_LABEL: version}
+
+
+def labels_of_model(model: str, component: str) -> dict[str, str]:
+    """Return the labels of what all versions of a model share."""
+    return {
+        MODEL_LABEL: model,
+        "app.kubernetes.io/name": model,
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/part-of": model,
+        MANAGED_BY_LABEL: MANAGER,
+    }
 
 
 def labels(model: str, version: str) -> dict[str, str]:

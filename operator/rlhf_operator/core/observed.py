@@ -102,6 +102,8 @@ class Workload:
     """What keeps its pods from being ready, if they say."""
     verified_at: datetime | None = None
     """When a pod last verified the artefact's digest."""
+    reach: tuple[str, ...] = ()
+    """What its guards were made to reach (`core/guards`); nothing for those of an old operator."""
 
 
 NO_WORKLOAD = Workload()
@@ -219,6 +221,8 @@ class Observed:
     """The records of the namespace that quarantine an identity, or did; also other models'."""
     refused: str | None = None
     """What the API server refuses of what was applied for this model."""
+    guard_reach: tuple[str, ...] = ()
+    """What guards must reach to carry the spec out; nothing where they are not told it."""
     unscraped: bool = False
     """Whether Prometheus answers but knows none of this model's pods."""
     deleted_versions: tuple[str, ...] = ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.operation import GuardLimits, GuardTracing
 from rlhf_operator.api.version import VersionSpec
+from rlhf_operator.core.guards import Offer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,18 @@ class ServingDefaults:
     """The largest size of /dev/shm, by which Triton and its Python processes speak."""
     fetch_ports: tuple[int, ...] = (443,)
     """TCP ports by which hf:// and s3:// artefacts are fetched."""
+    guard_limits: GuardLimits = field(default_factory=GuardLimits)
+    """What a guard takes on at most; its time limit is `longest_generation`."""
+    guard_providers: tuple[Offer, ...] = ()
+    """Services outside a model's namespace that guards may ask."""
+    guard_tracing: GuardTracing | None = None
+    """Where guards send traces."""
+
+    @property
+    def guard_bounds(self) -> GuardLimits:
+        """Return the bounds of what a team may set."""
+        longest = self.longest_generation.total_seconds()
+        return self.guard_limits.model_copy(update={"timeout_seconds": longest})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

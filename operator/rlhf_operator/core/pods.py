@@ -5,10 +5,11 @@ Users reach the guard only; Triton listens on the pod's own loopback.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
-from rlhf_operator.core import containers, names, repository, sources, triton
+from rlhf_operator.core import containers, guards, names, repository, sources, triton
 from rlhf_operator.core.containers import HTTP_PORT, OPERATIONS_PORT
 from rlhf_operator.core.pod_plan import PodPlan
 
@@ -17,6 +18,11 @@ Manifest = dict[str, Any]
 GUARD_CONFIG = "guard.json"
 
 _GUARD_FOLDER = "/etc/rlhf-guard"
+_CONFIG_FOLDER = f"{_GUARD_FOLDER}/config"
+_LIVE_FOLDER = f"{_GUARD_FOLDER}/live"
+LIVE_FILE = f"{_LIVE_FOLDER}/{guards.FILE}"
+CREDENTIALS_FOLDER = f"{_GUARD_FOLDER}/credentials"
+TLS_FOLDER = f"{_GUARD_FOLDER}/tls"
 _USER = 65532
 
 
@@ -88,7 +94,7 @@ def _guard(plan: PodPlan) -> Manifest:
     return {
         **containers.restricted("guard", image, cpu="100m", memory="128Mi"),
         "command": ["python", "-m", "rlhf_operator.guard"],
-        "args": [f"--config={_GUARD_FOLDER}/{GUARD_CONFIG}"],
+        "args": [f"--config={_CONFIG_FOLDER}/{GUARD_CONFIG}"],
         "env": [{"name": "GUARD_SIGNING_KEY", "valueFrom": {"secretKeyRef": key}}],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
@@ -96,7 +102,7 @@ def _guard(plan: PodPlan) -> Manifest:
         ],
         # Ready only when Triton and its model are: this probe speaks for the whole pod.
         "readinessProbe": {
-            "httpGet": {"path": "/healthz/ready", "port": "http"},
+            "httpGet": {"path": "/healthz/ready", "port": "http", **_scheme(plan)},
             "periodSeconds": 2,
             "timeoutSeconds": 5,
             "failureThreshold": 2,
@@ -108,16 +114,43 @@ def _guard(plan: PodPlan) -> Manifest:
             "failureThreshold": 6,
         },
         "volumeMounts": [
-            {"name": "config", "mountPath": _GUARD_FOLDER, "readOnly": True},
+            {"name": "config", "mountPath": _CONFIG_FOLDER, "readOnly": True},
+            *(
+                {"name": volume["name"], "mountPath": folder, "readOnly": True}
+                for folder, volume in _guard_volumes(plan).items()
+            ),
             containers.tmp("guard"),
         ],
     }
+
+
+def _scheme(plan: PodPlan) -> dict[str, str]:
+    return {"scheme": "HTTPS"} if plan.model_spec.guard.tls is not None else {}
+
+
+def _guard_volumes(plan: PodPlan) -> dict[str, Manifest]:
+    """Return what the guard alone mounts, by folder; what is there optionally may come later."""
+    spec = plan.model_spec.guard
+    # As a whole folder: kubelet brings changes of those, and not of single files.
+    live = {"name": guards.config_map_name(plan.model), "optional": True}
+    found: dict[str, Manifest] = {_LIVE_FOLDER: {"name": "guard-live", "configMap": live}}
+    for secret, keys in guards.credentials(spec).items():
+        items = [{"key": key, "path": key} for key in keys]
+        found[f"{CREDENTIALS_FOLDER}/{secret}"] = {
+            "name": names.child("credentials", hashlib.sha256(secret.encode()).hexdigest()[:10]),
+            "secret": {"secretName": secret, "items": items, "optional": True},
+        }
+    if spec.tls is not None:
+        secret_volume = {"secretName": spec.tls.secret_name}
+        found[TLS_FOLDER] = {"name": "guard-tls", "secret": secret_volume}
+    return found
 
 
 def _volumes(plan: PodPlan) -> list[Manifest]:
     return [
         sources.parse(plan.version_spec.artifact).volume(),
         containers.files("config", plan.config_map, {GUARD_CONFIG: GUARD_CONFIG}),
+        *_guard_volumes(plan).values(),
         *({"name": f"{each}-tmp", "emptyDir": {}} for each in ("artifact", "triton", "guard")),
         *triton.volumes(plan),
     ]

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from rlhf_operator.api.common import Failure
-from rlhf_operator.api.guard import GuardConfig, GuardLimits, GuardStickiness
+from rlhf_operator.api.guard import GuardConfig, GuardStickiness
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.api.version import VersionSpec
-from rlhf_operator.core import containers, names, patches, pods, repository, sources, triton
+from rlhf_operator.core import (
+    containers,
+    guards,
+    names,
+    patches,
+    pods,
+    repository,
+    sources,
+    triton,
+)
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.pod_plan import PodPlan, ServingDefaults
 
 __all__ = ["Rendering", "ServingDefaults", "refusal", "render"]
+
+
+_TUPLES = ("egress_ports", "service_ports", "reach")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +52,10 @@ class Rendering:
     """The name of that ConfigMap; it carries a hash of the content."""
     egress_ports: tuple[int, ...] = ()
     """TCP ports, beside DNS, that the pods may reach."""
+    service_ports: tuple[int, ...] = ()
+    """TCP ports that they may reach on pods of their own namespace."""
+    reach: tuple[str, ...] = ()
+    """What the guards can carry out of a spec that changes later (`core/guards`)."""
     can_surge: bool = True
     """Whether a new pod may run beside the old one that it replaces."""
     deadline_seconds: int = 1800
@@ -60,12 +76,12 @@ class Rendering:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON data."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**found, "egress_ports": list(self.egress_ports)}
+        return {**found, **{name: list(found[name]) for name in _TUPLES}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Rendering:
         """Return what `to_json` wrote; fields of a newer operator are refused."""
-        return cls(**{**data, "egress_ports": tuple(data["egress_ports"])})
+        return cls(**{**data, **{name: tuple(data.get(name, ())) for name in _TUPLES}})
 
     @property
     def revision_name(self) -> str:
@@ -127,10 +143,12 @@ def render(
     force_block: bool = False,
     refuse: bool = False,
     renewed_in: str | None = None,
+    service_ports: Collection[int] = (),
 ) -> Rendering:
     """Return what a version's objects are made of, from the specs as they are now.
 
     `renewed_in` names a restart: it makes pods anew also where the specs say what they said.
+    `service_ports` are those of the pods behind the Services that the guard's stages name.
     """
     config = _guard_config(key, model_spec, version, version_spec, defaults, arm_token)
     config = config.model_copy(update={"force_block": force_block, "refuse": refuse})
@@ -149,6 +167,10 @@ def render(
     )
     gpus = version_spec.serving.gpu.count
     source = sources.parse(version_spec.artifact)
+    ports = set(guards.egress_ports(model_spec.guard, key.namespace, defaults.guard_providers))
+    ports |= set(defaults.fetch_ports) if source.is_fetched else set()
+    if defaults.guard_tracing is not None:
+        ports.add(guards.port_of(defaults.guard_tracing.endpoint))
     return Rendering(
         namespace=key.namespace,
         model=key.name,
@@ -158,7 +180,9 @@ def render(
         ),
         data=data,
         config_map=plan.config_map,
-        egress_ports=defaults.fetch_ports if source.is_fetched else (),
+        egress_ports=tuple(sorted(ports)),
+        service_ports=tuple(sorted(service_ports)),
+        reach=guards.reach(model_spec, key.namespace, defaults.guard_providers),
         can_surge=not (gpus and model_spec.rollout.surge == "None"),
         deadline_seconds=max(
             1, int(parse_duration(model_spec.rollout.ready_timeout).total_seconds())
@@ -183,28 +207,43 @@ def _guard_config(
     defaults: ServingDefaults,
     arm_token: str | None,
 ) -> GuardConfig:
-    longest = defaults.longest_generation.total_seconds()
+    is_https = model_spec.guard.tls is not None  # guards do not know whom to trust in each other
+    live = guards.live(model_spec.guard, key.namespace, defaults.guard_providers)
     max_age = parse_duration(model_spec.traffic.stickiness.max_age).total_seconds()
     return GuardConfig(
+        namespace=key.namespace,
         model=key.name,
         version=version,
         identity=version_spec.identity(),
         triton_url=f"http://127.0.0.1:{triton.PORT}",
         triton_model=repository.MODEL,
         exclude_input=version_spec.serving.backend == "vllm",
-        guard=model_spec.guard,
+        guard=live.guard,
+        providers=live.providers,
+        live_file=pods.LIVE_FILE,
+        credentials_folder=pods.CREDENTIALS_FOLDER,
+        fallback_url=_fallback_url(key, model_spec, version),
+        tls_folder=pods.TLS_FOLDER if is_https else None,
+        tracing=defaults.guard_tracing,
         stickiness=GuardStickiness(
             mode="Arm" if arm_token else "None",
             max_age_seconds=max(1, int(max_age)),
             arm_token=arm_token,
         ),
-        limits=GuardLimits(timeout_seconds=longest),
+        limits=defaults.guard_bounds,
         lame_duck_seconds=defaults.drain.total_seconds(),
-        drain_seconds=longest,
+        drain_seconds=defaults.longest_generation.total_seconds(),
         port=containers.HTTP_PORT,
         operations_port=containers.OPERATIONS_PORT,
-        peers=f"{names.peers(key.name)}.{key.namespace}.svc",
+        peers=None if is_https else f"{names.peers(key.name)}.{key.namespace}.svc",
     )
+
+
+def _fallback_url(key: Key, model_spec: ModelSpec, version: str) -> str | None:
+    fallback = model_spec.fallback.version
+    if version == fallback or model_spec.guard.tls is not None:
+        return None
+    return f"http://{names.child(fallback, 'serving')}.{key.namespace}.svc"
 
 
 def _hash(data: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,10 @@ def deployment(owner: Mapping[str, Any], rendering: Rendering, replicas: int, pi
     The pin is told beside the pod template and not in it: telling it restarts no pod.
     """
     head = _head(rendering, owner, kind="Deployment", api_version="apps/v1")
-    head["metadata"]["annotations"] = {names.PINNED_ANNOTATION: pin}
+    annotations = {names.PINNED_ANNOTATION: pin}
+    if rendering.reach:
+        annotations[names.REACH_ANNOTATION] = json.dumps(rendering.reach)
+    head["metadata"]["annotations"] = annotations
     surge = {"maxUnavailable": 0, "maxSurge": 1}
     in_place = {"maxUnavailable": 1, "maxSurge": 0}
     return {
@@ -109,13 +113,17 @@ def network_policy(owner: Mapping[str, Any], rendering: Rendering) -> Manifest:
         for port in (containers.HTTP_PORT, containers.OPERATIONS_PORT)
     ]
     dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
-    # Guards pass votes on to the one of their model that counts them.
+    # Guards pass votes on to the one of their model that counts them, and may have the fallback
+    # answer.
     others = {"podSelector": {"matchLabels": {names.MODEL_LABEL: rendering.model}}}
     users = [{"port": containers.HTTP_PORT, "protocol": "TCP"}]
     egress: list[Manifest] = [{"ports": dns}, {"to": [others], "ports": users}]
     if rendering.egress_ports:
         fetch = [{"port": port, "protocol": "TCP"} for port in rendering.egress_ports]
         egress.append({"ports": fetch})
+    if rendering.service_ports:
+        asked = [{"port": port, "protocol": "TCP"} for port in rendering.service_ports]
+        egress.append({"to": [{"podSelector": {}}], "ports": asked})
     return {
         **_head(rendering, owner, kind="NetworkPolicy", api_version="networking.k8s.io/v1"),
         "spec": {

@@ -32,12 +32,16 @@ def main() -> int:
         return _refuse(f"configuration: cannot read {asked.config}: {error.strerror}")
     except config.BadConfig as error:
         return _refuse(str(error))
-    if not asked.check:
-        # What is there by now stays. To walk through it again and again would hold up all
-        # requests in flight, some 50 ms each time.
-        gc.collect()
-        gc.freeze()
+    if asked.check:
+        return 0
+    # What is there by now stays. To walk through it again and again would hold up all
+    # requests in flight, some 50 ms each time.
+    gc.collect()
+    gc.freeze()
+    try:
         asyncio.run(server.run(setup))
+    except config.BadConfig as error:
+        return _refuse(str(error))
     return 0
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from rlhf_operator.api.guard import GuardConfig
+from rlhf_operator.api.guard import GuardConfig, LiveGuard
+from rlhf_operator.api.operation import GuardLimits, RequestLimits
+from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.guard import rules
 from rlhf_operator.guard.judge import Replacements
 
@@ -16,7 +18,14 @@ _SHORTEST_KEY = 16
 
 
 class BadConfig(ValueError):  # noqa: N818 - it names what is wrong, not that something is
-    """The guard cannot start as it was told to; the message says why."""
+    """The guard cannot work as it was told to; the message says why.
+
+    `place` says where, and quotes nothing of what was written there.
+    """
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place or message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +33,9 @@ class Setup:
     """A checked configuration with its rules compiled."""
 
     config: GuardConfig
+    """What is in force, with the team's limits."""
+    told: GuardConfig
+    """What was told at the start, with the operator's limits."""
     rules: rules.Ruleset
     key: bytes
 
@@ -38,18 +50,51 @@ class Setup:
 def parse(text: str, environment: Mapping[str, str]) -> Setup:
     """Return the setup that a configuration file and the environment describe."""
     try:
-        config = GuardConfig.model_validate_json(text)
+        told = GuardConfig.model_validate_json(text)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in each['loc']) or 'file'}: {each['msg']}"
-            for each in error.errors(include_input=False, include_url=False)
-        )
-        raise BadConfig(f"configuration: {problems}") from error
+        raise BadConfig(f"configuration: {_problems(error)}") from error
     key = environment.get(SIGNING_KEY, "").encode()
     if len(key) < _SHORTEST_KEY:
         raise BadConfig(f"{SIGNING_KEY} must hold at least {_SHORTEST_KEY} bytes")
+    return _setup(told, told, key)
+
+
+def with_live(setup: Setup, text: str) -> Setup:
+    """Return the setup with a LiveGuard in place of what may change while a guard runs."""
     try:
-        compiled = rules.compile_guard(config.guard, force_block=config.force_block)
+        live = LiveGuard.model_validate_json(text)
+    except ValidationError as error:
+        raise BadConfig(f"live rules: {_problems(error)}") from error
+    changed = setup.told.model_copy(update={"guard": live.guard, "providers": live.providers})
+    return _setup(setup.told, changed, setup.key)
+
+
+def _setup(told: GuardConfig, wanted: GuardConfig, key: bytes) -> Setup:
+    try:
+        compiled = rules.compile_guard(wanted.guard, force_block=wanted.force_block)
     except rules.BadPattern as error:
-        raise BadConfig(str(error)) from error
-    return Setup(config=config, rules=compiled, key=key)
+        place, _, _ = str(error).partition(": ")
+        raise BadConfig(str(error), place=f"{place}: a pattern does not compile") from error
+    limits = narrowed(told.limits, wanted.guard.limits)
+    config = wanted.model_copy(update={"limits": limits})
+    return Setup(config=config, told=told, rules=compiled, key=key)
+
+
+def narrowed(bounds: GuardLimits, asked: RequestLimits) -> GuardLimits:
+    """Return the team's limits within the operator's."""
+    seconds = parse_duration(asked.timeout).total_seconds() if asked.timeout else None
+    wanted = {
+        "body_bytes": (bounds.body_bytes, asked.body_bytes),
+        "concurrency": (bounds.concurrency, asked.concurrency),
+        "max_tokens": (bounds.max_tokens, asked.max_tokens),
+        "timeout_seconds": (bounds.timeout_seconds, seconds),
+    }
+    chosen = {name: min(bound, own) for name, (bound, own) in wanted.items() if own is not None}
+    return bounds.model_copy(update=chosen)
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc']) or 'file'}: {each['msg']}"
+        for each in error.errors(include_input=False, include_url=False)
+    )

@@ -5,6 +5,7 @@ Results name the prompts and never quote them; nothing here counts as a user's t
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from rlhf_operator.api.guard import GoldenPrompt
@@ -26,15 +27,18 @@ class Result:
 
 async def run(guard: Guard) -> list[Result]:
     """Return one result for each golden prompt, in the order of the spec."""
-    results = []
+    results, guard = [], guard.as_now()
     for golden in guard.setup.config.guard.golden:
         # Greedy and seeded, so that the same version gives the same result.
         question = openai.Question(
             prompt=golden.prompt, max_tokens=golden.max_tokens, temperature=0.0, seed=0
         )
         try:
-            judged = await guard.ask(question)
+            async with asyncio.timeout(guard.setup.config.limits.timeout_seconds):
+                judged = await guard.ask(question)
             problem = problem_of(golden, judged)
+        except TimeoutError:
+            problem = "no answer in time"
         except TritonError as error:
             problem = f"no answer: {error}"
         results.append(Result(name=golden.name, passed=not problem, message=problem or "passed"))

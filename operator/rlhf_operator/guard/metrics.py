@@ -100,6 +100,9 @@ class Instruments:
         self._redacted = self._counter(names.GUARD_REDACTED_RESPONSES)
         self._over_refused = self._counter(names.GUARD_OVER_REFUSED)
         self._tokens = self._counter(names.GUARD_TOKENS)
+        self._reloads = self._counter(names.GUARD_RELOADS)
+        for outcome in names.RELOAD_OUTCOMES:
+            self._reloads.labels(outcome)
         self._info = gauge(names.GUARD_INFO, self.registry)
         for direction in DIRECTIONS:
             self._tokens.labels(direction)
@@ -117,6 +120,10 @@ class Instruments:
                 each.labels(category)
         self._info.clear()
         self._info.labels(rules.digest).set(1)
+
+    def count_reload(self, outcome: str) -> None:
+        """Count a change of the rules, `taken` or `refused`."""
+        self._reloads.labels(outcome).inc()
 
     def count_request(self, user: bytes | None = None) -> None:
         """Count a request for an answer."""

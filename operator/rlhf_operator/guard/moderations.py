@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard import admission
 from rlhf_operator.guard.openai import BadRequest
 from rlhf_operator.guard.remotes.contracts.litellm import PATH as GUARDRAIL_PATH
 from rlhf_operator.guard.state import VERDICT_HEADER, Guard
@@ -170,21 +171,26 @@ def _parse(kind: type[Body], body: bytes, wrong: str) -> Body:
 
 def _limited(guard: Guard, answer: Callable[[Guard, web.Request], Awaitable[Any]]) -> Handler:
     """Return a handler that keeps the limits of this guard and counts nothing."""
-    limits = guard.setup.config.limits
 
     @functools.wraps(answer)
     async def handle(request: web.Request) -> web.StreamResponse:
-        if guard.in_flight >= limits.concurrency:
+        mine = guard.as_now()
+        limits, load = mine.setup.config.limits, mine.load
+        try:
+            request = await admission.arrived(request, limits)
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="the request body took too long to arrive") from None
+        if load.in_flight >= limits.concurrency:
             raise web.HTTPServiceUnavailable(text="too many requests in flight")
-        guard.in_flight += 1
+        load.in_flight += 1
         try:
             async with asyncio.timeout(limits.timeout_seconds):
-                response: web.StreamResponse = await answer(guard, request)
+                response: web.StreamResponse = await answer(mine, request)
                 return response
         except TimeoutError:
             raise web.HTTPGatewayTimeout(text="judging took too long") from None
         finally:
-            guard.in_flight -= 1
+            load.in_flight -= 1
 
     return handle
 

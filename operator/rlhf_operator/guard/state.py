@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -49,8 +49,16 @@ class Call:
 
 
 @dataclass(kw_only=True, slots=True)
+class Load:
+    """What the process has to do now."""
+
+    in_flight: int = 0
+    is_draining: bool = False
+
+
+@dataclass(kw_only=True, slots=True)
 class Guard:
-    """The running guard."""
+    """The running guard. Its rules may change; a request keeps those with which it began."""
 
     setup: Setup
     pipeline: Pipeline
@@ -59,20 +67,13 @@ class Guard:
     sampler: Sampler
     peers: Peers
     votes: Votes = field(default_factory=lambda: Votes(_MOST_VOTES))
-    in_flight: int = 0
-    is_draining: bool = False
+    load: Load = field(default_factory=Load)
 
     @classmethod
     def of(cls, setup: Setup, triton: Triton, remotes: Mapping[str, Remote] | None = None) -> Guard:
         """Return a guard that has seen nothing yet; `remotes` by the names of their stages."""
         instruments = Instruments(setup.config.guard, setup.rules, version=setup.config.version)
-        prepared = pipeline.prepare(
-            setup.config.guard,
-            setup.rules,
-            remotes or {},
-            instruments.stages,
-            force_block=setup.config.force_block,
-        )
+        prepared = _prepared(setup, remotes or {}, instruments)
         sampler = Sampler(SampleCounts(instruments.registry), finder)
         sampler.take(setup)
         return cls(
@@ -83,6 +84,27 @@ class Guard:
             sampler=sampler,
             peers=Peers(session=triton.session),
         )
+
+    def take(self, setup: Setup, remotes: Mapping[str, Remote]) -> None:
+        """Judge by other rules from the next request on."""
+        prepared = _prepared(setup, remotes, self.instruments)
+        self.instruments.take(setup.config.guard, setup.rules)
+        self.sampler.take(setup)
+        self.setup, self.pipeline = setup, prepared
+
+    def as_now(self) -> Guard:
+        """Return the guard as a request finds it: rules that change later do not reach it."""
+        return replace(self)
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are being answered."""
+        return self.load.in_flight
+
+    @property
+    def is_draining(self) -> bool:
+        """Tell whether the process is on its way out."""
+        return self.load.is_draining
 
     def whose(self, request: web.Request, named: str | None = None) -> bytes | None:
         """Return the pseudonym of who asks: by the team's header, else as the request names them.
@@ -186,3 +208,10 @@ def verdict_headers(known: Verdict | Judged) -> dict[str, str]:
     if known.categories:
         headers[CATEGORIES_HEADER] = ",".join(known.categories)
     return headers
+
+
+def _prepared(setup: Setup, remotes: Mapping[str, Remote], instruments: Instruments) -> Pipeline:
+    config = setup.config
+    return pipeline.prepare(
+        config.guard, setup.rules, remotes, instruments.stages, force_block=config.force_block
+    )

@@ -14,7 +14,7 @@ from rlhf_operator.core import capacity, routes, workloads
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rendering import Rendering
 from rlhf_operator.core.routes.port import Router
-from rlhf_operator.reconcile import pruning
+from rlhf_operator.reconcile import guards, pruning
 from rlhf_operator.reconcile.pods import router_pods
 from rlhf_operator.reconcile.ports import Raw, World
 from rlhf_operator.reconcile.traffic import split
@@ -28,6 +28,7 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
     seen = replace(seen, run=run)
     layout = capacity.layout(seen, world.settings.drain)
     await _route(seen, model, layout, world)
+    await guards.tell(seen, model, world)
     if not layout.pods:
         return
     if set(layout.pods) - set(seen.workloads):  # asked for with every new Deployment

@@ -16,7 +16,7 @@ from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import freeze, history, holdback, vetoes
 from rlhf_operator.core.observed import Act, Key, Observed, Run
-from rlhf_operator.reconcile import objects, pods, problems, salvage, traffic
+from rlhf_operator.reconcile import guards, objects, pods, problems, salvage, traffic
 from rlhf_operator.reconcile.measurements import measured
 from rlhf_operator.reconcile.policies import policies_of
 from rlhf_operator.reconcile.ports import World
@@ -69,6 +69,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         place_free=_place_free(world),
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )
+    seen = replace(seen, guard_reach=guards.wanted_reach(seen, world))
     problem = invalid or problems.find(seen, world, versions, raw) or policy_problem
     seen = await pods.with_gpus(replace(seen, invalid=problem), world, versions)
     seen = replace(seen, route=traffic.route(seen, world, raw, await pods.router_pods(seen, world)))

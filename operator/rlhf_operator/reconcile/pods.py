@@ -9,6 +9,7 @@ from rlhf_operator.core import diagnosis, gpus, names
 from rlhf_operator.core.observed import Key, Observed, Run, Workload
 from rlhf_operator.core.routes.port import Pod
 from rlhf_operator.core.rules import resting
+from rlhf_operator.reconcile import guards
 from rlhf_operator.reconcile.ports import Raw, World
 from rlhf_operator.reconcile.versions import Versions
 
@@ -41,6 +42,7 @@ async def _workload(key: Key, world: World, version: str, raw: Raw, pin: str | N
         and int(status.get("updatedReplicas", 0)) == replicas,
         failure=said.failure if ready < wanted else None,
         verified_at=said.verified_at,
+        reach=guards.reach_of(raw),
     )
 
 

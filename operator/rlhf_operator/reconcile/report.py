@@ -33,7 +33,7 @@ from rlhf_operator.core import (
 )
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed, Run
-from rlhf_operator.reconcile import objects
+from rlhf_operator.reconcile import guards, objects
 from rlhf_operator.reconcile.ports import Fenced, Raw, World
 from rlhf_operator.reconcile.traffic import arm_token
 
@@ -174,6 +174,7 @@ async def _pin(
         force_block=blocks,
         refuse=refuses,
         renewed_in=renewed_in,
+        service_ports=await guards.service_ports(seen.spec, seen.key.namespace, world),
     )
     await world.cluster.create(
         {

@@ -1,0 +1,115 @@
+"""What is taken on: bodies, places in flight, time. What fails on the way is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from rlhf_operator.api.operation import GuardLimits
+from rlhf_operator.guard import openai
+from rlhf_operator.guard.state import Call, Guard
+from rlhf_operator.guard.triton import Refused
+
+REFUSED_FOR = "60"
+"""Seconds after which a client may ask again while everything is refused: people decide the end."""
+
+Answering = Callable[[Guard, web.Request, Call], Awaitable[web.StreamResponse]]
+
+
+def problem(status: int, message: str, *, code: str) -> web.Response:
+    """Return an error as clients of the dialect know it."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return web.json_response(openai.error(message, kind=kind, code=code), status=status)
+
+
+def limited(
+    guard: Guard, answer: Answering
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return a handler that keeps the limits and counts what fails."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        mine = guard.as_now()
+        limits = mine.setup.config.limits
+        if mine.setup.config.refuse:
+            # Neither an answer nor a fault of this version, so it counts as neither.
+            refused = problem(503, "no safe version of this model is left", code="nothing_safe")
+            refused.headers["Retry-After"] = REFUSED_FOR
+            return refused
+        call = mine.call(request)
+        try:
+            request = await arrived(request, limits)
+        except TimeoutError:
+            return _too_late(mine, request, call)
+        if mine.load.in_flight >= limits.concurrency:
+            mine.fail(call)
+            busy = problem(503, "too many requests in flight", code="overloaded")
+            busy.headers["Retry-After"] = "1"
+            return busy
+        mine.load.in_flight += 1
+        try:
+            return await _in_time(mine, request, call, answer)
+        finally:
+            mine.load.in_flight -= 1
+
+    return handle
+
+
+async def arrived(request: web.Request, limits: GuardLimits) -> web.Request:
+    """Return the request with its body read: who sends slowly takes no place meanwhile."""
+    if (request.content_length or 0) > limits.body_bytes:
+        raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length or 0)
+    request = request.clone(client_max_size=limits.body_bytes)
+    async with asyncio.timeout(limits.body_seconds):
+        await request.read()
+    return request
+
+
+async def _in_time(
+    guard: Guard, request: web.Request, call: Call, answer: Answering
+) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout(guard.setup.config.limits.timeout_seconds):
+            response = await answer(guard, request, call)
+        if response.status == 200 and not call.is_failed:
+            _observe(guard, call)
+        return response
+    except TimeoutError:
+        return _too_late(guard, request, call)
+    except asyncio.CancelledError:
+        # The client gave up, or the drain ended. It took at least so long.
+        _observe(guard, call)
+        if guard.is_draining:
+            guard.fail(call)
+        raise
+    except (openai.BadRequest, Refused, web.HTTPException, ConnectionResetError):
+        raise
+    except Exception:
+        guard.fail(call)
+        if call.response is not None:
+            return _break_off(request, call.response)
+        raise
+
+
+def _too_late(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse:
+    if not call.is_counted:
+        return problem(408, "the request body took too long to arrive", code="timeout")
+    guard.fail(call)
+    _observe(guard, call)
+    if call.response is None:
+        return problem(504, "the model server took too long", code="timeout")
+    return _break_off(request, call.response)
+
+
+def _break_off(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    # A clean end would pass for the end of the answer.
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+def _observe(guard: Guard, call: Call) -> None:
+    if call.is_counted:
+        guard.instruments.duration.observe(time.monotonic() - call.started)
