@@ -24,6 +24,7 @@ from rlhf_operator.api.metrics import (
     GUARD_FEEDBACK,
     GUARD_FIRST_EVENTS,
     GUARD_FIRST_SAMPLES,
+    GUARD_INFO,
     GUARD_REQUESTS,
     GUARD_RESPONSE_LENGTH,
     GUARD_RESPONSE_LENGTH_SQUARES,
@@ -67,6 +68,7 @@ class Metrics:
         self.values: dict[str, Answer] = {}
         self.asked: list[str] = []
         self.silence: Silence | None = None
+        self.rules: Answer = ()
 
     def clock(self) -> datetime:
         return self.now
@@ -86,6 +88,8 @@ class Metrics:
         return tuple(self._chosen(query, at.timestamp()))
 
     async def instant(self, query: str, at: datetime) -> Answer:
+        if query == GUARD_INFO.name:
+            return self.rules
         self.asked.append(query)
         if self.silence is not None:
             return self.silence

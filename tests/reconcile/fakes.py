@@ -21,6 +21,7 @@ from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
+from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.reconcile.ports import Judged, Settings, World
 
@@ -251,6 +252,8 @@ class FakeSLOs:
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
     answers: int = 5
     """How many answers a drill counts, where its record asks for them."""
+    rules: InForce = UNKNOWN
+    """Which rules the guards have."""
     baselines: tuple[BaselineRecord, ...] = ()
     """Baselines of means that a promoted version has shown by now."""
 
@@ -274,6 +277,7 @@ class FakeSLOs:
             results=mine,
             stable_results=stable,
             baselines=self.baselines if subject.promoted else (),
+            rules=self.rules,
         )
 
     def _result(self, subject: Subject, version: str) -> tuple[SLOResult, ...]:

@@ -18,6 +18,8 @@ class Problem(StrEnum):
     """More than one series speaks for the same version."""
     STALE = "Stale"
     """The newest point is older than two scrape intervals and five seconds."""
+    RULES_DIFFER = "RulesDiffer"
+    """The guards that are compared have different rules just now."""
     TOO_EARLY = "TooEarly"
     """The range of the query still reaches back before the last weight change."""
     PARTIAL = "Partial"

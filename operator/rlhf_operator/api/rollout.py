@@ -333,6 +333,9 @@ class RolloutStatus(ApiType):
     """The weights, in order."""
     slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
     """The newest recorded evidence."""
+    rules_digest: Annotated[str, Field(max_length=128)] | None = None
+    """The digest of the guards' rules under which this weight is counted; another one begins its
+    evidence anew."""
     checkpoint: Checkpoint | None = None
     """Counts from which a restarted operator counts on."""
     strata: Annotated[tuple[StratumRecord, ...], Field(max_length=4096)] = ()

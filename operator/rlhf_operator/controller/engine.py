@@ -237,6 +237,9 @@ class Engine:
             values = await self._values(reader, members, beat)
         elif reader is not None:
             await self._counters(reader, members, beat)
+            rules = await reader.rules(self._now())
+            for followed in members if rules is not None else ():
+                followed.note_rules(rules or {})
         for place, followed in enumerate(members):
             if place % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)

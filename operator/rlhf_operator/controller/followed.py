@@ -12,7 +12,7 @@ from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller import promoted
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
-from rlhf_operator.controller.reader import Reader
+from rlhf_operator.controller.reader import Reader, Rules
 from rlhf_operator.controller.recall import Gap
 from rlhf_operator.core import onset
 from rlhf_operator.core.analysis import weigh
@@ -27,6 +27,7 @@ from rlhf_operator.core.objective import (
 )
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
+from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 from rlhf_operator.core.steady import watched
 from rlhf_operator.core.stretches import NOTHING, Past, Stretch, record_of, stretches
 from rlhf_operator.core.subject import Subject
@@ -86,6 +87,8 @@ class Followed:
             )
             for beat in self.beats
         }
+        self.in_force = UNKNOWN
+        self._counted_under = subject.rules
         self._told: tuple[Verdict | None, ...] | None = None
         self._at: datetime | None = None
 
@@ -178,6 +181,15 @@ class Followed:
             and goal.refused is None
         )
 
+    def note_rules(self, found: Rules) -> None:
+        """Take in which rules the guards have now."""
+        digests = [
+            each for version in self.versions for each in found.get((*self.model, version), ())
+        ]
+        self.in_force = InForce.of(digests)
+        if self._counted_under is None:
+            self._counted_under = self.in_force.agreed
+
     # -- judging ------------------------------------------------------------------------------
 
     def judge(
@@ -187,6 +199,7 @@ class Followed:
         stable = self.versions[1] if len(self.versions) > 1 else None
         stale = reader.settle if reader else timedelta(0)
         since = self.subject.since
+        obstacle = self.in_force.obstacle(self._counted_under)
         if reader is not None and self.subject.promoted:
             who = (self.model, self.subject.version)
             if promoted.turn(self.on(beat), *who, reader, now):
@@ -198,12 +211,15 @@ class Followed:
                 goal.objective.slo.versus_stable or goal.objective.slo.class_ == "Safety"
             ):
                 other = reading(goal, self.model, stable, reader, values)
+            beside = other
+            if beside is not None and obstacle is not None:
+                beside = Reading(problem=Problem.RULES_DIFFER, message=obstacle)
             goal.canary.note(
                 goal.drifted(
                     weigh(
                         goal.objective,
                         mine,
-                        other,
+                        beside,
                         goal.canary.measured,
                         now=now,
                         since=since,
@@ -280,6 +296,7 @@ class Followed:
                 if goal.stable.last is not None
             ),
             baselines=promoted.baselines(self.goals),
+            rules=self.in_force,
         )
 
 

@@ -7,16 +7,19 @@ remembered, is read from its mark on: that is also all that a restart takes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import floor
 from typing import Protocol
 
 from rlhf_operator.api.measurements import Answer, Problem, Series, Silence
+from rlhf_operator.api.metrics import GUARD_INFO, MODEL, NAMESPACE, RULES_DIGEST, VERSION
 from rlhf_operator.core.analysis import stale_after
 from rlhf_operator.core.indicators import range_query
 from rlhf_operator.core.ledger import Ledger, ModelKey
 
+Rules = Mapping[tuple[str, str, str], Collection[str]]
+"""By namespace, model and version."""
 LONGEST = timedelta(hours=1)
 # A large answer is read in pieces: each must fit the source's limits.
 _CHUNK = timedelta(minutes=2)
@@ -72,6 +75,18 @@ class Reader:
         self._busy: set[str] = set()
         self._now = now
         self._observer = observer
+
+    async def rules(self, at: datetime) -> Rules | None:
+        """Return the digests of the guards' rules by version; None where nothing is answered."""
+        answer = await self.ask(self.source.instant, GUARD_INFO.name, at)
+        if isinstance(answer, Silence):
+            return None
+        found: dict[tuple[str, str, str], set[str]] = {}
+        for series in answer:
+            get = series.labels.get
+            who = (get(NAMESPACE, ""), get(MODEL, ""), get(VERSION, ""))
+            found.setdefault(who, set()).add(get(RULES_DIGEST, ""))
+        return found
 
     def ready(self, model: ModelKey, name: str) -> bool:
         """Return whether a counter of this model was read from its mark on."""

@@ -37,6 +37,8 @@ class Action(StrEnum):
     """A drill ends: the weight goes back to 0, and what is stable stays."""
     REPIN = "Repin"
     """The run goes on by another plan, at no higher weight."""
+    RECOUNT = "Recount"
+    """The evidence of the weight begins anew, because guards judge by other rules now."""
     FORBID = "Forbid"
     """An identity is quarantined by a person's word."""
     LIFT = "Lift"

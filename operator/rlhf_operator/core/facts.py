@@ -77,7 +77,24 @@ def seen_now(
         facts |= {"settled_at": seen.now, "phase": "Completed", "pins": pins.unrestrained(status)}
     if run.is_active and not moved:
         facts |= _clocks(seen, status, decision)
+    if not moved:
+        facts |= _rules(seen, run, status)
     return facts
+
+
+def _rules(seen: Observed, run: Run, status: RolloutStatus) -> Changes:
+    """Return under which rules the guards count.
+
+    A promoted version that counts by other rules than before has no baseline of them yet. Beside
+    a control arm it stays as it was: what was counted since the promotion is of both.
+    """
+    agreed, known = seen.rules.agreed, status.rules_digest
+    held = status.standby is not None and status.standby.weight > 0
+    if agreed is None or agreed == known or (run.is_active and known is not None):
+        return {}
+    if known is None:
+        return {"rules_digest": agreed}
+    return {} if held else {"rules_digest": agreed, "baseline": ()}
 
 
 def in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:

@@ -23,6 +23,7 @@ from rlhf_operator.api.rollout import (
     RolloutStatus,
 )
 from rlhf_operator.core.mirrors import Mirror
+from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
@@ -221,6 +222,8 @@ class Observed:
     """The records of the namespace that quarantine an identity, or did; also other models'."""
     refused: str | None = None
     """What the API server refuses of what was applied for this model."""
+    rules: InForce = UNKNOWN
+    """Which rules the guards have whose versions are judged."""
     guard_reach: tuple[str, ...] = ()
     """What guards must reach to carry the spec out; nothing where they are not told it."""
     unscraped: bool = False

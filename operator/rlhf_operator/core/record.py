@@ -84,6 +84,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes["strata"] = repins.still_asked(run, decision.repin, run.status.strata)
             shown = repins.still_asked(run, decision.repin, run.status.before_switch)
             changes["before_switch"] = shown
+        case Action.RECOUNT:
+            changes = _recounted(seen, run, decision)
         case Action.RELEASE:
             changes = _released(seen, run, decision)
         case Action.FORBID:
@@ -204,6 +206,15 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
         "reason": str(decision.reason),
         "message": decision.message[:4096],
     }
+
+
+def _recounted(seen: Observed, run: Run, decision: Decision) -> Changes:
+    changes = _new_weight(seen, run, decision)
+    # The router does this weight already: no pod has to wait for it.
+    *earlier, last = changes["steps"]
+    steps = (*earlier, last.model_copy(update={"in_force_at": seen.now}))
+    anew: Changes = {"in_force_at": seen.now, "steps": steps, "before_switch": ()}
+    return changes | anew | {"rules_digest": seen.rules.agreed}
 
 
 def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:

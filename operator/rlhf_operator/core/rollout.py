@@ -51,6 +51,7 @@ RULES: tuple[Rule, ...] = (
     running.parked,  # until safety can be seen again
     running.preparing,  # before the first weight
     running.weight_not_in_force,  # what was declared is not yet what the router does
+    running.rules_differ,  # what guards count by other rules says nothing of models
     running.reward_hacking,  # a pleased reward model is no pleased user
     running.holding,  # every weight gets its time
     drill.drill_held,  # an answer is a proof, and its objectives are not asked

@@ -49,6 +49,9 @@ class Subject:
     baseline: tuple[BaselineRecord, ...] = ()
     """What a promoted version showed at first."""
 
+    rules: str | None = None
+    """The digest of the guards' rules under which this weight is counted, if it is on record."""
+
     @property
     def question(self) -> tuple[object, ...]:
         """Return what makes it another subject; counts that are on record do not."""
@@ -79,6 +82,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             sticky=run.plan.stickiness == "Arm",
             previous=status.slos,
             before_switch=status.before_switch if run.weight == 100 else None,
+            rules=status.rules_digest,
         )
     assert status.stable is not None, "checked above"
     if status.standby is not None and status.standby.weight > 0:
@@ -93,6 +97,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             checkpoint=status.checkpoint,
             previous=known,
             controlled=True,
+            rules=status.rules_digest,
         )
     return Subject(
         key=seen.key,

@@ -39,6 +39,7 @@ _TOLD = frozenset(
         Action.CONCLUDE,
         Action.REPIN,
         Action.FORBID,
+        Action.RECOUNT,
         Action.LIFT,
         Action.BLOCK,
         Action.REFUSE,

@@ -147,5 +147,6 @@ def _longest(bounds: Iterable[int | None]) -> int | None:
 
 def _digest(spec: GuardSpec, *, force_block: bool) -> str:
     judged_by = spec.model_dump(mode="json", by_alias=True, include={"stages", "refusal_patterns"})
-    canonical = json.dumps({**judged_by, "forceBlock": force_block}, sort_keys=True)
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+    canonical = json.dumps(judged_by, sort_keys=True)
+    digest = f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return f"{digest}+block" if force_block else digest

@@ -25,6 +25,7 @@ async def measured(seen: Observed, world: World) -> Observed:
     if wanted is not None:
         judged = world.slos.results(seen.key)
         if judged is not None and (judged.version, judged.since) == (wanted.version, wanted.since):
+            seen = replace(seen, rules=judged.rules)
             seen = _judged(seen, run, judged.results, judged.stable_results)
             seen = replace(seen, baselines=judged.baselines if wanted.promoted else ())
     preparing = run.is_active and run.status.canary is not None and run.status.step < 0

@@ -11,6 +11,7 @@ from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult,
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
+from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 from rlhf_operator.core.subject import Subject
 
 Raw = Mapping[str, Any]
@@ -114,6 +115,8 @@ class Judged:
     stable_results: tuple[SLOResult, ...] = ()
     baselines: tuple[BaselineRecord, ...] = ()
     """Of a promoted version: baselines of means that are not on record yet."""
+    rules: InForce = UNKNOWN
+    """Which rules the guards have that are judged."""
 
 
 class SLOs(Protocol):

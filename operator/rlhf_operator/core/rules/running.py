@@ -177,6 +177,29 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
     return _not_in_force(seen)
 
 
+def rules_differ(seen: Observed) -> Decision | None:
+    """Wait until all guards have the same rules; with new ones the step's evidence begins anew."""
+    run = canary_run(seen)
+    if run is None or run.status.weight == 0 or drills.is_drill(run):
+        return None
+    obstacle = seen.rules.obstacle(run.status.rules_digest)
+    if obstacle is None:
+        return None
+    if not seen.rules.is_mixed:
+        return Decision(
+            action=Action.RECOUNT,
+            reason=Reason.RULES_CHANGED,
+            message=obstacle,
+            step=run.status.step,
+            weight=run.status.weight,
+        )
+    end = _patience_end(seen, run)
+    if seen.now >= end and run.plan.on_inconclusive == "RollBack":
+        why = f"{obstacle}; those that cannot take them need a Restart decision"
+        return roll_back(Reason.MAX_HOLD_EXCEEDED, f"after {run.plan.max_hold}: {why}")
+    return hold(Reason.RULES_DIFFER, obstacle, wake=end if seen.now < end else None)
+
+
 def reward_hacking(seen: Observed) -> Decision | None:
     """Raise nothing while the reward model is pleased and people are not; then as policies say."""
     run = canary_run(seen)
