@@ -11,6 +11,7 @@ from aiohttp import web
 from rlhf_operator.api.operation import GuardLimits
 from rlhf_operator.guard import openai
 from rlhf_operator.guard.state import Call, Guard
+from rlhf_operator.guard.tracing import Tracer
 from rlhf_operator.guard.triton import Refused
 
 REFUSED_FOR = "60"
@@ -26,35 +27,54 @@ def problem(status: int, message: str, *, code: str) -> web.Response:
 
 
 def limited(
-    guard: Guard, answer: Answering
+    guard: Guard, answer: Answering, tracer: Tracer | None = None
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Return a handler that keeps the limits and counts what fails."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         mine = guard.as_now()
-        limits = mine.setup.config.limits
         if mine.setup.config.refuse:
             # Neither an answer nor a fault of this version, so it counts as neither.
             refused = problem(503, "no safe version of this model is left", code="nothing_safe")
             refused.headers["Retry-After"] = REFUSED_FOR
             return refused
         call = mine.call(request)
+        span = tracer.begin(request) if tracer is not None else None
+        if tracer is None or span is None:
+            return await _admit(mine, request, call, answer)
+        status = error = None
         try:
-            request = await arrived(request, limits)
-        except TimeoutError:
-            return _too_late(mine, request, call)
-        if mine.load.in_flight >= limits.concurrency:
-            mine.fail(call)
-            busy = problem(503, "too many requests in flight", code="overloaded")
-            busy.headers["Retry-After"] = "1"
-            return busy
-        mine.load.in_flight += 1
-        try:
-            return await _in_time(mine, request, call, answer)
+            response = await _admit(mine, request, call, answer)
+            status = response.status
+            error = str(status) if status >= 400 or call.is_failed else None
+            return response
+        except BaseException as broken:  # a task that was cancelled too
+            error = type(broken).__name__
+            raise
         finally:
-            mine.load.in_flight -= 1
+            tracer.end(span, call, status, error)
 
     return handle
+
+
+async def _admit(
+    mine: Guard, request: web.Request, call: Call, answer: Answering
+) -> web.StreamResponse:
+    limits = mine.setup.config.limits
+    try:
+        request = await arrived(request, limits)
+    except TimeoutError:
+        return _too_late(mine, request, call)
+    if mine.load.in_flight >= limits.concurrency:
+        mine.fail(call)
+        busy = problem(503, "too many requests in flight", code="overloaded")
+        busy.headers["Retry-After"] = "1"
+        return busy
+    mine.load.in_flight += 1
+    try:
+        return await _in_time(mine, request, call, answer)
+    finally:
+        mine.load.in_flight -= 1
 
 
 async def arrived(request: web.Request, limits: GuardLimits) -> web.Request:

@@ -64,6 +64,7 @@ async def complete(
     read = count_words(question.prompt) if read is None else read
     answer = count_words(made.text) if made.tokens is None else made.tokens
     guard.instruments.count_tokens(prompt=read, answer=answer)
+    call.prompt_tokens, call.answer_tokens = read, answer
     _count_stream(guard, question, judged)
     return await _reply(guard, request, call, question, judged, read)
 
@@ -84,6 +85,7 @@ async def _stream(
         answer = chunks.answer(
             passage.read, prompt_tokens=passage.read_tokens(), is_cut=passage.stops.is_over
         )
+        call.became(passage.read, finish_reason=answer.finish_reason)
         guard.finished(call, _exchange(question, passage.read, answer))
     assert call.response is not None
     return call.response
@@ -112,6 +114,7 @@ async def _reply(
         prompt_tokens=prompt_tokens,
         completion_tokens=judged.length,
     )
+    call.became(judged, finish_reason=answer.finish_reason)
     if not question.stream:
         guard.finished(call, _exchange(question, judged, answer))
         headers = {ID_HEADER: answer.id, **verdict_headers(judged)}

@@ -41,6 +41,7 @@ from rlhf_operator.guard.remotes.roster import Roster
 from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.tls import Certificate
+from rlhf_operator.guard.tracing import Tracer
 from rlhf_operator.guard.triton import Refused, Triton, TritonError
 
 log = logging.getLogger("rlhf_operator.guard")
@@ -49,7 +50,7 @@ UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
 """What a body raises that is not coded as its headers say."""
 
 
-def user_app(guard: Guard) -> web.Application:
+def user_app(guard: Guard, tracer: Tracer | None = None) -> web.Application:
     """Return the application that users reach through the gateway."""
     most = guard.setup.told.limits.body_bytes
     app = web.Application(client_max_size=most, middlewares=[_errors_as_json])
@@ -71,7 +72,7 @@ def user_app(guard: Guard) -> web.Application:
     async def vote(request: web.Request) -> web.StreamResponse:
         return await feedback.vote(guard, request)
 
-    ask_triton = admission.limited(guard, v2_endpoints.ask_triton)
+    ask_triton = admission.limited(guard, v2_endpoints.ask_triton, tracer)
 
     async def triton(request: web.Request) -> web.StreamResponse:
         path = request.rel_url.raw_path
@@ -89,8 +90,8 @@ def user_app(guard: Guard) -> web.Application:
             return web.Response(status=503, text="not ready\n")
         return web.Response(text="ready\n")
 
-    app.router.add_post("/v1/completions", admission.limited(guard, complete))
-    app.router.add_post("/v1/chat/completions", admission.limited(guard, chat))
+    app.router.add_post("/v1/completions", admission.limited(guard, complete, tracer))
+    app.router.add_post("/v1/chat/completions", admission.limited(guard, chat, tracer))
     app.router.add_get("/v1/models", models)
     app.router.add_get("/v1/models/{name}", model)
     app.router.add_get("/openapi.json", described)
@@ -213,10 +214,14 @@ async def run(setup: Setup) -> None:
                 live = reload.LiveFile(guard=guard, path=Path(config.live_file), remotes=remotes)
                 await live.look()
                 stack.callback(asyncio.create_task(live.follow()).cancel)
-            await serve(guard, stop)
+            tracer = Tracer(config, config.tracing) if config.tracing is not None else None
+            if tracer is not None:
+                stack.push_async_callback(tracer.flush, outside)
+                stack.callback(asyncio.create_task(tracer.deliver(outside)).cancel)
+            await serve(guard, stop, tracer)
 
 
-async def serve(guard: Guard, stop: asyncio.Event) -> None:
+async def serve(guard: Guard, stop: asyncio.Event, tracer: Tracer | None = None) -> None:
     """Serve until told to stop; then go on for a while, then finish what is in flight."""
     config = guard.setup.told
     limits = config.limits
@@ -227,7 +232,7 @@ async def serve(guard: Guard, stop: asyncio.Event) -> None:
         "max_line_size": limits.header_bytes,
         "max_field_size": limits.header_bytes,
     }
-    users = web.AppRunner(user_app(guard), shutdown_timeout=config.drain_seconds, **options)
+    users = web.AppRunner(user_app(guard, tracer), shutdown_timeout=config.drain_seconds, **options)
     operations = web.AppRunner(operations_app(guard), shutdown_timeout=1, **options)
     renewal = asyncio.create_task(certificate.follow()) if certificate else None
     try:

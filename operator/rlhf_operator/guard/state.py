@@ -46,6 +46,17 @@ class Call:
     is_failed: bool = False
     first_byte: float | None = None  # when it left
     response: web.StreamResponse | None = None  # once its first byte is out
+    # What a trace tells of it; nothing of what was said.
+    response_id: str | None = None
+    verdict: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+    def became(self, judged: Judged, *, finish_reason: str | None = None) -> None:
+        """Note what became of the answer."""
+        self.verdict = judged.outcome.value
+        self.finish_reason = finish_reason or ("content_filter" if judged.is_stopped else "stop")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -180,7 +191,8 @@ class Guard:
             issued=int(time.time()),
             place=arms.place_of(config.version) if arms is not None else None,
         )
-        return tokens.issue(self.setup.key, model=config.model, about=about)
+        call.response_id = tokens.issue(self.setup.key, model=config.model, about=about)
+        return call.response_id
 
     def first_byte(self, call: Call) -> None:
         """Note when the first byte of an answer leaves."""
