@@ -11,6 +11,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import rollout
 from rlhf_operator.core.observed import Observed, Workload
+from rlhf_operator.core.rules_in_force import InForce
 from tests import builders as make
 from tests.builders import BAD, GONE, SILENT, SLOW, V1, V2, act, ago
 from tests.core import (
@@ -44,6 +45,7 @@ ROWS = [
 SUSPENDED = make.model_spec(suspend=True)
 INVALID = make.failure(Reason.SPEC_INVALID)
 RESTART = make.make_run(type=RunType.RESTART, from_=V1, to=V1, stable=V1, canary=None, weight=0)
+MIXED = InForce(digests=frozenset({"old", "new"}))
 MISMATCH = Workload(wanted=1, failure=make.failure(Reason.ARTIFACT_MISMATCH))
 
 NEIGHBOURS = [
@@ -84,6 +86,10 @@ NEIGHBOURS = [
     ("preparing", "weight_not_in_force", {"run": make.preparing(in_force_at=None)}),
     ("weight_not_in_force", "inconclusive",
      {"run": make.make_run(in_force_at=None), "canary": SILENT}),
+    ("weight_not_in_force", "rules_differ",
+     {"run": make.make_run(in_force_at=None), "canary": SILENT, "rules": MIXED}),
+    ("rules_differ", "reward_hacking",
+     test_reward_hacking.parts(test_reward_hacking.HACKED) | {"rules": MIXED}),
     ("weight_not_in_force", "reward_hacking",
      test_reward_hacking.parts(test_reward_hacking.HACKED, run={"in_force_at": None})),
     ("reward_hacking", "holding",

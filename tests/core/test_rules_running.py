@@ -12,6 +12,7 @@ from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Route, Workload
+from rlhf_operator.core.rules_in_force import InForce
 from tests import builders as make
 from tests.builders import (
     GONE,
@@ -40,6 +41,9 @@ RENEWED_FOR_LONG = make.make_run(
     type=RunType.RESTART, from_=SFT, to=SFT, canary=None, weight=0, step=-1, in_force_at=None,
     ready_since=ago(31),
 )  # fmt: skip
+
+NEW = InForce(digests=frozenset({"new"}))
+MIXED = InForce(digests=frozenset({"old", "new"}))
 
 FIRST = [
     row("the first version is waited for", "first_not_serving", Action.HOLD, Reason.PREPARING,
@@ -159,6 +163,19 @@ STEPS = [
     row("a late router alone ends nothing", "weight_not_in_force", Action.HOLD,
         Reason.WEIGHT_NOT_IN_FORCE, canary=None,
         run=make.make_run(in_force_at=None, ready_since=ago(31)), route=BEFORE_THE_STEP),
+    row("while guards take new rules nothing is raised", "rules_differ", Action.HOLD,
+        Reason.RULES_DIFFER, rules=MIXED),
+    row("guards that never agree end the run after maxHold", "rules_differ", Action.ROLL_BACK,
+        Reason.MAX_HOLD_EXCEEDED, rules=MIXED, run=make.make_run(in_force_at=ago(25 * 60))),
+    row("or hold it where the plan says so", "rules_differ", Action.HOLD, Reason.RULES_DIFFER,
+        rules=MIXED,
+        run=make.make_run(in_force_at=ago(25 * 60), plan={"onInconclusive": "Hold"})),
+    row("with new rules the step begins anew", "rules_differ", Action.RECOUNT,
+        Reason.RULES_CHANGED, rules=NEW, run=make.make_run(rules_digest="old")),
+    row("with the same rules it goes on", "step_passed", Action.ADVANCE, Reason.ADVANCED,
+        rules=NEW, run=make.make_run(rules_digest="new")),
+    row("the first rules that are seen change nothing", "step_passed", Action.ADVANCE,
+        Reason.ADVANCED, rules=NEW),
     row("a weight is held for its time", "holding", Action.HOLD, Reason.HOLDING,
         run=make.make_run(in_force_at=ago(0.5))),
     row("silence holds", "inconclusive", Action.HOLD, Reason.INCONCLUSIVE, canary=SILENT),
