@@ -6,19 +6,23 @@ import asyncio
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.test_utils import TestServer, unused_port
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard import config
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.pipeline import Remote
 from rlhf_operator.guard.reload import LiveFile, no_remotes
 from rlhf_operator.guard.verdict import Judgement
 from tests.guard.test_server import wait_until_asked
-from tests.guard.world import MakeWorld, World, a_stage
+from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config, a_stage
 
 BLOCKING = {"guard": {"stages": [a_stage(action="Block")]}}
 CLASSIFIER = a_stage(
@@ -189,3 +193,52 @@ async def test_a_team_lowers_its_limits_and_cannot_raise_them(
     await a_live_file(world, tmp_path, {"guard": {"limits": {"bodyBytes": 1024}}}).look()
     assert (await world.complete("x" * 1500)).status == 413
     assert (await world.complete(max_tokens=100)).status == 200
+
+
+async def test_a_process_begins_with_the_live_rules_and_follows_them(tmp_path: Path) -> None:
+    stub = StubTriton(text="They have a bomb.")
+    model = TestServer(stub.app())
+    await model.start_server()
+    port = unused_port()
+    live = tmp_path / "live.json"
+    put(live, BLOCKING)
+    told = a_config(
+        tritonUrl=str(model.make_url("")).rstrip("/"),
+        port=port,
+        operationsPort=unused_port(),
+        liveFile=str(live),
+    )
+    (tmp_path / "guard.json").write_text(json.dumps(told))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rlhf_operator.guard", "--config", tmp_path / "guard.json"),
+        env={**os.environ, config.SIGNING_KEY: KEY},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            assert await _becomes(client, "blocked", ready=False) == ["blocked"]
+            put(live, {"guard": {"stages": [a_stage(action="Flag")]}})
+            seen = await _becomes(client, "flagged", ready=True)
+            assert set(seen) == {"blocked", "flagged"}, "no request failed on the way"
+    finally:
+        process.terminate()
+        _, logged = await process.communicate()
+        await model.close()
+    assert process.returncode == 0, logged
+    assert logged.count(b"new rules are in force") == 2
+
+
+async def _becomes(client: aiohttp.ClientSession, wanted: str, *, ready: bool) -> list[str]:
+    """Ask until a verdict comes; return all on the way. Until it is ready nobody may answer."""
+    seen: list[str] = []
+    async with asyncio.timeout(30):
+        while wanted not in seen:
+            try:
+                reply = await client.post("/v1/completions", json={"prompt": "Hi"})
+            except aiohttp.ClientConnectionError:
+                if ready:
+                    raise
+            else:
+                seen.append(reply.headers["x-rlhf-verdict"])
+            await asyncio.sleep(0.02)
+    return seen

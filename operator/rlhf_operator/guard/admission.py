@@ -26,6 +26,11 @@ def problem(status: int, message: str, *, code: str) -> web.Response:
     return web.json_response(openai.error(message, kind=kind, code=code), status=status)
 
 
+def too_slow() -> web.Response:
+    """Return what is answered to a body that does not come."""
+    return problem(408, "the request body took too long to arrive", code="timeout")
+
+
 def limited(
     guard: Guard, answer: Answering, tracer: Tracer | None = None
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -115,7 +120,7 @@ async def _in_time(
 
 def _too_late(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse:
     if not call.is_counted:
-        return problem(408, "the request body took too long to arrive", code="timeout")
+        return too_slow()
     guard.fail(call)
     _observe(guard, call)
     if call.response is None:

@@ -70,6 +70,10 @@ def user_app(guard: Guard, tracer: Tracer | None = None) -> web.Application:
         return web.Response(text=description(guard.setup.config), content_type="application/json")
 
     async def vote(request: web.Request) -> web.StreamResponse:
+        try:
+            request = await admission.arrived(request, guard.setup.config.limits)
+        except TimeoutError:
+            return admission.too_slow()
         return await feedback.vote(guard, request)
 
     ask_triton = admission.limited(guard, v2_endpoints.ask_triton, tracer)
