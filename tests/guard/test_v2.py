@@ -38,6 +38,9 @@ async def test_generate_passes_and_is_counted(world: World) -> None:
     assert world.triton.asked == [asked]
     seen = await world.metrics()
     assert seen["requests_total"] == seen["responses_total"] == 1
+    # As Triton tells them, not the three words.
+    assert seen['gen_ai_client_token_usage_total{gen_ai_token_type="output"}'] == 4
+    assert seen["response_length_tokens_sum"] == 4
 
 
 async def test_infer_passes_json_and_binary(world: World) -> None:

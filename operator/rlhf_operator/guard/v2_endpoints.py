@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from aiohttp import web
 
-from rlhf_operator.guard import generation, judge, rules, sse, stream, v2
+from rlhf_operator.guard import generation, judge, rules, stream, v2
+from rlhf_operator.guard.events import Events
 from rlhf_operator.guard.generation import Generation, TritonError
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.openai import BadRequest
@@ -89,11 +89,15 @@ async def _ask(
     if reply.status != 200:
         raise await _failure(guard, reply)
     answered, texts = _answers(guard, reply, verb)
-    answers = [await guard.judge_answer(text, asked=asked, tokens=None) for text in texts]
-    for judged, text in zip(answers, texts, strict=True):
+    # In a batch nobody says whose tokens they are.
+    is_single = verb == "generate" and len(texts) == 1
+    made = generation.read_delta(answered.fields) if is_single else Generation(text="")
+    answers = [await guard.judge_answer(text, asked=asked, tokens=made.tokens) for text in texts]
+    for judged in answers:
         guard.instruments.count_generated(judged, call.user)
-        guard.instruments.count_tokens(prompt=0, answer=count_words(text))
-    guard.instruments.count_tokens(prompt=sum(map(count_words, prompts)), answer=0)
+    guard.instruments.count_tokens(
+        prompt=_known(made.prompt_tokens, prompts), answer=_known(made.tokens, texts)
+    )
     outcome = worst(judged.outcome for judged in answers)
     stopped = [each for each in answers if each.is_stopped]
     if stopped:
@@ -137,42 +141,6 @@ def _refused(
     return web.Response(body=body, content_type=kind, headers=headers)
 
 
-@dataclass(kw_only=True, slots=True)
-class _Events:
-    """Triton's events as they leave: with text alone where stages may change it."""
-
-    name: str
-    model: str
-    is_as_made: bool
-    instead: judge.Replacements
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    def head(self) -> Mapping[str, str]:
-        return {ID_HEADER: self.name}
-
-    def take(self, fields: dict[str, Any]) -> Generation:
-        """Return what an event adds, and keep what else it says."""
-        if self.is_as_made:
-            self.fields |= {name: each for name, each in fields.items() if name != v2.TEXT_OUTPUT}
-        return generation.read_delta(fields)
-
-    def piece(self, text: str) -> bytes:
-        said, self.fields = self.fields, {}
-        return self._event(text, **said)
-
-    def end(self, judged: Judged, *, prompt_tokens: int, is_cut: bool, has_left: bool) -> bytes:
-        found = {"verdict": judged.outcome.value, "categories": list(judged.categories)}
-        text = self.instead.of(judged) if judged.is_stopped else "" if has_left else judged.text
-        return self._event(text, rlhf=found)
-
-    def error(self) -> bytes:
-        return sse.event({"error": "the model server failed"})
-
-    def _event(self, text: str, **more: Any) -> bytes:
-        head = {"model_name": self.model, "model_version": "1"}
-        return sse.event({**head, **more, v2.TEXT_OUTPUT: text})
-
-
 async def _stream(
     guard: Guard,
     request: web.Request,
@@ -183,7 +151,7 @@ async def _stream(
 ) -> web.StreamResponse:
     path = request.rel_url.raw_path
     passage = Passage.of(guard, prompt, asked)
-    events = _Events(
+    events = Events(
         name=guard.new_id(call),
         model=guard.setup.config.triton_model,
         is_as_made=passage.chain.holds_nothing,
@@ -215,6 +183,11 @@ async def _stream(
         )
     assert call.response is not None
     return call.response
+
+
+def _known(tokens: int | None, texts: list[str]) -> int:
+    """Return the tokens of some texts; words where nobody told."""
+    return sum(map(count_words, texts)) if tokens is None else tokens
 
 
 def _exchanges(response_id: str, prompts: list[str], answers: list[Judged]) -> list[Exchange]:
