@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,7 @@ async def test_the_token_is_read_anew_and_nothing_leaves_without_it(
 ) -> None:
     setup = a_sampling_setup(rig.sink.url, credentials={"secretName": "sink", "key": "token"})
     config = setup.config.model_copy(update={"credentials_folder": str(tmp_path)})
-    rig.sampler.take(type(setup)(config=config, rules=setup.rules, key=setup.key))
+    rig.sampler.take(replace(setup, config=config))
     rig.offer(1)
     await rig.pauses.begun.get()
     assert rig.sink.bodies == []

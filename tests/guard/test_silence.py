@@ -197,3 +197,28 @@ async def test_no_text_of_refused_rules_is_in_a_log(
         await a_live_file(world, tmp_path, content).look()
     assert "refused" in caplog.text
     assert MADE not in caplog.text
+
+
+async def test_no_text_is_in_a_log_when_the_sink_fails(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    world = await make_world(
+        guard={"sampling": {"provider": "sink", "share": "1", "batch": 1, "redact": []}},
+        providers=[{"name": "sink", "url": "http://127.0.0.1:1"}],
+    )
+    world.triton.text = MADE
+    async with listening(world) as port:
+        await drive(port)
+    await world.guard.sampler.close()
+    metrics = await (await world.operations.get("/metrics")).text()
+    assert 'rlhf_guard_samples_total{outcome="sent"} 0.0' in metrics
+    assert 'rlhf_guard_samples_total{outcome="failed"} 0.0' not in metrics
+    logged = "\n".join(
+        f"{record.getMessage()} {record.exc_info} {record.exc_text}"
+        for record in caplog.records
+        if record.name != "aiohttp.access"
+    )
+    for text in (ASKED, MADE, ASKED.lower(), MADE.lower()):
+        assert text not in logged
+        assert text not in metrics
