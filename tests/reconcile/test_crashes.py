@@ -13,6 +13,7 @@ import pytest
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.core.observed import Run
+from rlhf_operator.core.rules_in_force import InForce
 from rlhf_operator.reconcile import pods
 from tests.reconcile.search import Event, Search
 from tests.reconcile.stage import Stage, identity_of
@@ -104,6 +105,15 @@ def ann_repins(stage: Stage) -> None:
         steps = [{"weight": weight, "hold": "10s"} for weight in (5, 20)]
         stage.edit(rollout=PLAN | {"canary": {"steps": steps}})
         stage.say("Repin", name="new")
+
+
+def the_rules_change(stage: Stage) -> None:
+    """While v1 has its first weight, a commit changes the guard, and all guards take it."""
+    runs = stage.runs
+    if runs and is_judged(runs[-1]) and not stage.model["spec"].get("guard"):
+        stage.edit(guard={"refusalPatterns": ["never"]})
+    digest = "new" if stage.model["spec"].get("guard") else "old"
+    stage.slos.rules = InForce(digests=frozenset({digest}))
 
 
 def v1_is_held_back(stage: Stage) -> None:
@@ -208,6 +218,7 @@ STORIES = [
     pytest.param(ann_restarts, "v1", id="a person restarts"),
     pytest.param(two_approve, "v1", id="two people approve"),
     pytest.param(ann_repins, "v1", id="a person repins"),
+    pytest.param(the_rules_change, "v1", id="the guard's rules change"),
     pytest.param(ann_vetoes, "sft", id="a person vetoes what serves"),
     pytest.param(v1_is_held_back, "v1", id="a control arm"),
     pytest.param(the_control_arm_turns_unsafe, "v1", id="an unsafe control arm"),

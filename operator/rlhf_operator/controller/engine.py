@@ -237,6 +237,7 @@ class Engine:
             values = await self._values(reader, members, beat)
         elif reader is not None:
             await self._counters(reader, members, beat)
+            # After the counts: rules that changed between the two are seen with them.
             rules = await reader.rules(self._now())
             for followed in members if rules is not None else ():
                 followed.note_rules(rules or {})
