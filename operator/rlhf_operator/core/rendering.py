@@ -207,7 +207,7 @@ def _guard_config(
     defaults: ServingDefaults,
     arm_token: str | None,
 ) -> GuardConfig:
-    is_https = model_spec.guard.tls is not None  # guards do not know whom to trust in each other
+    is_https = model_spec.guard.tls is not None
     live = guards.live(model_spec.guard, key.namespace, defaults.guard_providers)
     max_age = parse_duration(model_spec.traffic.stickiness.max_age).total_seconds()
     return GuardConfig(
@@ -235,7 +235,7 @@ def _guard_config(
         drain_seconds=defaults.longest_generation.total_seconds(),
         port=containers.HTTP_PORT,
         operations_port=containers.OPERATIONS_PORT,
-        peers=None if is_https else f"{names.peers(key.name)}.{key.namespace}.svc",
+        peers=f"{names.peers(key.name)}.{key.namespace}.svc",
     )
 
 
