@@ -33,7 +33,8 @@ class TextLimits(ApiType):
 
     repetition: DecimalText | None = None
     """The largest share of a text, from 0 to 1, that repeats what stands before it: one word or
-    phrase over and over is a way to make a model leave its training. Texts under 200 characters
+    phrase over and over is a way to make a model leave its training. A word counts as repeated
+    where three in a row stood before (without spaces: eight letters). Texts under 200 characters
     are never repetitive."""
 
     @rule("has(self.characters) || has(self.repetition)", "limits need characters or repetition")
@@ -49,19 +50,23 @@ class GuardRule(ApiType):
     """Name of the category, as metrics and SLOs show it, such as `bias` or `self-harm`."""
 
     keywords: Annotated[tuple[Keyword, ...], Field(max_length=256)] | None = None
-    """Words or phrases that match where they stand as whole words, whatever their case, and
-    however they are disguised: look-alike letters, digits for letters, letters set apart."""
+    """Words or phrases that match where they stand as whole words, whatever their case, and behind
+    the usual disguises: look-alike letters, digits for letters, letters that are set apart,
+    repeated or drawn over, escapes."""
 
     patterns: Annotated[tuple[Pattern, ...], Field(max_length=64)] | None = None
     """Regular expressions of linear time (RE2): without look-around and back-references.
     They see lower-case text, in Unicode form NFKC, and ignore case."""
 
     recognizers: Annotated[tuple[Recognizer, ...], Field(min_length=1, max_length=8)] | None = None
-    """Personal data and secrets by their form, with their checksums where they have one."""
+    """Personal data and secrets by their form, with their checksums where they have one. What looks
+    like many other numbers is found only where a word nearby says what it is. `IPAddress` means
+    addresses of the open net; `NationalID` knows those of some twenty countries."""
 
     heuristics: Annotated[tuple[Heuristic, ...], Field(min_length=1, max_length=3)] | None = None
-    """Known shapes of attacks: talking the model out of its instructions (`Jailbreak`), orders
-    hidden in quoted content (`PromptInjection`), text disguised from filters (`Obfuscation`)."""
+    """Known shapes of attacks: talking the model out of its instructions or into telling them
+    (`Jailbreak`), orders hidden in quoted content (`PromptInjection`), text disguised from filters
+    (`Obfuscation`). Only several signs close together count, never a single word."""
 
     limits: TextLimits | None = None
     """Texts that are too long or repeat themselves."""
@@ -256,7 +261,8 @@ class Stage(ApiType):
 
     action: Action
     """`Block` answers with a refusal instead; `Redact` puts the category's name in the place of
-    what was found and lets the rest pass; `Flag` lets the text pass and counts it."""
+    what was found and lets the rest pass (where no place is known, as for limits, in the place of
+    the whole text); `Flag` lets the text pass and counts it."""
 
     rules: Annotated[tuple[GuardRule, ...], Keyed("category", 32)] | None = None
     """For type Rules: what to look for; one entry per category."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import re2
@@ -22,9 +22,12 @@ from rlhf_operator.guard.checks.expressions import (
     compile_pattern,
     pattern_finder,
 )
+from rlhf_operator.guard.checks.heuristics import heuristic_finder
 from rlhf_operator.guard.checks.keywords import keyword_finder
+from rlhf_operator.guard.checks.recognizers import recognizer_finder
+from rlhf_operator.guard.checks.repetition import limit_finder
+from rlhf_operator.guard.checks.views import Readings, read
 from rlhf_operator.guard.remotes.categories import OTHER, possible
-from rlhf_operator.guard.text import View
 from rlhf_operator.guard.verdict import Found, Judgement
 
 __all__ = [
@@ -45,14 +48,14 @@ class CompiledRule:
     category: str
     finders: tuple[Finder, ...]
 
-    def find(self, view: View) -> Found | None:
+    def find(self, readings: Readings) -> Found | None:
         """Return the category with all places where it was found; none where it was not."""
-        places = [spans for finder in self.finders if (spans := finder.find(view)) is not None]
+        places = [spans for finder in self.finders if (spans := finder.find(readings)) is not None]
         if not places:
             return None
         # Where one way cannot say where, the whole text is what was found.
         known = itertools.chain.from_iterable(places) if all(places) else ()
-        return Found(category=self.category, spans=tuple(sorted(known)))
+        return Found(category=self.category, spans=tuple(texts.merged(known)))
 
     def longest(self) -> int | None:
         """Return the longest original that the rule finds; none where there is no bound."""
@@ -67,8 +70,10 @@ class RulesCheck:
 
     def judge(self, text: str) -> Judgement:
         """Return the categories that occur in a text, and where."""
-        view = texts.normal_view(text)
-        return Judgement(found=tuple(found for rule in self.rules if (found := rule.find(view))))
+        readings = read(texts.normal_view(text))
+        return Judgement(
+            found=tuple(found for rule in self.rules if (found := rule.find(readings)))
+        )
 
     def longest(self) -> int | None:
         """Return how many characters what a rule finds can have, with one more on each side.
@@ -77,6 +82,10 @@ class RulesCheck:
         a word between hundreds of them is found for certain only in a whole text.
         """
         return _longest(rule.longest() for rule in self.rules)
+
+    def beside(self) -> int:
+        """Return how many characters before what a rule finds may decide whether it is found."""
+        return max((each.beside for rule in self.rules for each in rule.finders), default=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +140,20 @@ def _categories(spec: GuardSpec) -> tuple[str, ...]:
 
 def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:
     where = f"stage {stage}, category {rule.category}"
-    words = keyword_finder(rule.keywords or ())
-    patterns = (pattern_finder(pattern, where=where) for pattern in rule.patterns or ())
-    return CompiledRule(category=rule.category, finders=(*((words,) if words else ()), *patterns))
+    return CompiledRule(category=rule.category, finders=tuple(_finders(rule, where)))
+
+
+def _finders(rule: GuardRule, where: str) -> Iterator[Finder]:
+    if words := keyword_finder(rule.keywords or ()):
+        yield words
+    for pattern in rule.patterns or ():
+        yield pattern_finder(pattern, where=where)
+    for recognizer in rule.recognizers or ():
+        yield recognizer_finder(recognizer)
+    for heuristic in rule.heuristics or ():
+        yield heuristic_finder(heuristic)
+    if rule.limits is not None:
+        yield limit_finder(rule.limits)
 
 
 def _longest(bounds: Iterable[int | None]) -> int | None:

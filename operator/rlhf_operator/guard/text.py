@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -22,8 +23,22 @@ _INVISIBLE = dict.fromkeys(
     | {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 )
 
+# What is left of the Turkish capital İ in lower case, beside an i that has its dot already.
+_DOTTED = re.compile("i\u0307+")
+
 Span = tuple[int, int]
 """A half-open range of characters."""
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Return ranges in their order, those that overlap as one."""
+    whole: list[Span] = []
+    for start, end in sorted(spans):
+        if whole and start < whole[-1][1]:
+            whole[-1] = (whole[-1][0], max(end, whole[-1][1]))
+        else:
+            whole.append((start, end))
+    return whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +46,7 @@ class View:
     """One way to read a text, and where what is read stands in the original."""
 
     text: str
+    original: str
     place: Callable[[int, int], Span]
     """The range of the original that a range of `text` was read from."""
 
@@ -61,7 +77,7 @@ def normal_view(text: str) -> View:
     """Return the normal form of a text as a view of it."""
     normal = normalise(text)
     if text.isascii() and len(normal) == len(text):
-        return View(text=normal, place=lambda start, end: (start, end))
+        return View(text=normal, original=text, place=lambda start, end: (start, end))
 
     @functools.cache
     def origins() -> tuple[Sequence[int], Sequence[int]]:
@@ -71,7 +87,7 @@ def normal_view(text: str) -> View:
         starts, ends = origins()
         return starts[start], ends[end - 1] if end > start else starts[start]
 
-    return View(text=normal, place=place)
+    return View(text=normal, original=text, place=place)
 
 
 def _origins(text: str, normal: str) -> tuple[Sequence[int], Sequence[int]]:
@@ -112,6 +128,7 @@ def normalise(text: str) -> str:
     # Half of a surrogate pair can arrive by JSON and has no form in UTF-8.
     text = text.encode("utf-8", "replace").decode("utf-8")
     text = unicodedata.normalize("NFKC", text).translate(_INVISIBLE).casefold()
+    text = _DOTTED.sub("i", text)
     # Folding and removing may leave characters that compose anew.
     return unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
 

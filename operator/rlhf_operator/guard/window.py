@@ -19,8 +19,8 @@ from rlhf_operator.guard.rules import RulesCheck
 from rlhf_operator.guard.text import begins
 from rlhf_operator.guard.verdict import Found, Hit, Judgement, redact
 
-_BESIDE = 2
-"""Characters before a match that a rule looks at."""
+_EDGE = 2
+"""Characters at the beginning of a piece of text that may be the rest of a longer word."""
 
 _OFTEN = 8
 """A check waits for this part of what is held back, so that no character is looked at often."""
@@ -55,6 +55,7 @@ class Window:
         self.steps = tuple(steps)
         self._acting = tuple(step for step in steps if step.action != "Flag")
         self._longest = _longest(self._acting)
+        self._beside = max(_EDGE, _beside(self._acting))
         longest = hold_back if self._longest is None else self._longest
         # At the least the last character: another one may combine with it.
         self._hold = max(1, min(longest, hold_back))
@@ -163,12 +164,12 @@ class Window:
     def _look_near(self) -> tuple[list[_Place], bool]:
         """Return what is found around what is not decided yet; and whether all was looked at."""
         if self._longest is not None:
-            lookback = _BESIDE + max(0, self._longest - self._hold)
+            lookback = self._beside + max(0, self._longest - self._hold)
             at = bisect_left(self._starts, self._settled) - lookback
             if at > 0:
                 places = self._look(self._starts[at])
                 # What begins right there could be the rest of a longer word.
-                doubtful = self._starts[at + _BESIDE]
+                doubtful = self._starts[at + _EDGE]
                 if not any(place.begins_before(doubtful) for place in places):
                     return places, False
         return self._look(0), True
@@ -216,6 +217,11 @@ def _longest(steps: Iterable[Step]) -> int | None:
             return None
         longest = max(longest, one)
     return longest
+
+
+def _beside(steps: Iterable[Step]) -> int:
+    checks = (step.check for step in steps)
+    return max((check.beside() for check in checks if isinstance(check, RulesCheck)), default=0)
 
 
 def _latest_first(place: _Place) -> tuple[int, int]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import re2
 
-from rlhf_operator.guard.text import Span, View
+from rlhf_operator.guard.text import Span
+
+if TYPE_CHECKING:  # the views are made with expressions
+    from rlhf_operator.guard.checks.views import Readings
 
 _parser: Any = re._parser  # type: ignore[attr-defined]
 _parse, _UNBOUNDED = _parser.parse, _parser.MAXREPEAT
@@ -31,7 +35,12 @@ class Finder(Protocol):
         """The longest original that it finds, with what it looks at beside; None: no bound."""
         ...
 
-    def find(self, view: View) -> list[Span] | None:
+    @property
+    def beside(self) -> int:
+        """How many characters before a match it looks at."""
+        ...
+
+    def find(self, readings: Readings) -> list[Span] | None:
         """Return where it finds something, and None where it finds nothing.
 
         An empty list means that it is there, and nobody can say where.
@@ -45,9 +54,11 @@ class PatternFinder:
 
     expression: re2._Regexp
     longest: int | None
+    beside: int = 2
 
-    def find(self, view: View) -> list[Span] | None:
+    def find(self, readings: Readings) -> list[Span] | None:
         """Return where the pattern matches; a match of nothing has no place."""
+        view = readings.normal
         spans = None
         for start, end in occurrences(self.expression, view.encoded):
             spans = spans or []
@@ -92,7 +103,8 @@ def original_width(normal: int) -> int:
 
 
 def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
-    """Return a pattern ready for normalised text."""
+    """Return a pattern ready for normalised text, whose letters are composed."""
+    pattern = unicodedata.normalize("NFC", pattern)
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import re2
 
-from rlhf_operator.guard.checks.expressions import compile_own, occurrences, original_width
-from rlhf_operator.guard.text import Span, View, normalise
+from rlhf_operator.guard.checks.expressions import compile_own, occurrences
+from rlhf_operator.guard.checks.views import Readings
+from rlhf_operator.guard.text import Span, normalise
 
 # RE2's \b knows ASCII only. Scripts that are written without spaces have no word boundaries.
 _WORD = r"\p{L}\p{M}\p{N}_"
@@ -17,6 +18,8 @@ _UNSPACED = re2.compile(
 )
 _LEADING = 32
 """How much space a phrase may have between two of its words, for the longest match."""
+_DISGUISED = 6
+"""How many characters of an original a letter counts as: an escape, or a letter set apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,11 +28,13 @@ class KeywordFinder:
 
     plain: tuple[re2._Regexp, ...]
     longest: int | None
+    beside: int = 2
 
-    def find(self, view: View) -> list[Span] | None:
-        """Return where the keywords stand."""
+    def find(self, readings: Readings) -> list[Span] | None:
+        """Return where the keywords stand, disguised or not."""
         spans = [
             view.originally(start, end)
+            for view in readings.words
             for expression in self.plain
             for start, end in occurrences(expression, view.encoded, 1)
         ]
@@ -38,13 +43,17 @@ class KeywordFinder:
 
 def keyword_finder(keywords: Sequence[str]) -> KeywordFinder | None:
     """Return a finder for keywords; none where there is nothing but space in them."""
-    phrases = [words for keyword in keywords if (words := normalise(keyword).split())]
+    phrases = [
+        words
+        for keyword in keywords
+        if (words := normalise(keyword).replace("\u2019", "'").split())
+    ]
     if not phrases:
         return None
     # The longest first: the first alternative wins, and a phrase is more than its first word.
     phrases.sort(key=lambda words: -len("".join(words)))
     widths = (len("".join(words)) + _LEADING * (len(words) - 1) for words in phrases)
-    return KeywordFinder(plain=_bounded(phrases), longest=original_width(max(widths)))
+    return KeywordFinder(plain=_bounded(phrases), longest=_DISGUISED * max(widths) + 2)
 
 
 def _bounded(phrases: Sequence[Sequence[str]]) -> tuple[re2._Regexp, ...]:

@@ -1,0 +1,132 @@
+"""Candidates: what looks like personal data by its shape, to be judged by a small function."""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import re2
+
+from rlhf_operator.guard.checks.expressions import compile_own
+from rlhf_operator.guard.text import Span, View
+
+BESIDE = 60
+"""How many characters beside a candidate may say what it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A piece of text with the shape of something, and what stands around it."""
+
+    text: str
+    before: str
+    after: str
+
+    @property
+    def compact(self) -> str:
+        """Return its letters and digits alone."""
+        return "".join(char for char in self.text if char.isalnum())
+
+
+Judge = Callable[[Candidate], int]
+"""Returns how many characters of a candidate are what is looked for: 0 when it is not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """An expression whose first group is a candidate, and who judges it."""
+
+    expression: re2._Regexp
+    sign: str
+    """An expression that is cheaper and occurs wherever there is a candidate."""
+    judge: Judge
+    longest: int
+    """Of the candidate, in characters."""
+
+
+def shape(
+    expression: str, judge: Judge, *, longest: int, sign: str = "", edge: str = "0-9a-z_"
+) -> Shape:
+    """Return a shape whose candidates have none of the characters `edge` beside them."""
+    before, after = (f"(?:^|[^{edge}])", f"(?:$|[^{edge}])") if edge else ("", "")
+    whole = f"{before}({expression}){after}"
+    return Shape(
+        expression=compile_own(whole), sign=sign or expression, judge=judge, longest=longest
+    )
+
+
+def judged(check: Callable[[str], bool]) -> Judge:
+    """Return a judge that asks a check about the letters and digits of a candidate."""
+    return lambda candidate: len(candidate.text) if check(candidate.compact) else 0
+
+
+def judged_near(check: Callable[[str], bool], words: re2._Regexp) -> Judge:
+    """Return a judge that also wants one of some words beside the candidate."""
+
+    def judge(candidate: Candidate) -> int:
+        is_named = words.search(candidate.before) or words.search(candidate.after)
+        return len(candidate.text) if is_named and check(candidate.compact) else 0
+
+    return judge
+
+
+def accepted(shape: Shape, view: View) -> Iterator[Span]:
+    """Yield the ranges of bytes in which candidates were judged to be what is looked for.
+
+    A candidate that is not may overlap one that is, so the search goes on one step behind its
+    start. Candidates have a bounded length: all this is linear.
+    """
+    encoded = view.encoded
+    at = 0
+    while found := shape.expression.search(encoded, at):
+        start, end = found.span(1)
+        # Four bytes a character, and what a cut leaves of one is no character.
+        candidate = Candidate(
+            text=encoded[start:end].decode(),
+            before=_text(encoded[max(0, start - 4 * BESIDE) : start])[-BESIDE:],
+            after=_text(encoded[end : end + 4 * BESIDE])[:BESIDE],
+        )
+        length = 0 if _goes_on(candidate) else shape.judge(candidate)
+        if length:
+            end = start + len(candidate.text[:length].encode())
+            yield start, end
+            at = end
+        else:
+            at = start + 1
+            while at < len(encoded) and encoded[at] & 0xC0 == 0x80:
+                at += 1
+
+
+def _goes_on(candidate: Candidate) -> bool:
+    """Tell whether a number is a piece of a longer one, such as a version or a decimal."""
+    before, after = candidate.before[:-3:-1], candidate.after[:2]
+    return (candidate.text[0].isdigit() and _joins(before)) or (
+        candidate.text[-1].isdigit() and _joins(after)
+    )
+
+
+def _joins(beside: str) -> bool:
+    """Tell whether two characters, the nearest first, are a digit behind a sign within numbers."""
+    return len(beside) == 2 and beside[0] in ".,-" and beside[1].isdigit()
+
+
+def _text(encoded: bytes) -> str:
+    return encoded.decode("utf-8", "ignore")
+
+
+# NFKC leaves the digits of other scripts as they are, and most dashes.
+_PLAIN = {
+    code: str(unicodedata.decimal(chr(code)))
+    for code in range(0x80, 0x1FC00)
+    if unicodedata.category(chr(code)) == "Nd"
+} | dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-")
+
+
+def with_plain_digits(view: View) -> View:
+    """Return a view in which the digits of all scripts are 0 to 9, and all dashes the same."""
+    if view.text.isascii():
+        return view
+    text = view.text.translate(_PLAIN)
+    return view if text == view.text else dataclasses.replace(view, text=text)

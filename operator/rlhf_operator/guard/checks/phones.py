@@ -1,0 +1,82 @@
+"""Telephone numbers: international ones by their form, national ones by form or by what is said."""
+
+from __future__ import annotations
+
+import re
+
+from rlhf_operator.guard.checks.candidates import Candidate, Judge, shape
+from rlhf_operator.guard.checks.expressions import compile_own
+
+_PHONE_WORDS = compile_own(
+    r"phone|mobile|\bcell|\bcall\b|\btel\b|\btel\.|\btext (?:me|her|him|them)\b|whats ?app|hotline"
+    r"|handy|telefon|rufnummer|anruf|erreichst|erreichbar|portable|téléphone|appel|móvil|teléfono"
+    r"|llama|cellulare|celular|telemóvel|telefone|zadzwoń|komórk|\bcep\b|numarası|\bara\b|arayın"
+    r"|телефон|мобильн|позвони|звони|手机|手機|电话|電話|携帯|جوال|هاتف|موبايل|اتصل|رقمه|फ़ोन|फोन|मोबाइल"
+)
+_OTHER_NUMBERS = compile_own(
+    r"order|invoice|ticket|reference|\bref\b|tracking|serial|version|isbn|parcel|case n|account"
+    r"|bestell|rechnung|auftrag|sendung|aktenzeichen|commande|facture|dossier|colis|pedido|factura"
+    r"|expediente|envío|ordine|fattura|pratica|spedizione|encomenda|protocolo|zamówieni|faktur"
+    r"|przesyłk|sipariş|fatura|kargo|заказ|счёт|накладн|订单|快递|发票|注文|伝票|طلب|فاتورة|शिपमेंट|ऑर्डर"
+)
+_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(?!\d)|\d{4}[./-]\d{1,2}[./-]\d{1,2}(?!\d)")
+_NO_CODES = frozenset({"28", "29", "70", "78", "79", "80", "83", "87", "89"})
+"""Two digits that no calling code begins with; 1 and 7 are codes of their own."""
+
+
+def _international(candidate: Candidate) -> int:
+    number = candidate.compact.removeprefix("00")
+    if number[0] in "17":
+        is_phone = len(number) == 11 and number[1] not in "01"
+    else:
+        is_phone = number[:2] not in _NO_CODES and 9 <= len(number) <= 15
+    return len(candidate.text) if is_phone else 0
+
+
+def _of_length(least: int, most: int, *, is_named: bool = False) -> Judge:
+    """Return a judge of national numbers with so many digits; `is_named`: a word must say so."""
+
+    def judge(candidate: Candidate) -> int:
+        number = candidate.compact
+        if not least <= len(number) <= most or _DATE.match(candidate.text):
+            return 0
+        named = [found.end() for found in _PHONE_WORDS.finditer(candidate.before)]
+        said = candidate.before[named[-1] :] if named else candidate.before
+        if (is_named and not named) or _OTHER_NUMBERS.search(said):
+            return 0
+        goes_on = re.search(r"\d[ ]$", candidate.before) or re.match(r"[ ]\d", candidate.after)
+        return 0 if goes_on or len(set(number)) < 3 else len(candidate.text)
+
+    return judge
+
+
+PHONES = (
+    shape(
+        r"(?:\+|\(\+|00)[1-9](?:[ .()/-]{0,2}[0-9]){7,14}",
+        _international,
+        longest=48,
+        edge="0-9a-z_+",
+    ),
+    # North America, with its separators.
+    shape(
+        r"(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.-])[2-9][0-9]{2}[.-][0-9]{4}",
+        _of_length(10, 11),
+        longest=18,
+        edge="0-9a-z_-",
+    ),
+    # With the 0 that is dialled within most countries.
+    shape(
+        r"\(?0[1-9][0-9]{0,4}\)?(?:[ /-]{1,2}[0-9]{2,8}){1,4}",
+        _of_length(9, 12),
+        longest=32,
+        edge="0-9a-z_.-",
+    ),
+    # Mobiles of Brazil and Russia.
+    shape(
+        r"\(?[1-9][0-9]{1,2}\)? ?9[0-9]{4}-[0-9]{4}"
+        r"|8 ?\(?9[0-9]{2}\)? ?[0-9]{3}-?[0-9]{2}-?[0-9]{2}",
+        _of_length(10, 12),
+        longest=20,
+    ),
+    shape(r"\(?[0-9](?:[ .()/-]{0,2}[0-9]){7,14}", _of_length(8, 15, is_named=True), longest=48),
+)
