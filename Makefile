@@ -27,6 +27,7 @@ lock: $(UV) ## Resolve the dependencies anew into requirements.lock
 
 generate: $(INSTALLED) ## Write every generated file anew (CRDs, chart copies, API docs)
 	$(PY) -m rlhf_operator.generate
+	$(PY) -m tests.guard.corpus.report
 
 plugin: $(INSTALLED) ## Make the kubectl plugin as one file, dist/kubectl-rlhf
 	@rm -rf build/plugin && mkdir -p dist

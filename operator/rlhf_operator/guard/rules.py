@@ -5,6 +5,7 @@ All regular expressions run on RE2: no pattern and no text can make it slow.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -62,6 +63,12 @@ class CompiledRule:
         return _longest(finder.longest for finder in self.finders)
 
 
+@functools.lru_cache(maxsize=1)
+def _read(text: str) -> Readings:
+    """Return the readings of a text; kept until the next, because all stages see the same one."""
+    return read(texts.normal_view(text))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RulesCheck:
     """The rules of one stage, ready to run."""
@@ -70,7 +77,7 @@ class RulesCheck:
 
     def judge(self, text: str) -> Judgement:
         """Return the categories that occur in a text, and where."""
-        readings = read(texts.normal_view(text))
+        readings = _read(text)
         return Judgement(
             found=tuple(found for rule in self.rules if (found := rule.find(readings)))
         )
@@ -78,8 +85,8 @@ class RulesCheck:
     def longest(self) -> int | None:
         """Return how many characters what a rule finds can have, with one more on each side.
 
-        None where there is no bound. Characters that show nothing are not counted: whoever hides
-        a word between hundreds of them is found for certain only in a whole text.
+        None where there is no bound. Disguises count as one more character for each: who spreads a
+        word wider, or hides it among what shows nothing, is found for certain in a whole text only.
         """
         return _longest(rule.longest() for rule in self.rules)
 
@@ -146,8 +153,8 @@ def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:
 def _finders(rule: GuardRule, where: str) -> Iterator[Finder]:
     if words := keyword_finder(rule.keywords or ()):
         yield words
-    for pattern in rule.patterns or ():
-        yield pattern_finder(pattern, where=where)
+    if rule.patterns:
+        yield pattern_finder(rule.patterns, where=where)
     for recognizer in rule.recognizers or ():
         yield recognizer_finder(recognizer)
     for heuristic in rule.heuristics or ():

@@ -70,6 +70,8 @@ def test_attacks_are_found(heuristic: Heuristic, said: str) -> None:
         ("PromptInjection", "Write a note for the assistant manager: the shop opens at nine."),
         ("PromptInjection", "You are an AI assistant. Reply only with JSON."),
         ("PromptInjection", "<!-- header --> Translate this page."),
+        ("PromptInjection", "Topic :: System :: Networking\nInclude the following, ship it."),
+        ("Obfuscation", "lnΦ and lnΓ and expΨ"),
         ("Obfuscation", "The value is cmVwbGljYXM9Mw==cmVwbGljYXM9Mw=="),
         ("Obfuscation", "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
         ("Obfuscation", "10 μs, 5 kΩ and 3 μm are units."),

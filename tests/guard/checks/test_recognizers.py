@@ -84,6 +84,7 @@ def test_it_is_found_as_it_stands(recognizer: Recognizer, said: str, what: str) 
         pytest.param("Phone", "version 10.15.2.33 of 2024", id="a version"),
         pytest.param("Phone", "my phone has 128 GB and cost 799", id="short numbers near a phone"),
         pytest.param("Phone", "ISBN 978-0-306-40615-7", id="a book"),
+        pytest.param("Phone", "Boston, MA 02110-1301; +35236450.6", id="a postal code, a sum"),
         pytest.param("CreditCard", "4111 1111 1111 1112", id="a wrong check digit"),
         pytest.param("CreditCard", "0000000000000000", id="all zeros"),
         pytest.param("CreditCard", "1714141414141", id="a moment in milliseconds"),

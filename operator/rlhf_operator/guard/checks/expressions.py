@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,12 @@ _parse, _UNBOUNDED = _parser.parse, _parser.MAXREPEAT
 
 _WRITTEN_AS = 2
 """How many characters of an original one character of its normal form counts as: a letter and its
-accent. Invisible ones may stand between without end; only a whole text is sure against that."""
+accent, or and a space. Wider disguises and invisible characters may stretch a word without end;
+only a whole text is sure against that."""
+
+
+_MEMORY = 64 << 20
+"""How many bytes an expression may take: all patterns of a category are one, too."""
 
 
 class BadPattern(ValueError):  # noqa: N818 - it names what is wrong, not that something is
@@ -50,27 +55,35 @@ class Finder(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatternFinder:
-    """A pattern that a team wrote: it sees the normal form and nothing else."""
+    """The patterns that a team wrote for one category: they see the normal form, nothing else."""
 
-    expression: re2._Regexp
+    any_of_them: re2._Regexp
+    """All as one expression: a text without a match, which most are, is read but once."""
+    expressions: tuple[re2._Regexp, ...]
     longest: int | None
     beside: int = 2
 
     def find(self, readings: Readings) -> list[Span] | None:
-        """Return where the pattern matches; a match of nothing has no place."""
+        """Return where the patterns match; a match of nothing has no place."""
         view = readings.normal
-        spans = None
-        for start, end in occurrences(self.expression, view.encoded):
-            spans = spans or []
-            if end > start:
-                spans.append(view.originally(start, end))
-        return spans
+        if not self.any_of_them.search(view.encoded):
+            return None
+        return [
+            view.originally(start, end)
+            for expression in self.expressions
+            for start, end in occurrences(expression, view.encoded)
+            if end > start
+        ]
 
 
-def pattern_finder(pattern: str, *, where: str) -> PatternFinder:
-    """Return a finder for a pattern; BadPattern where it does not compile."""
+def pattern_finder(patterns: Sequence[str], *, where: str) -> PatternFinder:
+    """Return a finder for patterns; BadPattern where one does not compile."""
+    widths = [longest_match(pattern) for pattern in patterns]
+    bounded = [width for width in widths if width is not None]
     return PatternFinder(
-        expression=compile_pattern(pattern, where=where), longest=longest_match(pattern)
+        expressions=tuple(compile_pattern(pattern, where=where) for pattern in patterns),
+        any_of_them=compile_pattern("|".join(f"(?:{each})" for each in patterns), where=where),
+        longest=max(bounded) if len(bounded) == len(widths) else None,
     )
 
 
@@ -109,6 +122,7 @@ def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
     options.case_sensitive = False
     options.log_errors = False
     options.never_capture = True
+    options.max_mem = _MEMORY
     return _compile(pattern, options, where)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import re2
 
-from rlhf_operator.guard.checks.expressions import compile_own, occurrences
+from rlhf_operator.guard.checks.expressions import compile_own, occurrences, original_width
 from rlhf_operator.guard.checks.views import Readings
 from rlhf_operator.guard.text import Span, normalise
 
@@ -18,8 +18,6 @@ _UNSPACED = re2.compile(
 )
 _LEADING = 32
 """How much space a phrase may have between two of its words, for the longest match."""
-_DISGUISED = 6
-"""How many characters of an original a letter counts as: an escape, or a letter set apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +51,7 @@ def keyword_finder(keywords: Sequence[str]) -> KeywordFinder | None:
     # The longest first: the first alternative wins, and a phrase is more than its first word.
     phrases.sort(key=lambda words: -len("".join(words)))
     widths = (len("".join(words)) + _LEADING * (len(words) - 1) for words in phrases)
-    return KeywordFinder(plain=_bounded(phrases), longest=_DISGUISED * max(widths) + 2)
+    return KeywordFinder(plain=_bounded(phrases), longest=original_width(max(widths)))
 
 
 def _bounded(phrases: Sequence[Sequence[str]]) -> tuple[re2._Regexp, ...]:

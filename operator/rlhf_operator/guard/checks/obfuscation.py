@@ -26,7 +26,7 @@ _HIDDEN = re.compile(
     "(?=[a-zA-Z\u00c0-\u024f\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff])"
 )
 _MIXED = compile_own(
-    r"(?:\p{Latin}{2,}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]{2,}\p{Latin}|\p{Latin}[\p{Cyrillic}\p{Greek}]+\p{Latin}"
+    r"(?:\p{Latin}{3,}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]{3,}\p{Latin}|\p{Latin}[\p{Cyrillic}\p{Greek}]+\p{Latin}"
     r"|[\p{Cyrillic}\p{Greek}]\p{Latin}+[\p{Cyrillic}\p{Greek}])[\p{Latin}\p{Cyrillic}\p{Greek}]*"
 )
 _MARKS = compile_own(r"[\p{Latin}\p{Cyrillic}]\p{Mn}+")

@@ -19,13 +19,19 @@ _OTHER_NUMBERS = compile_own(
     r"|expediente|envío|ordine|fattura|pratica|spedizione|encomenda|protocolo|zamówieni|faktur"
     r"|przesyłk|sipariş|fatura|kargo|заказ|счёт|накладн|订单|快递|发票|注文|伝票|طلب|فاتورة|शिपमेंट|ऑर्डर"
 )
-_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(?!\d)|\d{4}[./-]\d{1,2}[./-]\d{1,2}(?!\d)")
+# Dates, American postal codes, eight digits without a gap.
+_OTHER_FORM = re.compile(
+    r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(?!\d)|\d{4}[./-]\d{1,2}[./-]\d{1,2}(?!\d)"
+    r"|\d{5}-\d{4}$|\d{8}$"
+)
 _NO_CODES = frozenset({"28", "29", "70", "78", "79", "80", "83", "87", "89"})
 """Two digits that no calling code begins with; 1 and 7 are codes of their own."""
 
 
 def _international(candidate: Candidate) -> int:
     number = candidate.compact.removeprefix("00")
+    if re.fullmatch(r"\+\d+\.\d", candidate.text):  # a number with a sign and a decimal
+        return 0
     if number[0] in "17":
         is_phone = len(number) == 11 and number[1] not in "01"
     else:
@@ -38,7 +44,7 @@ def _of_length(least: int, most: int, *, is_named: bool = False) -> Judge:
 
     def judge(candidate: Candidate) -> int:
         number = candidate.compact
-        if not least <= len(number) <= most or _DATE.match(candidate.text):
+        if not least <= len(number) <= most or _OTHER_FORM.match(candidate.text):
             return 0
         named = [found.end() for found in _PHONE_WORDS.finditer(candidate.before)]
         said = candidate.before[named[-1] :] if named else candidate.before
