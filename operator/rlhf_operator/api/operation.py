@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field
 
-from rlhf_operator.api.schema import ApiType, DecimalText, Duration, Name, decimal, rule
+from rlhf_operator.api.schema import (
+    ApiType,
+    DecimalText,
+    Duration,
+    Name,
+    decimal,
+    parse_duration,
+    rule,
+)
 
 Address = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=512)]
 
@@ -27,7 +36,18 @@ class RequestLimits(ApiType):
     """Largest `max_tokens` that a request may ask for; more gets 400."""
 
     timeout: Duration | None = None
-    """Longest time from a request's headers to the last byte of its answer."""
+    """Longest time from a request's headers to the last byte of its answer; at most 1h."""
+
+    @rule(
+        "!has(self.timeout) || "
+        "(duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('1h'))",
+        "timeout must be above 0 and at most 1h",
+    )
+    def timeout_is_some_time(self) -> bool:
+        """Tell whether an answer has any time, and not forever."""
+        if self.timeout is None:
+            return True
+        return timedelta(0) < parse_duration(self.timeout) <= timedelta(hours=1)
 
 
 class GuardLimits(ApiType):
