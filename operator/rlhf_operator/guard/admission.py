@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 
 from rlhf_operator.api.operation import GuardLimits
 from rlhf_operator.guard import openai
@@ -16,6 +17,9 @@ from rlhf_operator.guard.triton import Refused
 
 REFUSED_FOR = "60"
 """Seconds after which a client may ask again while everything is refused: people decide the end."""
+
+UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
+"""What a body raises that is not coded as its headers say."""
 
 Answering = Callable[[Guard, web.Request, Call], Awaitable[web.StreamResponse]]
 
@@ -109,7 +113,9 @@ async def _in_time(
         if guard.is_draining:
             guard.fail(call)
         raise
-    except (openai.BadRequest, Refused, web.HTTPException, ConnectionResetError):
+    except Refused as error:
+        raise openai.BadRequest(await guard.checked_mistake(str(error))) from None
+    except (openai.BadRequest, *UNREADABLE, web.HTTPException, ConnectionResetError):
         raise
     except Exception:
         guard.fail(call)

@@ -17,7 +17,6 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http_exceptions import PayloadEncodingError
 from prometheus_client import exposition
 
 from rlhf_operator.guard import (
@@ -33,7 +32,7 @@ from rlhf_operator.guard import (
     v2,
     v2_endpoints,
 )
-from rlhf_operator.guard.admission import problem
+from rlhf_operator.guard.admission import UNREADABLE, problem
 from rlhf_operator.guard.config import Setup
 from rlhf_operator.guard.health import Readiness
 from rlhf_operator.guard.pipeline import Remote
@@ -42,12 +41,9 @@ from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.tls import Certificate
 from rlhf_operator.guard.tracing import Tracer
-from rlhf_operator.guard.triton import Refused, Triton, TritonError
+from rlhf_operator.guard.triton import Triton, TritonError
 
 log = logging.getLogger("rlhf_operator.guard")
-
-UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
-"""What a body raises that is not coded as its headers say."""
 
 
 def user_app(guard: Guard, tracer: Tracer | None = None) -> web.Application:
@@ -164,7 +160,7 @@ async def _errors_as_json(
 ) -> web.StreamResponse:
     try:
         return await handler(request)
-    except (openai.BadRequest, Refused) as error:
+    except openai.BadRequest as error:
         return problem(400, str(error), code="bad_request")
     except UNREADABLE:
         return problem(400, "the request body cannot be unpacked", code="bad_request")

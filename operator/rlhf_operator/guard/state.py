@@ -29,6 +29,8 @@ from rlhf_operator.guard.votes import Votes
 _MOST_VOTES = 100_000
 _IDENTITY_DIGITS = 12
 
+NO_WORD = "the model server refuses this request"
+
 ID_HEADER = "x-rlhf-response-id"
 VERDICT_HEADER = "x-rlhf-verdict"
 CATEGORIES_HEADER = "x-rlhf-categories"
@@ -147,6 +149,12 @@ class Guard:
             self.begin(call)
         call.is_failed = True
         self.instruments.count_error(call.user)
+
+    async def checked_mistake(self, said: str) -> str:
+        """Return what the model server says is wrong with a request, if that may be told."""
+        verdict = await self.pipeline.check(said, "Output")
+        told = said if verdict.text is None else verdict.text
+        return NO_WORD if verdict.is_stopped or not told else told
 
     async def ask(self, question: openai.Question) -> Judged:
         """Return the judged answer to a question."""

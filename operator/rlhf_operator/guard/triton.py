@@ -28,6 +28,8 @@ __all__ = ["Refused", "Reply", "Triton", "TritonError", "Unanswered"]
 
 _READY_SECONDS = 2.0
 _CONFIG_SECONDS = 5.0
+_LONGEST_REPLY = 64 * 1024 * 1024
+_AS_IT_COMES: dict[str, Any] = {"allow_redirects": False, "auto_decompress": False}
 _SILENT_SECONDS = 60.0
 """A model whose process died leaves its streams open for ever."""
 
@@ -138,10 +140,13 @@ class Triton:
         """Begin a stream of events; raises Unanswered where there is none."""
         sent = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
-            reply = await self.session.post(self._url + path, data=body, headers=sent)
+            reply = await self.session.post(
+                self._url + path, data=body, headers=sent, **_AS_IT_COMES
+            )
         except (aiohttp.ClientError, OSError) as error:
             raise self._lost(error) from error
         try:
+            _refuse_coded(reply)
             if reply.status != 200:
                 raise Unanswered(await self._whole(reply))
             if reply.content_length is None and "Transfer-Encoding" not in reply.headers:
@@ -179,20 +184,41 @@ class Triton:
         sent = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         try:
             async with self.session.request(
-                method, self._url + path, data=body or None, headers={**sent, **(headers or {})}
+                method,
+                self._url + path,
+                data=body or None,
+                headers={**sent, **(headers or {})},
+                **_AS_IT_COMES,
             ) as reply:
+                _refuse_coded(reply)
                 return await self._whole(reply)
         except (aiohttp.ClientError, OSError) as error:
             raise self._lost(error) from error
 
     async def _whole(self, reply: aiohttp.ClientResponse) -> Reply:
+        body = bytearray()
+        try:
+            async for piece in reply.content.iter_any():
+                body += piece
+                if len(body) > _LONGEST_REPLY:
+                    reply.close()
+                    raise TritonError("a reply is too long")
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._lost(error) from error
         return Reply(
             status=reply.status,
             content_type=reply.headers.get("Content-Type", "application/json"),
             header_length=reply.headers.get("Inference-Header-Content-Length"),
-            body=await reply.read(),
+            body=bytes(body),
         )
 
     def _lost(self, error: Exception) -> TritonError:
         self._abilities = None
         return TritonError(f"no answer: {type(error).__name__}")
+
+
+def _refuse_coded(reply: aiohttp.ClientResponse) -> None:
+    """Raise where a reply is compressed, which nobody asked for: it may unpack without end."""
+    if reply.headers.get("Content-Encoding", "identity") != "identity":
+        reply.close()
+        raise TritonError("a reply is compressed")

@@ -21,6 +21,10 @@ _READABLE = re.compile(
 )
 _ASKABLE = re.compile(rf"{_MODEL}/(?P<verb>infer|generate|generate_stream)")
 
+_LONGEST_NUMBER = 18
+_DEEPEST = 16
+"""Dimensions of a tensor that is written as lists."""
+
 Verb = Literal["infer", "generate", "generate_stream"]
 Side = Literal["inputs", "outputs"]
 
@@ -81,6 +85,8 @@ def decode(body: bytes, header_length: str | None) -> Message:
     """Return the message in a body; the header says how long its JSON part is."""
     if header_length is not None and not (header_length.isascii() and header_length.isdigit()):
         raise Malformed("Inference-Header-Content-Length is not a number")
+    if header_length is not None and len(header_length) > _LONGEST_NUMBER:
+        raise Malformed("Inference-Header-Content-Length is larger than the body")
     length = len(body) if header_length is None else int(header_length)
     if length > len(body):
         raise Malformed("Inference-Header-Content-Length is larger than the body")
@@ -144,6 +150,31 @@ def texts_only(reply: Message, verb: Verb) -> Message:
     return Message(fields=fields, binary=b"".join(blob or b"" for _, blob in tensors))
 
 
+def beside(reply: Message, verb: Verb) -> Iterator[str]:
+    """Yield every text in a reply that is not among its answers, wherever it stands."""
+    waiting: list[Any] = []
+    if verb != "infer":
+        waiting += [each for name, each in reply.fields.items() if name != TEXT_OUTPUT]
+        yield from reply.fields
+    else:
+        waiting += [each for name, each in reply.fields.items() if name != "outputs"]
+        yield from reply.fields
+        for tensor, blob in _tensors(reply, "outputs"):
+            is_answer = tensor.get("name") == TEXT_OUTPUT
+            waiting.append({k: v for k, v in tensor.items() if not (is_answer and k == "data")})
+            if not is_answer and blob is not None and tensor.get("datatype") == "BYTES":
+                yield from _elements(blob)
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            yield from item
+            waiting.extend(item.values())
+
+
 def refusal(asked: Message, verb: Verb, *, model: str, text: str, count: int) -> bytes:
     """Return a reply that has the refusal text in place of each answer, and nothing else."""
     head = {"model_name": model, "model_version": "1"}
@@ -177,6 +208,8 @@ def _tensors(message: Message, side: Side) -> Iterator[tuple[dict[str, Any], byt
             raise Malformed("binary_data_size does not fit the body")
         yield tensor, message.binary[at : at + size]
         at += size
+    if at < len(message.binary):
+        raise Malformed("bytes stand behind all tensors")
 
 
 def _with_strings(data: Any, texts: Iterator[str]) -> Any:
@@ -191,13 +224,13 @@ def _element(text: str) -> bytes:
 
 
 def _strings(data: Any) -> Iterator[str]:
-    waiting = [data]
+    waiting = [(data, 0)]
     while waiting:
-        item = waiting.pop()
+        item, depth = waiting.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, list):
-            waiting.extend(reversed(item))
+        elif isinstance(item, list) and depth < _DEEPEST:
+            waiting.extend((each, depth + 1) for each in reversed(item))
         else:
             raise Malformed("a text tensor holds something other than text")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -23,7 +24,9 @@ from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _NOT_IMPLEMENTED = 501
 _LONGEST_MISTAKE = 300
-_NO_WORD = "the model server refuses this request"
+_NO_PROSE = re.compile(r"[A-Za-z0-9_.:/-]{0,128}")
+"""What may stand beside the answers, which no stage sees: names and numbers."""
+
 _MOST_TEXTS = 256
 """Each is checked by itself, which costs far more than its bytes."""
 
@@ -36,7 +39,9 @@ async def read_triton(guard: Guard, request: web.Request) -> web.Response:
     reply = await guard.triton.forward("GET", path)
     if reply.status != 200:
         raise await _failure(guard, reply)
-    return web.Response(text="") if v2.is_probe(path) else _passed_on(reply, {})
+    if v2.is_probe(path):
+        return web.Response(text="")
+    return web.Response(body=reply.body, content_type="application/json")
 
 
 async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse:
@@ -107,11 +112,12 @@ async def _ask(
     headers = {ID_HEADER: response_id, **_told(outcome, answers)}
     guard.leaving(call, *answers)
     guard.finished(call, *_exchanges(response_id, prompts, answers))
-    if not any(judged.made and judged.made.text is not None for judged in answers):
-        return _passed_on(reply, headers)
-    changed = v2.texts_only(answered, verb)
-    changed = v2.replace(changed, verb, "outputs", v2.TEXT_OUTPUT, [each.text for each in answers])
-    return web.Response(body=changed.encode(), headers={**headers, **_headers(changed)})
+    if any(judged.made and judged.made.text is not None for judged in answers):
+        texts = [each.text for each in answers]
+        answered = v2.texts_only(answered, verb)
+        answered = v2.replace(answered, verb, "outputs", v2.TEXT_OUTPUT, texts)
+    # Written anew: what Triton wrote could be read in another way than it was here.
+    return web.Response(body=answered.encode(), headers={**headers, **_headers(answered)})
 
 
 def _refused(
@@ -212,12 +218,18 @@ def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> tuple[v2.Message, lis
     try:
         message = v2.decode(reply.body, reply.header_length)
         texts = _texts(message, verb, "outputs")
+        beside = list(v2.beside(message, verb))
     except v2.Malformed as error:
         raise TritonError(f"the reply cannot be read: {error}") from None
     if "error" in message.fields:
         raise TritonError("the reply is an error")
-    if not texts and rules.applies(guard.setup.config.guard, "Output"):
-        raise TritonError(f"the reply has no {v2.TEXT_OUTPUT} to check")
+    if verb != "infer" and message.binary:
+        raise TritonError("the reply has bytes behind its JSON")
+    if rules.applies(guard.setup.config.guard, "Output"):
+        if not texts:
+            raise TritonError(f"the reply has no {v2.TEXT_OUTPUT} to check")
+        if not all(_NO_PROSE.fullmatch(text) for text in beside):
+            raise TritonError(f"the reply has a text that is not {v2.TEXT_OUTPUT}")
     return message, texts
 
 
@@ -251,17 +263,7 @@ async def _failure(guard: Guard, reply: Reply) -> Exception:
 async def _mistake(guard: Guard, body: bytes) -> str:
     """Return what Triton says is wrong with a request, if that may be told."""
     try:
-        said = str(v2.parse(body.strip().removeprefix(b"data:"))["error"])[:_LONGEST_MISTAKE]
+        said = v2.parse(body.strip().removeprefix(b"data:"))["error"]
     except (v2.Malformed, KeyError):
-        return _NO_WORD
-    verdict = await guard.pipeline.check(said, "Output")
-    return _NO_WORD if verdict.is_stopped else verdict.text or said
-
-
-def _passed_on(reply: Reply, headers: dict[str, str]) -> web.Response:
-    length = {_HEADER_LENGTH: reply.header_length} if reply.header_length else {}
-    return web.Response(
-        status=reply.status,
-        body=reply.body,
-        headers={**headers, **length, "Content-Type": reply.content_type},
-    )
+        said = ""
+    return await guard.checked_mistake(str(said)[:_LONGEST_MISTAKE])

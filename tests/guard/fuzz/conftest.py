@@ -23,10 +23,13 @@ from tests.guard.fuzz import loopback
 from tests.guard.fuzz.loopback import Loopback
 from tests.guard.world import a_stage
 
+MARK = "zqxzqkzx"
+"""A word that is blocked, of letters that nothing else has."""
+MARKED = a_stage("marked", action="Block", rules=[{"category": "mark", "keywords": [MARK]}])
 STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
 CHECKED = {
     "guard": {
-        "stages": [a_stage(action="Block", appliesTo=["Input", "Output"])],
+        "stages": [a_stage(action="Block", appliesTo=["Input", "Output"]), MARKED],
         "refusalPatterns": ["^i cannot help"],
         "userHeader": "x-user",
     },
@@ -43,18 +46,16 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 
 
 @pytest.fixture(scope="session")
-def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """A guard without any stage."""
-    with loopback.running(tmp_path_factory.mktemp("unchecked"), guard={}) as running:
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """The same before a model that answers in parts."""
+    folder = tmp_path_factory.mktemp("streaming")
+    with loopback.running(folder, is_decoupled=True, **CHECKED) as running:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def _as_ever(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let the model server answer as Triton does, until a test tells it otherwise."""
-    yield
-    for name in ("checked", "unchecked"):
-        if name in request.fixturenames:
-            model = request.getfixturevalue(name).model
-            model.told, model.text = None, loopback.Model.text
-            model.asked.clear()
+@pytest.fixture(params=["checked", "streaming"])
+def guarded(request: pytest.FixtureRequest) -> Iterator[Loopback]:
+    """Either of them."""
+    running: Loopback = request.getfixturevalue(request.param)
+    yield running
+    running.model.forget()

@@ -24,7 +24,7 @@ from aiohttp.test_utils import unused_port
 from rlhf_operator.guard import config
 from tests.guard.world import KEY, a_config
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which a request that got no answer is a failure."""
 
 Framing = Literal["length", "chunked", "close"]
@@ -38,12 +38,22 @@ class Told:
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
     framing: Framing = "length"
+    raw: bytes | None = None
+    """These bytes in place of all else, and then the end of the connection."""
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether the connection ends behind it."""
+        return self.raw is not None or self.framing == "close"
 
     @classmethod
     def json(cls, fields: Any) -> Told:
         return cls(pieces=(json.dumps(fields).encode(),))
 
     def sent(self) -> Iterator[bytes]:
+        if self.raw is not None:
+            yield self.raw
+            return
         lines = [f"HTTP/1.1 {self.status} Said", *(f"{n}: {v}" for n, v in self.headers)]
         match self.framing:
             case "length":
@@ -67,8 +77,16 @@ class Model:
     told: Told | None = None
     """None: it answers as Triton does, with `text`."""
     text: str = "A fine answer."
+    is_decoupled: bool = False
     asked: list[bytes] = field(default_factory=list)
     port: int = 0
+    sent: int = 0
+    """Pieces of the latest reply that somebody took."""
+
+    def forget(self) -> None:
+        """Answer as Triton does again."""
+        self.told = None
+        self.asked.clear()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Model]:
@@ -98,11 +116,11 @@ class Model:
                 told = (
                     self._as_triton(path, body) if method == "get" or not self.told else self.told
                 )
-                for piece in told.sent():
+                for self.sent, piece in enumerate(told.sent()):
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0)
-                if told.framing == "close":
+                if told.ends:
                     break
         writer.close()
 
@@ -111,7 +129,8 @@ class Model:
         if path.endswith(("/ready", "/live")):
             return Told(pieces=(), headers=())
         if not body:
-            return Told.json({"name": "model"})
+            policy = {"decoupled": self.is_decoupled}
+            return Told.json({"name": "model", "model_transaction_policy": policy})
         try:
             asked = json.loads(body[: body.rfind(b"}") + 1])
         except ValueError:
@@ -159,6 +178,8 @@ class Said:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
+    is_broken: bool = False
+    """The connection broke off within the body."""
 
     @property
     def is_error(self) -> bool:
@@ -179,8 +200,8 @@ class Loopback:
     def send(self, *pieces: bytes, answers: int = 1, leave: bool = False) -> list[Said]:
         """Return the answers to bytes that are sent piece by piece, and nothing behind if `leave`.
 
-        Raises BadStatusLine or IncompleteRead where the guard breaks off, TimeoutError where it
-        says nothing.
+        Raises BadStatusLine where the guard breaks off before it answers, and TimeoutError where
+        it says nothing.
         """
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as link:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -216,7 +237,8 @@ class _Open(io.BufferedIOBase):
     """A connection's reading end that an answer does not close behind itself."""
 
     def __init__(self, read: io.BufferedReader) -> None:
-        self.read, self.readline, self.readinto = read.read, read.readline, read.readinto  # type: ignore[method-assign,assignment]
+        for name in ("read", "read1", "readline", "readinto", "peek"):
+            setattr(self, name, getattr(read, name))
 
     def makefile(self, _mode: str) -> _Open:
         return self
@@ -225,13 +247,19 @@ class _Open(io.BufferedIOBase):
 def _answer(read: io.BufferedReader) -> Said:
     answer = http.client.HTTPResponse(_Open(read))  # type: ignore[arg-type]
     answer.begin()
-    return Said(status=answer.status, headers=answer.headers, body=answer.read())
+    body, is_broken = b"", False
+    try:
+        while piece := answer.read1(65_536):
+            body += piece
+    except (http.client.IncompleteRead, ConnectionError):
+        is_broken = True
+    return Said(status=answer.status, headers=answer.headers, body=body, is_broken=is_broken)
 
 
 @contextlib.contextmanager
-def running(folder: Path, **changes: Any) -> Iterator[Loopback]:
+def running(folder: Path, *, is_decoupled: bool = False, **changes: Any) -> Iterator[Loopback]:
     """Run a guard; it must end well and have logged no failure."""
-    with Model().serving() as model:
+    with Model(is_decoupled=is_decoupled).serving() as model:
         port = unused_port()
         told = {"port": port, "operationsPort": unused_port(), "lameDuckSeconds": 0}
         told["tritonUrl"] = f"http://127.0.0.1:{model.port}"
