@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.core import guards, names, workloads
 from rlhf_operator.core.observed import Observed
@@ -15,30 +16,28 @@ async def tell(seen: Observed, model: Raw, world: World) -> None:
 
     A spec that they could not use is not written: the rules that hold stay.
     """
-    spec, offers = _tellable(seen, world), world.settings.serving.guard_providers
-    if spec is None:
+    if seen.spec is None or not seen.guard_reach:
         return
     namespace, name = seen.key.namespace, seen.key.name
     owner = workloads.owner_reference(name, model["metadata"]["uid"])
-    told = guards.live(spec.guard, namespace, offers)
+    told = guards.live(seen.spec.guard, namespace, world.settings.serving.guard_providers)
     await world.cluster.apply(guards.config_map(owner, namespace, name, told))
 
 
-def wanted_reach(seen: Observed, world: World) -> tuple[str, ...]:
-    """Return what guards must reach to do what they are told."""
-    spec = _tellable(seen, world)
-    if spec is None:
-        return ()
-    return guards.reach(spec, seen.key.namespace, world.settings.serving.guard_providers)
-
-
-def _tellable(seen: Observed, world: World) -> ModelSpec | None:
-    """Return the spec, if it was wholly understood and guards can use it."""
-    spec, serving = seen.spec, world.settings.serving
-    if spec is None or seen.partly_understood:
+def problem(seen: Observed, world: World) -> Failure | None:
+    """Return why guards could not use the spec; looked at once a pass, for it compiles patterns."""
+    serving = world.settings.serving
+    if seen.spec is None:
         return None
-    broken = guards.problem(spec, seen.key.namespace, serving.guard_providers, serving.guard_bounds)
-    return spec if broken is None else None
+    offers, bounds = serving.guard_providers, serving.guard_bounds
+    return guards.problem(seen.spec, seen.key.namespace, offers, bounds)
+
+
+def wanted_reach(seen: Observed, world: World) -> tuple[str, ...]:
+    """Return what guards must reach to do what they are told; nothing where they are not told."""
+    if seen.spec is None or seen.partly_understood:
+        return ()
+    return guards.reach(seen.spec, seen.key.namespace, world.settings.serving.guard_providers)
 
 
 async def service_ports(spec: ModelSpec, namespace: str, world: World) -> tuple[int, ...]:

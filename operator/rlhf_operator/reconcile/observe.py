@@ -69,8 +69,10 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         place_free=_place_free(world),
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )
-    seen = replace(seen, guard_reach=guards.wanted_reach(seen, world))
-    problem = invalid or problems.find(seen, world, versions, raw) or policy_problem
+    untold = guards.problem(seen, world)
+    if untold is None:
+        seen = replace(seen, guard_reach=guards.wanted_reach(seen, world))
+    problem = invalid or untold or problems.find(seen, world, versions, raw) or policy_problem
     seen = await pods.with_gpus(replace(seen, invalid=problem), world, versions)
     seen = replace(seen, route=traffic.route(seen, world, raw, await pods.router_pods(seen, world)))
     return await measured(seen, world)

@@ -8,7 +8,7 @@ from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.strategies import TEST_POLICY
-from rlhf_operator.core import capacity, freeze, guards, rendering, unjudged
+from rlhf_operator.core import capacity, freeze, rendering, unjudged
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.routes import claims, ratio
 from rlhf_operator.reconcile import objects
@@ -21,10 +21,6 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
     spec = seen.spec
     if spec is None:
         return None
-    serving = world.settings.serving
-    untold = guards.problem(spec, seen.key.namespace, serving.guard_providers, serving.guard_bounds)
-    if untold is not None:
-        return untold
     for name in (spec.version, spec.fallback.version):
         version = versions.find(name)
         if version is None:
