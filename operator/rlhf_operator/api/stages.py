@@ -29,7 +29,8 @@ class TextLimits(ApiType):
     """How large and how monotonous a text may be."""
 
     characters: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """The longest text, in characters."""
+    """The longest text, in characters. Of a stage that blocks: a longer text is not read at all,
+    by no stage, so that nobody can keep the guard busy with it."""
 
     repetition: DecimalText | None = None
     """The largest share of a text, from 0 to 1, that repeats what stands before it: one word or

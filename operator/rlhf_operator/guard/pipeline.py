@@ -27,6 +27,9 @@ from rlhf_operator.guard.verdict import (
     redact,
 )
 
+LONG = 20_000
+"""Characters from which on rules take long enough to hold other requests up."""
+
 
 class CannotJudge(Exception):  # noqa: N818 - it names what is, not that something is wrong
     """A classifier or service gave no judgement; its text never holds what was sent.
@@ -89,22 +92,37 @@ class Pipeline:
         self, text: str, direction: Direction, *, steps: Iterable[Step] | None = None
     ) -> Verdict:
         """Return the verdict of the stages; those of this direction unless given."""
-        chosen = self.steps_for(direction) if steps is None else steps
+        chosen = self.steps_for(direction) if steps is None else tuple(steps)
+        if (verdict := self._too_long(chosen, text, direction)) is not None:
+            return verdict
         ends = time.monotonic() + self.budget
         verdict = Verdict()
         for group in _groups(chosen):
             if isinstance(group[0].check, RulesCheck):
                 # They cost nothing, so that what is counted does not hang on their order.
                 for step in group:
-                    verdict = self._rules(step, verdict, text, direction)
+                    verdict = await self._rules(step, verdict, text, direction)
             elif not verdict.is_stopped:
                 verdict = await self._remotes(group, verdict, text, direction, ends)
         return verdict
 
-    def _rules(self, step: Step, before: Verdict, text: str, direction: Direction) -> Verdict:
+    def _too_long(self, steps: Iterable[Step], text: str, direction: Direction) -> Verdict | None:
+        """Return the verdict on a text that is blocked for its length: nobody reads it at all."""
+        for step in steps:
+            if step.action == "Block" and isinstance(step.check, RulesCheck):
+                judged = step.check.too_long(text)
+                if judged is not None:
+                    return self.add(step, Verdict(), text, direction, judged)
+        return None
+
+    async def _rules(self, step: Step, before: Verdict, text: str, direction: Direction) -> Verdict:
         assert isinstance(step.check, RulesCheck)
         seen = text if before.text is None else before.text
-        return self.add(step, before, seen, direction, step.check.judge(seen))
+        if len(seen) <= LONG:
+            judged = step.check.judge(seen)
+        else:
+            judged = await asyncio.to_thread(step.check.judge, seen)
+        return self.add(step, before, seen, direction, judged)
 
     async def _remotes(
         self, steps: tuple[Step, ...], before: Verdict, text: str, direction: Direction, ends: float

@@ -49,6 +49,8 @@ class CompiledRule:
 
     category: str
     finders: tuple[Finder, ...]
+    characters: int | None = None
+    """The longest text that its limits allow; None without such a limit."""
 
     def find(self, readings: Readings) -> Found | None:
         """Return the category with all places where it was found; none where it was not."""
@@ -82,6 +84,15 @@ class RulesCheck:
         return Judgement(
             found=tuple(found for rule in self.rules if (found := rule.find(readings)))
         )
+
+    def too_long(self, text: str) -> Judgement | None:
+        """Return the categories whose limit a text is beyond, without reading it; None if none."""
+        found = tuple(
+            Found(category=rule.category)
+            for rule in self.rules
+            if rule.characters is not None and len(text) > rule.characters
+        )
+        return Judgement(found=found) if found else None
 
     def longest(self) -> int | None:
         """Return how many characters what a rule finds can have, with one more on each side.
@@ -148,7 +159,11 @@ def _categories(spec: GuardSpec) -> tuple[str, ...]:
 
 def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:
     where = f"stage {stage}, category {rule.category}"
-    return CompiledRule(category=rule.category, finders=tuple(_finders(rule, where)))
+    return CompiledRule(
+        category=rule.category,
+        finders=tuple(_finders(rule, where)),
+        characters=rule.limits.characters if rule.limits else None,
+    )
 
 
 def _finders(rule: GuardRule, where: str) -> Iterator[Finder]:

@@ -1,0 +1,44 @@
+"""Texts so long that reading them would hold others up."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from rlhf_operator.guard.pipeline import LONG
+from rlhf_operator.guard.rules import RulesCheck
+from rlhf_operator.guard.verdict import Judgement
+from tests.guard.world import a_setup, a_stage, checked
+
+_LIMIT = [{"category": "flood", "limits": {"characters": 100}}]
+
+
+@pytest.mark.parametrize(
+    ("action", "length", "categories"),
+    [
+        pytest.param("Block", 100, ("violence",), id="what is just short enough is read"),
+        pytest.param("Block", 101, ("flood",), id="what is too long is blocked unread"),
+        pytest.param("Flag", 101, ("flood", "violence"), id="a flag lets it pass, so it is read"),
+        pytest.param("Redact", 101, ("flood", "violence"), id="what is redacted is read before"),
+    ],
+)
+def test_a_limit(action: str, length: int, categories: tuple[str, ...]) -> None:
+    stages = [a_stage(), a_stage("size", action=action, rules=_LIMIT)]
+    text = "bomb ".ljust(length, ".")
+    assert checked(a_setup(guard={"stages": stages}), text).categories == categories
+
+
+@pytest.mark.parametrize(("length", "elsewhere"), [(LONG, False), (LONG + 1, True)])
+def test_a_long_text_is_read_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch, length: int, elsewhere: bool
+) -> None:
+    where: list[int] = []
+
+    def judge(_self: RulesCheck, _text: str) -> Judgement:
+        where.append(threading.get_ident())
+        return Judgement()
+
+    monkeypatch.setattr(RulesCheck, "judge", judge)
+    checked(a_setup(), "x" * length)
+    assert [each != threading.get_ident() for each in where] == [elsewhere]
