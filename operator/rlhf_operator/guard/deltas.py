@@ -20,14 +20,17 @@ class Characters:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._high = ""
+        self._holds_nothing = True
 
     def feed(self, text: str) -> str:
         """Return the characters that are whole now."""
-        if text.isascii() and not self._high:
-            return self._decoder.decode(text.encode())
+        if self._holds_nothing and text.isascii():
+            return text
         text = self._high + text
         self._high = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return self._join(text[: len(text) - len(self._high)], is_last=False)
+        whole = self._join(text[: len(text) - len(self._high)], is_last=False)
+        self._holds_nothing = not self._high and not self._decoder.getstate()[0]
+        return whole
 
     def finish(self) -> str:
         """Return what stands for halves whose other half never came."""

@@ -106,13 +106,9 @@ def read_event(data: bytes) -> dict[str, Any]:
 
 def read_delta(fields: dict[str, Any]) -> Generation:
     """Return what an event adds to an answer; it may be nothing yet."""
-    try:
-        texts = v2.generate_text(v2.Message(fields=fields), v2.TEXT_OUTPUT)
-    except v2.Malformed as error:
-        raise TritonError(f"an event cannot be read: {error}") from None
-    if len(texts) > 1:
-        raise TritonError(f"an event has {len(texts)} texts, not one")
-    return _generation("".join(texts), fields)
+    text = fields.get(v2.TEXT_OUTPUT, "")
+    # Nearly always it is one text, and an answer has hundreds of events.
+    return _generation(text if isinstance(text, str) else _only_text(fields), fields)
 
 
 def read_generation(body: bytes) -> Generation:
@@ -144,6 +140,17 @@ def failure(status: int, body: bytes) -> Refused | TritonError:
 def _failure(fields: dict[str, Any], otherwise: str) -> Refused | TritonError:
     _, found, mistake = str(fields.get("error", "")).partition(_MISTAKE)
     return Refused(mistake[:300]) if found else TritonError(otherwise)
+
+
+def _only_text(fields: dict[str, Any]) -> str:
+    """Return the text of an event that has it in a list."""
+    try:
+        texts = v2.generate_text(v2.Message(fields=fields), v2.TEXT_OUTPUT)
+    except v2.Malformed as error:
+        raise TritonError(f"an event cannot be read: {error}") from None
+    if len(texts) > 1:
+        raise TritonError(f"an event has {len(texts)} texts, not one")
+    return "".join(texts)
 
 
 def _generation(text: str, fields: dict[str, Any]) -> Generation:

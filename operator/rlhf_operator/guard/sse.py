@@ -25,30 +25,28 @@ class Reader:
         self._size += len(piece)
         if self._size > _LONGEST:
             raise Broken("an event is too long")
-        whole = self._rest + piece
-        # A carriage return at the end may be half of a line's end.
-        held = whole[-1:] if whole.endswith(b"\r") else b""
-        lines = whole[: len(whole) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *complete, rest = lines.split(b"\n")
+        whole, held = self._rest + piece, b""
+        if b"\r" in whole:
+            # At the end it may be half of a line's end.
+            held = whole[-1:] if whole.endswith(b"\r") else b""
+            whole = whole[: len(whole) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = whole.split(b"\n")
         self._rest = rest + held
-        return [data for line in complete if (data := self._line(line)) is not None]
+        events = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].removeprefix(b" "))
+            elif not line:
+                self._size = len(self._rest)
+                if self._data:
+                    events.append(b"\n".join(self._data))
+                    self._data.clear()
+        return events
 
     def finish(self) -> None:
         """Raise Broken where the stream ends within an event."""
         if self._rest.strip() or self._data:
             raise Broken("the stream ends within an event")
-
-    def _line(self, line: bytes) -> bytes | None:
-        """Return the event's data where the line ends one."""
-        if line:
-            if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            return None
-        self._size = len(self._rest)
-        if not self._data:
-            return None
-        data, self._data = b"\n".join(self._data), []
-        return data
 
 
 def event(fields: dict[str, Any]) -> bytes:
