@@ -94,16 +94,12 @@ class Chain:
         self._pipeline = pipeline
         self._parts = tuple(_parts(pipeline, streaming))
         self._verdict: Verdict | None = None
+        self.is_stopped = False  # nothing more may leave
 
     @property
     def holds_nothing(self) -> bool:
         """Tell whether text leaves as it comes."""
         return all(isinstance(part, Window) and part.holds_nothing for part in self._parts)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Tell whether nothing more may leave."""
-        return any(_is_stopped(part) for part in self._parts)
 
     @property
     def escaped(self) -> dict[str, int]:
@@ -122,6 +118,7 @@ class Chain:
             if self.is_stopped:
                 break
             rest = part.finish() if isinstance(part, Window) else await part.finish()
+            self.is_stopped = _is_stopped(part)
             left.append(await self._pass(self._parts[at + 1 :], rest))
         return "" if self.is_stopped else "".join(left)
 
@@ -153,6 +150,7 @@ class Chain:
             if not text or self.is_stopped:
                 return ""
             text = part.feed(text) if isinstance(part, Window) else await part.feed(text)
+            self.is_stopped = _is_stopped(part)
         return "" if self.is_stopped else text
 
     def _added(self, verdict: Verdict, part: Window | Chunks) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rlhf_operator.guard.openai import Answer
 from rlhf_operator.guard.state import ID_HEADER
 
 _ONE_WORD = re.compile(r"\s*\S+\s*|\s+")
+_TEXT = "\0text\0"  # stands nowhere else in a chunk
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -27,6 +29,8 @@ class Chunks:
     include_usage: bool
     max_tokens: int
     has_begun: bool = False
+    _around: tuple[bytes, ...] = ()
+    """What stands before and behind the text in every event with text; encoded once."""
 
     def head(self) -> Mapping[str, str]:
         """Return the headers that are known before the first text leaves."""
@@ -34,8 +38,11 @@ class Chunks:
 
     def piece(self, text: str) -> bytes:
         """Return a chunk with more text; before the first one, who speaks."""
-        said = {"delta": {"content": text}} if self.is_chat else {"text": text}
-        return self._opening() + self._chunk(said, None)
+        if not self._around:
+            said = {"delta": {"content": _TEXT}} if self.is_chat else {"text": _TEXT}
+            self._around = tuple(self._chunk(said, None).split(json.dumps(_TEXT).encode()))
+        before, after = self._around
+        return b"".join((self._opening(), before, json.dumps(text).encode(), after))
 
     def answer(self, judged: Judged, *, prompt_tokens: int, is_cut: bool) -> Answer:
         """Return all of the answer as one."""

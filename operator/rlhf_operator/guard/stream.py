@@ -30,6 +30,9 @@ log = logging.getLogger("rlhf_operator.guard")
 _STALLED_SECONDS = 20.0
 """A user who takes nothing for so long has left: Triton would go on and keep all in its memory."""
 
+_FITS = 8 * 1024
+"""Bytes that wait to be sent: below, asyncio takes more without a wait; by default up to 64 KiB."""
+
 Deltas = AbstractAsyncContextManager[AsyncIterator[Generation]]
 
 
@@ -160,6 +163,11 @@ class Courier:
     async def send(self, data: bytes) -> None:
         """Send events, no faster than the user takes them."""
         assert self.call.response is not None
+        transport = self.request.transport
+        if transport is not None and transport.get_write_buffer_size() + len(data) < _FITS:
+            # It waits for nothing then, and a timer would cost more than the event.
+            await self.call.response.write(data)
+            return
         try:
             async with asyncio.timeout(_STALLED_SECONDS):
                 await self.call.response.write(data)

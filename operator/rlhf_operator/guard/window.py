@@ -94,7 +94,10 @@ class Window:
         if not self._acting:
             return text
         first = len(self.text) - len(text)
-        self._starts.extend(at for at, char in enumerate(text, first) if begins(char))
+        if text.isascii() and text.isprintable():  # every character begins
+            self._starts.extend(range(first, first + len(text)))
+        else:
+            self._starts.extend(at for at, char in enumerate(text, first) if begins(char))
         return "" if len(self._text) < self._due else self._check()
 
     def finish(self) -> str:
