@@ -5,6 +5,7 @@ Everything that can be counted is created at 0: a counter that appears later hid
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import prometheus_client as prometheus
@@ -41,7 +42,8 @@ class StageInstruments:
     """Counts what each stage did; the pipeline's `Counts`."""
 
     def __init__(self, registry: prometheus.CollectorRegistry) -> None:
-        self._decisions = counter(names.GUARD_STAGE_DECISIONS, registry)
+        # Kept, as all stages count every text, and to look a series up costs more than to count.
+        self._decisions = functools.cache(counter(names.GUARD_STAGE_DECISIONS, registry).labels)
         self._errors = counter(names.GUARD_STAGE_ERRORS, registry)
         self._duration = histogram(names.GUARD_STAGE_DURATION, registry)
         self._bypasses = counter(names.GUARD_BYPASSES, registry)
@@ -51,7 +53,7 @@ class StageInstruments:
         for stage in spec.stages:
             for direction in stage.applies_to:
                 for decision in names.STAGE_DECISIONS:
-                    self._decisions.labels(stage.name, direction.lower(), decision)
+                    self._decisions(stage.name, direction.lower(), decision)
             if stage.type != "Rules":
                 self._bypasses.labels(stage.name)
                 for reason in Unjudged:
@@ -59,7 +61,7 @@ class StageInstruments:
 
     def decided(self, stage: str, direction: Direction, decision: str) -> None:
         """Count one text that a stage was shown."""
-        self._decisions.labels(stage, direction.lower(), decision).inc()
+        self._decisions(stage, direction.lower(), decision).inc()
 
     def failed(self, stage: str, failure: Failure, direction: Direction) -> None:
         """Count one text that a stage could not judge."""

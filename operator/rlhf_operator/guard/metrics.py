@@ -89,23 +89,21 @@ class Instruments:
         self._length = self._histogram(names.GUARD_RESPONSE_LENGTH)
         self._length_squares = self._counter(names.GUARD_RESPONSE_LENGTH_SQUARES)
         self._feedback = self._counter(names.GUARD_FEEDBACK)
-        self._first_events = self._counter(names.GUARD_FIRST_EVENTS)
-        self._first_samples = self._counter(names.GUARD_FIRST_SAMPLES)
+        first_events = self._counter(names.GUARD_FIRST_EVENTS)
+        first_samples = self._counter(names.GUARD_FIRST_SAMPLES)
+        self._first_events = {kind: first_events.labels(kind) for kind in FirstKind}
+        self._first_samples = {kind: first_samples.labels(kind) for kind in FirstKind}
         self.users = Users(MOST_USERS, self._counter(names.GUARD_USERS_FORGOTTEN).inc)
-        for kind in FirstKind:
-            self._first_events.labels(kind)
-            self._first_samples.labels(kind)
         self._withheld = self._counter(names.GUARD_WITHHELD)
         self._bypassed = self._counter(names.GUARD_BYPASSED_RESPONSES)
         self._redacted = self._counter(names.GUARD_REDACTED_RESPONSES)
         self._over_refused = self._counter(names.GUARD_OVER_REFUSED)
-        self._tokens = self._counter(names.GUARD_TOKENS)
+        tokens = self._counter(names.GUARD_TOKENS)
+        self._tokens = {direction: tokens.labels(direction) for direction in DIRECTIONS}
         self._reloads = self._counter(names.GUARD_RELOADS)
         for outcome in names.RELOAD_OUTCOMES:
             self._reloads.labels(outcome)
         self._info = gauge(names.GUARD_INFO, self.registry)
-        for direction in DIRECTIONS:
-            self._tokens.labels(direction)
         self._know(version)
         self.take(spec, rules)
 
@@ -137,11 +135,11 @@ class Instruments:
 
     def _sample(self, kind: FirstKind, user: bytes | None) -> None:
         if not self.users.had(kind, user):
-            self._first_samples.labels(kind).inc()
+            self._first_samples[kind].inc()
 
     def _event(self, kind: FirstKind, user: bytes | None) -> None:
         if self.users.add(kind, user):
-            self._first_events.labels(kind).inc()
+            self._first_events[kind].inc()
 
     def _first(self, kind: FirstKind, user: bytes | None, *, is_event: bool) -> None:
         """Count an answer among the first ones, unless its user had such an event before."""
@@ -201,8 +199,8 @@ class Instruments:
 
     def count_tokens(self, *, prompt: int, answer: int) -> None:
         """Count the tokens of one question and of what the model made of it."""
-        self._tokens.labels("input").inc(prompt)
-        self._tokens.labels("output").inc(answer)
+        self._tokens["input"].inc(prompt)
+        self._tokens["output"].inc(answer)
 
     def count_vote(self, *, about_version: str, kind: str, value: str) -> None:
         """Count a user's vote about a version."""

@@ -165,12 +165,14 @@ class Pipeline:
         self, step: Step, before: Verdict, seen: str, direction: Direction, judged: Judgement
     ) -> Verdict:
         """Return the verdict with what one more stage found in the text as it saw it."""
+        if not judged.found:
+            self.counts.decided(step.name, direction, "allowed")
+            if not judged.scores:
+                return before
+            return replace(before, scores=(*before.scores, *judged.scores))
         # Who names no score is sure.
         sure = {found.category for found in judged.found}.difference(dict(judged.scores))
         scores = (*before.scores, *judged.scores, *((name, 1.0) for name in sorted(sure)))
-        if not judged.found:
-            self.counts.decided(step.name, direction, "allowed")
-            return replace(before, scores=scores)
         hits = tuple(
             Hit(stage=step.name, category=found.category, action=step.action)
             for found in judged.found

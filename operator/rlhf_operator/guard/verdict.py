@@ -19,10 +19,12 @@ class Outcome(StrEnum):
     BLOCKED = "blocked"
 
 
+_ORDER = tuple(Outcome)
+
+
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
     """Return the strictest of some outcomes."""
-    order = list(Outcome)
-    return max(outcomes, key=order.index, default=Outcome.OK)
+    return max(outcomes, key=_ORDER.index, default=Outcome.OK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
