@@ -209,6 +209,7 @@ async def test_flagged_text_leaves_and_is_counted(make_world: MakeWorld) -> None
     [
         pytest.param(["word " * 9, {"error": "secret prompt"}], {}, id="an error"),
         pytest.param(["word " * 9, "more"], {"breaks_at": 1}, id="a broken connection"),
+        pytest.param(["word " * 9, {"error": "x: invalid request: secret"}], {}, id="a refusal"),
         pytest.param(["word " * 9, b"data: {"], {}, id="half an event"),
         pytest.param(["word " * 9, b"data: []\n\n"], {}, id="what is no event"),
         pytest.param(["word " * 9, {"text_output": ["a", "b"]}], {}, id="two texts"),
@@ -482,6 +483,32 @@ async def test_all_stages_are_passed_one_after_the_other(make_world: MakeWorld) 
     world.triton.stream("to b", "ob and others")
     assert (await ask(world)).headers["x-rlhf-verdict"] == "blocked"
     assert "[evil]" in service.asked[0]
+
+
+async def test_a_stage_that_has_a_bug_lets_nothing_pass_and_hides_nothing(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bug:
+        async def judge(self, text: str, _direction: str) -> Judgement:
+            if "secret" in text:
+                raise ZeroDivisionError(text)
+            return Judgement()
+
+    flag = a_stage("flags", rules=[{"category": "bad", "keywords": ["bomb"]}])
+    spec = judged_by_service("Open")
+    spec["stages"] += [flag]
+    world = await make_world(guard=spec, remotes={"service": Bug()})
+    world.triton.stream("a bomb for all of them ", "secret " * 9)
+    reply = await ask(world)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        assert b"secret" not in await reply.read()
+    seen = await world.metrics()
+    # What had left was read.
+    assert seen["unsafe_served_responses_total"] == seen["responses_total"] == 1
+    assert seen["generated_responses_total"] == seen["errors_total"] == 1
+    assert ends(seen) == {"model_error": 1}
+    assert (await ask(world, stream=False)).status == 500
+    assert "secret" not in caplog.text
 
 
 async def test_generate_stream_goes_the_same_way(make_world: MakeWorld) -> None:

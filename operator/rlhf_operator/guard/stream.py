@@ -207,7 +207,7 @@ async def send(courier: Courier, passage: Passage, deltas: Deltas) -> Judged | N
         await courier.send(_end(courier, passage, judged))
         passage.read = judged
     except (TritonError, Refused) as error:
-        if isinstance(error, TritonError):
+        if isinstance(error, TritonError) or passage.left:
             _count_early(courier, passage, "model_error")
         if call.response is None:
             raise
@@ -220,6 +220,11 @@ async def send(courier: Courier, passage: Passage, deltas: Deltas) -> Judged | N
         is_cancelled = isinstance(error, asyncio.CancelledError)
         end = "timeout" if is_cancelled and (is_late or guard.is_draining) else "client_gone"
         _count_early(courier, passage, end)
+        raise
+    except Exception:
+        # A fault of ours, such as a bug in a stage: what was read counts nevertheless.
+        if passage.left:
+            _count_early(courier, passage, "model_error")
         raise
     return None
 
