@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from rlhf_operator.guard import admission, tokens
 from tests.guard.world import KEY, MakeWorld, World, a_stage
@@ -289,3 +290,19 @@ async def test_what_the_model_refuses_is_the_clients_mistake_and_no_error(
     assert reply.status == 400
     assert "at most 512" in (await reply.json())["error"]["message"]
     assert (await world.metrics())["errors_total"] == 0
+
+
+@pytest.mark.parametrize("told", [-1, 1_000_001, 10**400, True])
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_a_number_of_tokens_that_cannot_be_is_not_believed(
+    make_world: MakeWorld, told: int, is_stream: bool
+) -> None:
+    world = await make_world()
+    reply = {"text_output": "three whole words", "output_tokens": told, "input_tokens": told}
+    if is_stream:
+        world.triton.stream(reply)
+    world.triton.raw = web.json_response(reply)
+    assert "whole" in await (await world.complete(stream=is_stream)).text()
+    seen = await world.metrics()
+    assert seen["generated_responses_total"] == seen["responses_total"] == 1
+    assert seen["response_length_tokens_sum"] == 3

@@ -249,6 +249,7 @@ async def test_a_model_that_fails_midway_gives_no_end(
         pytest.param([], {"status": 400}, 502, id="a failure as Triton tells it"),
         pytest.param([], {"status": 400, "error": "x: invalid request: long"}, 400, id="refused"),
         pytest.param([b""], {}, 502, id="nothing at all"),
+        pytest.param([{"output": "bomb"}], {}, 502, id="events without a text"),
         pytest.param(["short", "more"], {"breaks_at": 1}, 502, id="before anything left"),
     ],
 )

@@ -15,6 +15,7 @@ _MISTAKE = "invalid request: "
 _ALWAYS = ("max_tokens", "temperature", "seed")
 _WHERE_KNOWN = ("top_p", "frequency_penalty", "presence_penalty")
 _ALL_IN_ONE = "sampling_parameters"
+_MOST_TOKENS = 1_000_000
 
 
 class Refused(ValueError):  # noqa: N818 - the client must change the request
@@ -173,4 +174,6 @@ def _count(fields: dict[str, Any]) -> int | None:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """Return a number of tokens; what cannot be one was not told."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= _MOST_TOKENS else None

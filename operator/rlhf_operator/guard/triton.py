@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from rlhf_operator.guard import deltas, generation, sse
+from rlhf_operator.guard import deltas, generation, sse, v2
 from rlhf_operator.guard.generation import (
     Abilities,
     Generation,
@@ -157,7 +157,7 @@ class Triton:
 
     async def _read(self, reply: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
         reader = sse.Reader()
-        is_empty = True
+        has_text = False
         try:
             while True:
                 async with asyncio.timeout(_SILENT_SECONDS):
@@ -165,8 +165,9 @@ class Triton:
                 if not piece:
                     break
                 for data in reader.feed(piece):
-                    is_empty = False
-                    yield generation.read_event(data)
+                    fields = generation.read_event(data)
+                    has_text = has_text or v2.TEXT_OUTPUT in fields
+                    yield fields
             reader.finish()
         except TimeoutError:
             raise TritonError("the stream fell silent") from None
@@ -174,7 +175,7 @@ class Triton:
             raise TritonError(str(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._lost(error) from error
-        if is_empty:
+        if not has_text:
             raise TritonError("the stream ended without an answer")
 
     async def forward(
