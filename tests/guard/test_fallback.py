@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from rlhf_operator.guard import fallback
+from rlhf_operator.guard.state import VERDICT_HEADER
 from tests.guard.test_stream import Service, ends, judged_by_service, read_until
 from tests.guard.world import MakeWorld, World
 
@@ -77,6 +81,43 @@ async def test_where_the_fallback_fails_its_message_is_read(
     assert "Not" in await (await world.complete(stream=is_stream)).text()
     seen = await world.metrics()
     assert seen["withheld_total"] == seen["responses_total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        pytest.param({}, "Nobody judged me.", id="no verdict"),
+        pytest.param({VERDICT_HEADER: "ok"}, "", id="no answer"),
+    ],
+)
+async def test_what_no_guard_answered_is_not_passed_on(
+    make_world: MakeWorld, headers: dict[str, str], body: str
+) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=body, headers=headers)
+
+    other = web.Application()
+    other.router.add_post("/v1/completions", answer)
+    async with TestServer(other) as server:
+        world, _ = await pair(make_world, fallbackUrl=str(server.make_url("")))
+        reply = await (await world.complete()).json()
+    assert reply["choices"][0]["text"] == MESSAGE
+    seen = await world.metrics()
+    assert seen["withheld_total"] == seen["responses_total"] == 1
+
+
+async def test_a_user_who_leaves_before_it_answers_is_counted_once(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(web.StreamResponse):
+        async def prepare(self, _request: web.BaseRequest) -> None:
+            raise ConnectionResetError
+
+    world, _ = await pair(make_world)
+    monkeypatch.setattr(fallback, "web", SimpleNamespace(StreamResponse=Gone))
+    await world.complete()
+    seen = await world.metrics()
+    assert seen["withheld_total"] == seen["responses_total"] == 1
 
 
 async def test_a_fallback_that_breaks_off_gives_no_end(make_world: MakeWorld) -> None:

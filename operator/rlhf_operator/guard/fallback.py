@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.sampling import CONSENT_HEADER
 from rlhf_operator.guard.generation import TritonError
-from rlhf_operator.guard.state import Call, Guard
+from rlhf_operator.guard.state import VERDICT_HEADER, Call, Guard
 
 log = logging.getLogger("rlhf_operator.guard")
 
@@ -44,6 +44,9 @@ async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamRe
             if reply.status != 200:
                 log.warning("the fallback answered with status %d", reply.status)
                 return None
+            if VERDICT_HEADER not in reply.headers:
+                log.warning("the fallback's answer was judged by no guard")
+                return None
             return await _pass_on(guard, request, call, reply)
     except ConnectionResetError:
         if call.response is None:
@@ -58,14 +61,18 @@ async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamRe
 
 async def _pass_on(
     guard: Guard, request: web.Request, call: Call, reply: aiohttp.ClientResponse
-) -> web.StreamResponse:
+) -> web.StreamResponse | None:
     first = await reply.content.readany()
+    if not first:
+        log.warning("the fallback answered nothing")
+        return None
     told = {name: value for name, value in reply.headers.items() if _is_told(name)}
     response = web.StreamResponse(headers=told)
-    guard.first_byte(call)
-    guard.instruments.count_passed_on()
     await response.prepare(request)
     call.response = response
+    # Not before: where its head could not leave, our own message is counted.
+    guard.first_byte(call)
+    guard.instruments.count_passed_on()
     await response.write(first)
     async for piece in reply.content.iter_any():
         await response.write(piece)
