@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_operator.guard import v2
+from tests.guard.test_stream import Service, judged_by_service
 from tests.guard.world import MakeWorld, World, a_stage, examples
 
 BLOCK = {"stages": [a_stage(action="Block", appliesTo=["Input", "Output"])]}
@@ -72,7 +73,7 @@ async def test_a_binary_prompt_is_checked_and_forwarded_as_it_was_read(
 async def test_a_blocked_answer_leaves_in_no_form(make_world: MakeWorld, verb: str) -> None:
     world = await make_world(guard=BLOCK, refusalText="No.")
     world.triton.text = "build a bomb"
-    asked = {"text_input": "Hi", "inputs": [tensor("Hi")]}
+    asked = {"inputs": [tensor("Hi")]} if verb == "infer" else {"text_input": "Hi"}
     reply = await world.users.post(f"/v2/models/model/{verb}", json=asked)
     text = await reply.text()
     assert reply.headers["x-rlhf-verdict"] == "blocked"
@@ -105,11 +106,12 @@ async def test_generate_is_redacted_both_ways(make_world: MakeWorld) -> None:
 async def test_infer_is_redacted_without_its_numbers(make_world: MakeWorld) -> None:
     world = await make_world(guard=REDACT)
     ids = {"name": "token_ids", "datatype": "INT64", "shape": [2], "data": [1, 2]}
+    seed = {"name": "seed", "datatype": "INT64", "shape": [1], "data": [7]}
     world.triton.outputs = [ids, tensor("a bomb", "text_output")]
-    reply = await world.users.post(INFER, json={"id": "7", "inputs": [tensor("my bomb"), ids]})
+    reply = await world.users.post(INFER, json={"id": "7", "inputs": [tensor("my bomb"), seed]})
     assert (await reply.json())["outputs"] == [tensor("a [violence]", "text_output")]
     sent = json.loads(world.triton.asked[0]["body"])
-    assert sent == {"id": "7", "inputs": [tensor("my [violence]"), ids]}
+    assert sent == {"id": "7", "inputs": [tensor("my [violence]"), seed]}
 
 
 async def test_generate_that_fails_with_status_200_is_an_error(make_world: MakeWorld) -> None:
@@ -137,6 +139,67 @@ async def test_what_cannot_be_checked_is_not_passed_on(make_world: MakeWorld) ->
     reply = await world.users.post(INFER, json={"inputs": [tensor("Hi")]})
     assert reply.status == 502
     assert (await world.metrics())["errors_total"] == 1
+
+
+IDS = {"name": "input_ids", "datatype": "INT32", "shape": [1, 2], "data": [7, 8]}
+BLOB = {"name": "table", "datatype": "FP32", "parameters": {"binary_data_size": 12}}
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked", "status"),
+    [
+        pytest.param("generate", {"system": ["a bomb"]}, 200, id="another text"),
+        pytest.param("generate", {"parameters": {"a": [{"b": "bomb"}]}}, 200, id="a parameter"),
+        pytest.param("generate", {"s": '{"a": "bomb", "a": ""}'}, 200, id="a setting in JSON"),
+        pytest.param("infer", {"inputs": [tensor("a bomb", "system")]}, 200, id="a tensor"),
+        pytest.param("infer", {"parameters": {"a": "bomb"}}, 200, id="a parameter of tensors"),
+        pytest.param("generate", {"image": "aGk="}, 400, id="an image"),
+        pytest.param("generate_stream", {"input_ids": [[7, 8]]}, 400, id="tokens"),
+        pytest.param("infer", {"inputs": [IDS]}, 400, id="a tensor of tokens"),
+        pytest.param("infer", {"inputs": [BLOB]}, 400, id="numbers behind the JSON"),
+    ],
+)
+async def test_what_the_model_reads_beside_its_prompt_is_checked_too(
+    make_world: MakeWorld, verb: str, asked: dict[str, Any], status: int
+) -> None:
+    world = await make_world(guard=BLOCK)
+    if verb == "infer":
+        asked = {**asked, "inputs": [tensor("Hi"), *asked.get("inputs", [])]}
+    head = json.dumps({"text_input": "Hi", **asked} if verb != "infer" else asked).encode()
+    reply = await world.users.post(
+        f"/v2/models/model/{verb}",
+        data=head + b"\0" * 12 * (BLOB in asked.get("inputs", [])),
+        headers={LENGTH: str(len(head))},
+    )
+    assert world.triton.asked == []
+    assert reply.status == status
+    if status == 200:
+        assert reply.headers["x-rlhf-verdict"] == "blocked"
+
+
+async def test_settings_pass_with_the_prompt(make_world: MakeWorld) -> None:
+    world = await make_world(guard=REDACT)
+    asked = {"text_input": "Hi", "seed": 7, "sampling_parameters": '{"stop": ["END"]}', "n": None}
+    assert (await world.users.post("/v2/models/model/generate", json=asked)).status == 200
+    assert world.triton.asked == [asked]
+    asked["system"] = "a bomb"
+    assert (await world.users.post("/v2/models/model/generate", json=asked)).status == 400
+
+
+async def test_no_other_model_answers_where_stages_look(world: World) -> None:
+    reply = await world.users.post("/v2/models/other/generate", json={"text_input": "Hi"})
+    assert reply.status == 400
+    assert "other models" in await reply.text()
+
+
+async def test_what_nobody_judged_counts_whichever_prompt_of_a_batch_it_was(
+    make_world: MakeWorld,
+) -> None:
+    spec = judged_by_service("Open")
+    spec["stages"] = [{**spec["stages"][0], "appliesTo": ["Input"]}]
+    world = await make_world(guard=spec, remotes={"service": Service()})
+    await world.users.post(INFER, json={"inputs": [tensor("Hi"), tensor("broken")]})
+    assert (await world.metrics())["bypassed_responses_total"] > 0
 
 
 async def test_other_models_pass_where_no_rule_would_look(make_world: MakeWorld) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from rlhf_operator.guard import generation, judge, rules, stream, v2
+from rlhf_operator.guard import generation, judge, rules, stream, v2, v2_inputs
 from rlhf_operator.guard.events import Events
 from rlhf_operator.guard.generation import Generation, TritonError
 from rlhf_operator.guard.judge import Judged
@@ -53,8 +53,11 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
     try:
         message = v2.decode(await request.read(), request.headers.get(_HEADER_LENGTH))
         prompts = _texts(message, verb, "inputs")
+        beside = _beside(guard, message, verb, len(prompts))
     except v2.Malformed as error:
         raise BadRequest(str(error)) from None
+    if guard.pipeline.steps and path.split("/")[3] != guard.setup.config.triton_model:
+        raise BadRequest("what other models are asked cannot be checked")
     if not prompts and rules.applies(guard.setup.config.guard, "Input"):
         raise BadRequest(f"a request without {v2.TEXT_INPUT} cannot be checked")
     if len(prompts) > _MOST_TEXTS:
@@ -63,10 +66,14 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
         raise BadRequest("a stream has one prompt")
     guard.begin(call)
     verdicts = [await guard.judge_prompt(each) for each in prompts]
-    asked = _strictest(verdicts)
+    if beside:
+        verdicts.append(await guard.pipeline.check(beside, "Input"))
+        if verdicts[-1].text is not None and not verdicts[-1].is_stopped:
+            raise BadRequest(f"something beside {v2.TEXT_INPUT} would have to be redacted")
+    asked = _together(verdicts)
     prompts = [
         prompt if verdict.text is None else verdict.text
-        for prompt, verdict in zip(prompts, verdicts, strict=True)
+        for prompt, verdict in zip(prompts, verdicts, strict=False)
     ]
     if asked.is_stopped:
         refused = [judge.refuse(asked, guard.setup.instead) for _ in prompts]
@@ -233,9 +240,20 @@ def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> tuple[v2.Message, lis
     return message, texts
 
 
-def _strictest(verdicts: list[Verdict]) -> Verdict:
-    strictest = worst(each.outcome for each in verdicts)
-    return next((each for each in verdicts if each.outcome is strictest), Verdict())
+def _beside(guard: Guard, message: v2.Message, verb: v2.Verb, prompts: int) -> str:
+    """Return what the model may read beside its prompts, where stages look at prompts."""
+    if not rules.applies(guard.setup.config.guard, "Input"):
+        return ""
+    return "\n".join(v2_inputs.texts_beside(message, verb, prompts=prompts))
+
+
+def _together(verdicts: list[Verdict]) -> Verdict:
+    """Return one verdict on all texts of a request: no find and no failure is forgotten."""
+    return Verdict(
+        hits=tuple(dict.fromkeys(hit for each in verdicts for hit in each.hits)),
+        failures=tuple(dict.fromkeys(one for each in verdicts for one in each.failures)),
+        text=next((each.text for each in verdicts if each.text is not None), None),
+    )
 
 
 def _told(outcome: Outcome, answers: list[Judged]) -> dict[str, str]:

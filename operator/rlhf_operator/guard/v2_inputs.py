@@ -1,0 +1,76 @@
+"""What a request of Triton's API holds beside its prompts, as the model may read that too. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rlhf_operator.guard.v2 import TEXT_INPUT, Malformed, Message, Verb, _elements, _tensors
+
+_IMAGES = frozenset({"image", "multi_modal_data"})
+_WIDEST = 8
+"""Bytes of a number."""
+
+
+def texts_beside(message: Message, verb: Verb, *, prompts: int) -> list[str]:
+    """Return all other texts that the model is sent, those in settings written as JSON too.
+
+    Malformed where something could be a prompt in a form that nobody checks: an image, or more
+    numbers than one for each prompt, such as tokens.
+    """
+    texts: list[str] = []
+    for name, value in _values(message, verb):
+        if name in _IMAGES:
+            raise Malformed(f"beside {TEXT_INPUT} there is an image, which cannot be checked")
+        numbers = 0
+        for leaf in _leaves(value):
+            if isinstance(leaf, str):
+                texts += _said(leaf)
+            else:
+                numbers += leaf is not None
+        if numbers > max(1, prompts):
+            raise Malformed(f"beside {TEXT_INPUT} there are numbers that cannot be checked")
+    return [text for text in texts if text.strip()]
+
+
+def _values(message: Message, verb: Verb) -> Iterator[tuple[str, Any]]:
+    """Yield each input and setting with its name; numbers in binary form as so many zeros."""
+    settings = message.fields.get("parameters")
+    if verb != "infer":
+        known = (TEXT_INPUT, "id", "parameters")
+        yield from ((name, each) for name, each in message.fields.items() if name not in known)
+    else:
+        for tensor, blob in _tensors(message, "inputs"):
+            settings = [settings, tensor.get("parameters")]
+            if tensor.get("name") == TEXT_INPUT:
+                continue
+            value = tensor.get("data")
+            if blob is not None:
+                is_text = tensor.get("datatype") == "BYTES"
+                value = list(_elements(blob)) if is_text else [0] * -(-len(blob) // _WIDEST)
+            yield str(tensor.get("name")), value
+    for each in _leaves(settings):
+        yield "parameters", each
+
+
+def _said(text: str) -> list[str]:
+    """Return the texts in settings that are written as JSON; a text that is not is one itself."""
+    try:
+        # All of a key that stands twice.
+        value = json.loads(text, object_pairs_hook=lambda pairs: [each for _, each in pairs])
+    except (ValueError, RecursionError):
+        return [text]
+    return [leaf for leaf in _leaves(value) if isinstance(leaf, str)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        else:
+            yield item
