@@ -53,6 +53,14 @@ def streaming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """A guard that does not wait for long."""
+    limits = {"bodySeconds": 1}
+    with loopback.running(tmp_path_factory.mktemp("hasty"), limits=limits) as running:
+        yield running
+
+
 @pytest.fixture(params=["checked", "streaming"])
 def guarded(request: pytest.FixtureRequest) -> Iterator[Loopback]:
     """Either of them."""

@@ -78,7 +78,6 @@ class Model:
     """None: it answers as Triton does, with `text`."""
     text: str = "A fine answer."
     is_decoupled: bool = False
-    asked: list[bytes] = field(default_factory=list)
     port: int = 0
     sent: int = 0
     """Pieces of the latest reply that somebody took."""
@@ -86,7 +85,6 @@ class Model:
     def forget(self) -> None:
         """Answer as Triton does again."""
         self.told = None
-        self.asked.clear()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Model]:
@@ -111,8 +109,6 @@ class Model:
                 method, path, *_ = head.split()
                 size = head.partition("content-length:")[2].split("\r\n")[0].strip()
                 body = await reader.readexactly(int(size or 0))
-                if method == "post":
-                    self.asked.append(body)
                 told = (
                     self._as_triton(path, body) if method == "get" or not self.told else self.told
                 )
@@ -192,10 +188,10 @@ class Said:
 class Loopback:
     """A running guard and its model server."""
 
-    model: Model
+    model: Model = field(repr=False)
     port: int
-    process: subprocess.Popen[bytes]
-    log: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+    log: Path = field(repr=False)
 
     def send(self, *pieces: bytes, answers: int = 1, leave: bool = False) -> list[Said]:
         """Return the answers to bytes that are sent piece by piece, and nothing behind if `leave`.

@@ -13,7 +13,7 @@ from rlhf_operator.guard import openapi
 from tests.guard.fuzz.conftest import CHECKED
 from tests.guard.fuzz.examples import MANY
 from tests.guard.fuzz.loopback import Loopback, head
-from tests.guard.world import a_config
+from tests.guard.world import World, a_config
 
 CONFIG = GuardConfig.model_validate(a_config(**CHECKED))
 schema = schemathesis.openapi.from_dict(
@@ -42,3 +42,20 @@ def test_what_is_described_is_done(case: schemathesis.Case, checked: Loopback) -
 def test_a_guard_describes_itself(checked: Loopback) -> None:
     [said] = checked.send(head("GET", "/openapi.json"))
     assert json.loads(said.body) == openapi.describe(CONFIG)
+
+
+async def test_nothing_is_offered_that_is_not_described(world: World) -> None:
+    app = world.users.app
+    assert app is not None
+    offered = {
+        (route.method, str(route.resource.canonical))
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    described = {
+        (method.upper(), path)
+        for path, methods in openapi.describe()["paths"].items()
+        for method in methods
+        if not path.startswith("/v2")
+    }
+    assert offered - {("*", "/v2{rest}")} == described

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.guard.fuzz.examples import PLACES, TEXT, cut, examples, shapes, words
 from tests.guard.fuzz.loopback import Loopback, head
+from tests.guard.world import World
 
 PATHS = (
     "/v1/completions",
@@ -215,3 +216,18 @@ def test_no_altered_id_is_accepted(checked: Loopback, place: int, char: str) -> 
     if altered != issued:
         said = checked.post("/v1/feedback", {"response_id": altered, "thumbs": "up"})
         assert said.status in (400, 403)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_that_does_not_come_is_not_waited_for(hasty: Loopback, path: str) -> None:
+    [said] = hasty.send(head("POST", path, [("Content-Length", "50")]) + b"{")
+    assert said.status == 408
+    assert said.is_error
+
+
+async def test_a_body_that_does_not_unpack_is_no_fault_of_the_version(world: World) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    reply = await world.users.post("/v1/completions", data=b"no gzip", headers=headers)
+    assert reply.status == 400
+    seen = await world.metrics()
+    assert (seen["requests_total"], seen["errors_total"]) == (0, 0)
