@@ -9,7 +9,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from rlhf_operator.guard import generation, judge, rules, stream, v2, v2_inputs
+from rlhf_operator.guard import deltas, generation, judge, rules, stream, v2, v2_inputs
 from rlhf_operator.guard.events import Events
 from rlhf_operator.guard.generation import Generation, TritonError
 from rlhf_operator.guard.judge import Judged
@@ -120,10 +120,11 @@ async def _ask(
     guard.leaving(call, *answers)
     guard.finished(call, *_exchanges(response_id, prompts, answers))
     if any(judged.made and judged.made.text is not None for judged in answers):
-        texts = [each.text for each in answers]
         answered = v2.texts_only(answered, verb)
-        answered = v2.replace(answered, verb, "outputs", v2.TEXT_OUTPUT, texts)
     # Written anew: what Triton wrote could be read in another way than it was here.
+    if answers:
+        served = [each.text for each in answers]
+        answered = v2.replace(answered, verb, "outputs", v2.TEXT_OUTPUT, served)
     return web.Response(body=answered.encode(), headers={**headers, **_headers(answered)})
 
 
@@ -172,13 +173,13 @@ async def _stream(
     )
 
     @asynccontextmanager
-    async def deltas() -> AsyncIterator[AsyncIterator[Generation]]:
+    async def parts() -> AsyncIterator[AsyncIterator[Generation]]:
         async with guard.triton.events(path, message.encode()) as stream:
             yield (events.take(fields) async for fields in stream)
 
     courier = Courier(guard=guard, request=request, call=call, dialect=events)
     try:
-        stopped = await stream.send(courier, passage, deltas())
+        stopped = await stream.send(courier, passage, parts())
     except Unanswered as error:
         raise await _failure(guard, error.reply) from None
     if stopped is not None:
@@ -224,7 +225,7 @@ def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> tuple[v2.Message, lis
     """Return a reply and its texts; one that stages should have seen and cannot is an error."""
     try:
         message = v2.decode(reply.body, reply.header_length)
-        texts = _texts(message, verb, "outputs")
+        texts = [deltas.whole(text) for text in _texts(message, verb, "outputs")]
         beside = list(v2.beside(message, verb))
     except v2.Malformed as error:
         raise TritonError(f"the reply cannot be read: {error}") from None

@@ -192,6 +192,17 @@ def _end(said: Said) -> str:
     return str(choices[-1]["finish_reason"])
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_no_half_of_a_character_hides_what_is_read_without_it(
+    checked: Loopback, binary: bool
+) -> None:
+    path = "/v2/models/model/infer"
+    body, headers = replied(path, f"a {MARK[:4]}\ud83d{MARK[4:]}", ascii_only=True, binary=binary)
+    checked.model.told = Told(pieces=(body,), headers=headers)
+    [read, *_] = [text for text in texts(checked.post(path, ASK[path])) if text.startswith("a ")]
+    assert "\ufffd" in read or "?" in read
+
+
 PHRASE = f"the {MARK}"
 TENSOR = {"name": "text_output", "datatype": "BYTES", "shape": [1], "data": ["Fine."]}
 OTHER = {"name": "other", "datatype": "BYTES", "shape": [1], "data": [PHRASE]}
