@@ -107,9 +107,14 @@ class Chain:
         windows = (part for part in self._parts if isinstance(part, Window))
         return dict(itertools.chain.from_iterable(window.escaped.items() for window in windows))
 
-    async def feed(self, text: str) -> str:
-        """Take more of the answer; return what may leave now."""
-        return await self._pass(self._parts, text)
+    async def feed(self, text: str, *, first: int = 0) -> str:
+        """Take more of the answer, past the parts from the first on; return what may leave now."""
+        for part in self._parts[first:]:
+            if not text or self.is_stopped:
+                return ""
+            text = part.feed(text) if isinstance(part, Window) else await part.feed(text)
+            self.is_stopped = _is_stopped(part)
+        return "" if self.is_stopped else text
 
     async def finish(self) -> str:
         """Return the rest that may leave, when the answer is whole."""
@@ -119,7 +124,7 @@ class Chain:
                 break
             rest = part.finish() if isinstance(part, Window) else await part.finish()
             self.is_stopped = _is_stopped(part)
-            left.append(await self._pass(self._parts[at + 1 :], rest))
+            left.append(await self.feed(rest, first=at + 1))
         return "" if self.is_stopped else "".join(left)
 
     def reached(self, length: int) -> tuple[str, ...]:
@@ -144,14 +149,6 @@ class Chain:
                 verdict = self._added(verdict, part)
             self._verdict = verdict
         return self._verdict
-
-    async def _pass(self, parts: Sequence[Window | Chunks], text: str) -> str:
-        for part in parts:
-            if not text or self.is_stopped:
-                return ""
-            text = part.feed(text) if isinstance(part, Window) else await part.feed(text)
-            self.is_stopped = _is_stopped(part)
-        return "" if self.is_stopped else text
 
     def _added(self, verdict: Verdict, part: Window | Chunks) -> Verdict:
         if isinstance(part, Window):

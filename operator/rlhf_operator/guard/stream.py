@@ -69,21 +69,19 @@ class Passage:
         async with deltas as stream:
             async for delta in stream:
                 self._count(delta)
-                piece = await self._advance(self.stops.feed(self._characters.feed(delta.text)))
-                if piece:
+                text = self.stops.feed(self._characters.feed(delta.text))
+                self.made.append(text)
+                if piece := await self.chain.feed(text):
                     yield piece
                 if self.is_over:
                     break
         rest = self.stops.feed(self._characters.finish()) + self.stops.finish()
-        piece = await self._advance(rest)
+        self.made.append(rest)
+        piece = await self.chain.feed(rest)
         if not self.chain.is_stopped:
             piece += await self.chain.finish()
         if piece and not self.chain.is_stopped:
             yield piece
-
-    async def _advance(self, text: str) -> str:
-        self.made.append(text)
-        return await self.chain.feed(text) if text else ""
 
     def _count(self, delta: Generation) -> None:
         self.tokens = added(self.tokens, delta.tokens)

@@ -90,10 +90,11 @@ class Window:
 
     def feed(self, text: str) -> str:
         """Take more text; return what may leave now."""
-        self._parts.append(text)
         if not self._acting:
+            self._parts.append(text)
             return text
-        first = len(self.text) - len(text)
+        first = len(self._text)
+        self._text += text
         if text.isascii() and text.isprintable():  # every character begins
             self._starts.extend(range(first, first + len(text)))
         else:
