@@ -62,6 +62,8 @@ class _Function(BaseModel):
 
 
 class _ToolCall(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
     function: _Function | None = None
 
 
@@ -72,12 +74,30 @@ class _Guardrail(BaseModel):
     input_type: Literal["request", "response"]
     images: list[str] | None = None
     tool_calls: list[_ToolCall] | None = None
+    tools: list[Any] | None = None
 
     @property
     def arguments(self) -> list[str]:
-        """Return the texts that tools are called with."""
+        """Return the texts that tools are called with, and those by which they are described."""
         calls = [call.function for call in self.tool_calls or () if call.function]
-        return [text for call in calls for text in (call.name, call.arguments) if text]
+        texts = [text for call in calls for text in (call.name, call.arguments) if text]
+        others = [call.model_extra for call in self.tool_calls or ()]
+        return [*texts, *filter(None, ("\n".join(_words(each)) for each in (others, self.tools)))]
+
+
+def _words(value: Any) -> list[str]:
+    """Return all texts in a JSON value, keys among them, in their order."""
+    words: list[str] = []
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            words.append(item)
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+        elif isinstance(item, dict):
+            waiting.extend(reversed([part for pair in item.items() for part in pair]))
+    return words
 
 
 def add_routes(app: web.Application, guard: Guard) -> None:
