@@ -546,6 +546,14 @@ async def test_generate_stream_leaves_as_it_was_made_where_stages_only_flag(
     assert world.triton.asked == [{"text_input": "Hi", "stream": True}]
 
 
+async def test_no_other_text_goes_with_the_events_that_stages_flag(make_world: MakeWorld) -> None:
+    world = await make_world(guard=FLAG)
+    world.triton.stream({"text_output": "fine", "thoughts": "a bomb, unseen"})
+    reply = await world.users.post(V2, json={"text_input": "Hi"})
+    assert reply.status == 502
+    assert "bomb" not in await reply.text()
+
+
 async def test_generate_stream_that_fails_tells_so_and_breaks_off(make_world: MakeWorld) -> None:
     world = await make_world(guard=FLAG)
     world.triton.stream("one", {"error": "secret prompt"})

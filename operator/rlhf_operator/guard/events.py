@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlhf_operator.guard import generation, sse, v2
-from rlhf_operator.guard.generation import Generation
+from rlhf_operator.guard.generation import Generation, TritonError
 from rlhf_operator.guard.judge import Judged, Replacements
 from rlhf_operator.guard.state import ID_HEADER
 
@@ -19,6 +19,8 @@ class Events:
     name: str
     model: str
     is_as_made: bool
+    is_judged: bool
+    """Whether a stage looks at answers: then no other text goes with them."""
     instead: Replacements
     fields: dict[str, Any] = field(default_factory=dict)
 
@@ -29,6 +31,8 @@ class Events:
     def take(self, fields: dict[str, Any]) -> Generation:
         """Return what an event adds, and keep what else it says."""
         if self.is_as_made:
+            if self.is_judged and v2.says_more(v2.Message(fields=fields), "generate_stream"):
+                raise TritonError(f"an event has a text that is not {v2.TEXT_OUTPUT}")
             self.fields |= {name: each for name, each in fields.items() if name != v2.TEXT_OUTPUT}
         return generation.read_delta(fields)
 

@@ -21,6 +21,9 @@ _READABLE = re.compile(
 )
 _ASKABLE = re.compile(rf"{_MODEL}/(?P<verb>infer|generate|generate_stream)")
 
+_NO_PROSE = re.compile(r"[A-Za-z0-9_.:/-]{0,128}")
+"""What may stand beside the answers, which no stage sees: names and numbers."""
+
 _LONGEST_NUMBER = 18
 _DEEPEST = 16
 """Dimensions of a tensor that is written as lists."""
@@ -173,6 +176,11 @@ def beside(reply: Message, verb: Verb) -> Iterator[str]:
         elif isinstance(item, dict):
             yield from item
             waiting.extend(item.values())
+
+
+def says_more(reply: Message, verb: Verb) -> bool:
+    """Tell whether a text stands beside the answers of a reply, where no stage would see it."""
+    return not all(_NO_PROSE.fullmatch(text) for text in beside(reply, verb))
 
 
 def refusal(asked: Message, verb: Verb, *, model: str, text: str, count: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -24,9 +23,6 @@ from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _NOT_IMPLEMENTED = 501
 _LONGEST_MISTAKE = 300
-_NO_PROSE = re.compile(r"[A-Za-z0-9_.:/-]{0,128}")
-"""What may stand beside the answers, which no stage sees: names and numbers."""
-
 _MOST_TEXTS = 256
 """Each is checked by itself, which costs far more than its bytes."""
 
@@ -169,6 +165,7 @@ async def _stream(
         name=guard.new_id(call),
         model=guard.setup.config.triton_model,
         is_as_made=passage.chain.holds_nothing,
+        is_judged=rules.applies(guard.setup.config.guard, "Output"),
         instead=guard.setup.instead,
     )
 
@@ -226,7 +223,7 @@ def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> tuple[v2.Message, lis
     try:
         message = v2.decode(reply.body, reply.header_length)
         texts = [deltas.whole(text) for text in _texts(message, verb, "outputs")]
-        beside = list(v2.beside(message, verb))
+        says_more = v2.says_more(message, verb)
     except v2.Malformed as error:
         raise TritonError(f"the reply cannot be read: {error}") from None
     if "error" in message.fields:
@@ -236,7 +233,7 @@ def _answers(guard: Guard, reply: Reply, verb: v2.Verb) -> tuple[v2.Message, lis
     if rules.applies(guard.setup.config.guard, "Output"):
         if not texts:
             raise TritonError(f"the reply has no {v2.TEXT_OUTPUT} to check")
-        if not all(_NO_PROSE.fullmatch(text) for text in beside):
+        if says_more:
             raise TritonError(f"the reply has a text that is not {v2.TEXT_OUTPUT}")
     return message, texts
 
