@@ -209,6 +209,9 @@ async def test_the_models_own_refusals_are_counted(world: World) -> None:
         pytest.param(b'{"prompt": "a", "top_p": 0.5}', "top_p: only 1", id="what we cannot do"),
         pytest.param(b'{"prompt": "a", "max_tokens": 0}', "max_tokens: ", id="no tokens"),
         pytest.param(b'{"prompt": "a", "max_tokens": 9999}', "at most 4096", id="too many"),
+        pytest.param(
+            b'{"prompt": "a", "stop": [%s"b"]}' % (b'"a",' * 16), "at most 16", id="stops"
+        ),
         pytest.param(b'{"prompt": "a", "model": "b"}', "'support' only", id="another model"),
         pytest.param(b'{"prompt": "\\ud800"}', "body: Invalid JSON", id="half a surrogate pair"),
     ],

@@ -18,6 +18,8 @@ from rlhf_operator.guard.judge import Judged
 FinishReason = Literal["stop", "length", "content_filter"]
 
 _DEFAULT_MAX_TOKENS = 256
+_MOST_STOPS = 16
+_LONGEST_STOP = 256
 
 # What clients send as a matter of course, and the value under which it changes nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -167,6 +169,9 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
     if tokens > most_tokens:
         raise BadRequest(f"max_tokens: at most {most_tokens}")
     stop = (asked.stop,) if isinstance(asked.stop, str) else asked.stop or ()
+    # Each is looked for behind every token.
+    if len(stop) > _MOST_STOPS or any(len(each) > _LONGEST_STOP for each in stop):
+        raise BadRequest(f"stop: at most {_MOST_STOPS} texts of {_LONGEST_STOP} characters")
     return Question(
         prompt=flatten(asked.messages) if isinstance(asked, _Chat) else asked.prompt,
         max_tokens=tokens,
