@@ -276,9 +276,10 @@ async def test_golden_prompts_are_judged_and_counted_nowhere(make_world: MakeWor
     world.triton.text = "a fine answer with a bomb"
     body = await (await world.operations.post("/golden")).json()
     assert body["results"][0]["message"] == "flagged for violence"
-    world.triton.status = 500
-    body = await (await world.operations.post("/golden")).json()
-    assert body["results"][0]["message"].startswith("no answer")
+    for world.triton.status, world.triton.error in ((500, ""), (400, "x: invalid request: Hi")):
+        body = await (await world.operations.post("/golden")).json()
+        assert body["results"][0]["message"].startswith("no answer")
+        assert "Hi" not in body["results"][0]["message"]
     assert (await world.metrics())["requests_total"] == 0
     assert (await world.metrics())["unsafe_generated_responses_total"] == 0
 

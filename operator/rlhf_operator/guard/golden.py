@@ -12,7 +12,7 @@ from rlhf_operator.api.guard import GoldenPrompt
 from rlhf_operator.guard import openai, rules, text
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.state import Guard
-from rlhf_operator.guard.triton import TritonError
+from rlhf_operator.guard.triton import Refused, TritonError
 from rlhf_operator.guard.verdict import Outcome
 
 
@@ -41,6 +41,8 @@ async def run(guard: Guard) -> list[Result]:
             problem = "no answer in time"
         except TritonError as error:
             problem = f"no answer: {error}"
+        except Refused:  # its text may repeat the prompt
+            problem = "no answer: the model refuses the prompt"
         results.append(Result(name=golden.name, passed=not problem, message=problem or "passed"))
     return results
 
