@@ -269,6 +269,21 @@ async def test_what_fails_before_anything_left_has_a_status(
     assert ends(seen) == ({"model_error": 1} if is_stream and status == 502 else {})
 
 
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_a_model_that_never_ends_fills_no_memory(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, is_stream: bool
+) -> None:
+    monkeypatch.setattr(guard_triton, "_LONGEST_REPLY", 10_000)
+    world = await make_world(guard=guarding("Block", [], ["a{1,1000}b"]))
+    world.triton.stream(*["x" * 100] * 200)
+    reply = await ask(world, stream=is_stream)
+    if is_stream:
+        assert b"[DONE]" not in await read_until(reply, b'"error"')
+    else:
+        assert reply.status == 502
+    assert (await world.metrics())["errors_total"] == 1
+
+
 async def test_it_ends_at_a_stop_sequence_wherever_that_was_cut(make_world: MakeWorld) -> None:
     world = await make_world(guard=BLOCK)
     world.triton.stream("one, t", "wo EN", "D three", gate_at=3, gate=asyncio.Event())

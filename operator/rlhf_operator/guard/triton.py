@@ -158,12 +158,16 @@ class Triton:
     async def _read(self, reply: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
         reader = sse.Reader()
         has_text = False
+        size = 0
         try:
             while True:
                 async with asyncio.timeout(_SILENT_SECONDS):
                     piece = await reply.content.readany()
                 if not piece:
                     break
+                size += len(piece)
+                if size > _LONGEST_REPLY:
+                    raise TritonError("a stream is too long")
                 for data in reader.feed(piece):
                     fields = generation.read_event(data)
                     has_text = has_text or v2.TEXT_OUTPUT in fields
