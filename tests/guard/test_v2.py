@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_operator.guard import v2
+from rlhf_operator.guard import v2, v2_endpoints
 from tests.guard.test_stream import Service, judged_by_service
 from tests.guard.world import MakeWorld, World, a_stage, examples
 
@@ -214,6 +215,19 @@ async def test_a_key_written_twice_reaches_triton_once(make_world: MakeWorld) ->
     body = b'{"text_input": "a bomb", "text_input": "Hi"}'
     await world.users.post("/v2/models/model/generate", data=body)
     assert world.triton.asked == [{"text_input": "Hi"}]
+
+
+async def test_who_reads_of_a_server_that_hangs_is_told(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    world = await make_world()
+    monkeypatch.setattr(v2_endpoints, "_READ_SECONDS", 0.05)
+    monkeypatch.setattr(type(world.guard.triton), "forward", hang)
+    async with asyncio.timeout(5):
+        assert (await world.users.get("/v2/models/model/stats")).status == 502
 
 
 @pytest.mark.parametrize(

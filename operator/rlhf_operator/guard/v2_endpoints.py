@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -23,6 +24,8 @@ from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _NOT_IMPLEMENTED = 501
 _LONGEST_MISTAKE = 300
+_READ_SECONDS = 5.0
+"""What may be read takes no place in flight, so nobody may wait for it for long."""
 _MOST_TEXTS = 256
 """Each is checked by itself, which costs far more than its bytes."""
 
@@ -32,7 +35,11 @@ async def read_triton(guard: Guard, request: web.Request) -> web.Response:
     path = request.rel_url.raw_path
     if not v2.is_readable(path):
         raise web.HTTPNotFound(text="this part of Triton's API is closed")
-    reply = await guard.triton.forward("GET", path)
+    try:
+        async with asyncio.timeout(_READ_SECONDS):
+            reply = await guard.triton.forward("GET", path)
+    except TimeoutError:
+        raise TritonError("no answer about itself") from None
     if reply.status != 200:
         raise await _failure(guard, reply)
     if v2.is_probe(path):
