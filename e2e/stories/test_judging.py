@@ -12,7 +12,7 @@ from e2e.harness.errors import HarnessError
 from e2e.harness.kubectl import Object
 from e2e.harness.person import Person
 from e2e.harness.traffic import Opinions
-from e2e.stories.world import MODEL, TRIGGER, WORDS, Story, reason_of, steps_of
+from e2e.stories.world import HALF, MODEL, TRIGGER, WORDS, Story, reason_of, steps_of
 
 UNSAFE: Object = {
     "name": "unsafe-answers",
@@ -20,7 +20,6 @@ UNSAFE: Object = {
     "indicator": {"type": "UnsafeServedRate"},
 }
 NO_WORSE = UNSAFE | {"versusStable": {"ratio": "2.0"}}
-HALF = [{"weight": 50, "hold": "5s"}]
 _KINDS = (
     "rlhfmodels,rlhfmodelversions,alignmentpolicies,rlhfrollouts,rlhfdecisions,"
     "pods,deployments,services,httproutes"

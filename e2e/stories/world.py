@@ -16,10 +16,12 @@ from e2e.harness import artifacts, objects
 from e2e.harness.crowd import Crowd
 from e2e.harness.install import Release
 from e2e.harness.kubectl import Kubectl, Object, condition
+from e2e.harness.streams import Streams
 from e2e.harness.traffic import Answers, Ask, Opinions, Traffic
 
 MODEL = "support"
 TRIGGER = "abracadabra"
+HALF: list[Object] = [{"weight": 50, "hold": "5s"}]
 WORDS: Object = {
     "stages": [
         {
@@ -114,6 +116,10 @@ class Story:
             assert time.monotonic() < deadline, "some users wait for their first answer"
             time.sleep(0.2)
         return crowd
+
+    def streaming(self, question: str = "tell me") -> Streams:
+        """Return users who read one streamed answer after the other."""
+        return Streams(self.endpoints.gateway_url, self.host, question)
 
     def _asking(self, question: str) -> Traffic:
         return Traffic(self._ask(question), self.opinions)
