@@ -50,6 +50,11 @@ def apply_once(name: str, version: str, manifest: Callable[[], str]) -> None:
         mark.write_text(version)
 
 
+def forget(name: str) -> None:
+    """Have these manifests applied anew the next time."""
+    (_APPLIED / name).unlink(missing_ok=True)
+
+
 def _etcd() -> Process:
     # fmt: off
     return Process("etcd", (

@@ -5,8 +5,8 @@ import json
 from string import Template
 
 from . import binaries, oci, settings, store
-from .commands import run
-from .control_plane import apply_once, kubectl
+from .commands import run, succeeds
+from .control_plane import apply_once, forget, kubectl
 
 
 def start() -> None:
@@ -17,6 +17,9 @@ def start() -> None:
     version = hashlib.sha256(configuration.encode()).hexdigest()[:12]
     manifest = template.substitute(image=_import_image(), configuration=version)
     manifest += "---\n" + _config_map(configuration)
+    # Somebody may have taken the namespace away.
+    if not succeeds([*kubectl(), "get", "deployment/prometheus", "--namespace=rlhf-monitoring"]):
+        forget("monitoring")
     apply_once("monitoring", manifest, lambda: manifest)
 
 
