@@ -98,7 +98,7 @@ async def _all(
     await asyncio.sleep(_REST)
     found["idle"][str(most)] = await measure.cost(fleet, *operator, options.seconds)
     _say(f"idle: {found['idle'][str(most)]}")
-    for size in sorted({size for size in (1, 100, most) if size <= most}):
+    for size in sorted({size for size in options.live or (1, 100, most) if size <= most}):
         await _live(fleet, size, operator, options, found)
 
 
@@ -169,6 +169,10 @@ def main() -> None:
     """Measure, write the result, clean up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=1000, help="how many models there are")
+    parser.add_argument(
+        "--live", type=int, action="append",
+        help="how many of them are in a run; may be given again; 1, 100 and all if not given",
+    )  # fmt: skip
     parser.add_argument("--runs", type=int, default=50, help="single breaches for each number")
     parser.add_argument(
         "--breach-seconds", type=float, default=600, help="the longest that single breaches go on"
