@@ -32,6 +32,16 @@ parameters [ {{ key: "script", value: {{ string_value: {script} }} }} ]
 """
 
 
+_CLASSIFIER = f"""backend: "python"
+max_batch_size: 8
+input [ {{ name: "text", data_type: TYPE_STRING, dims: [ 1 ] }} ]
+output [ {{ name: "scores", data_type: TYPE_FP32, dims: [ 1 ] }} ]
+instance_group [ {{ kind: KIND_CPU, count: 1 }} ]
+dynamic_batching {{ }}
+parameters [ {{ key: "word", value: {{ string_value: "{FLAGGED_WORD}" }} }} ]
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Script:
     """How a scripted version answers."""
@@ -63,12 +73,22 @@ class Script:
 def write(script: Script, folder: Path) -> Path:
     """Write the script's Triton repository below a folder of its own and return that."""
     text = json.dumps(asdict(script), sort_keys=True)
-    mark = hashlib.sha256((text + (_HERE / "model.py").read_text()).encode()).hexdigest()[:12]
-    top = folder / f"{script.name}-{mark}"
+    return _write(folder, script.name, _config(script, text), "model.py")
+
+
+def write_classifier(folder: Path) -> Path:
+    """Write the repository of a classifier that finds the flagged word, and return its folder."""
+    return _write(folder, "classifier", _CLASSIFIER, "classifier.py")
+
+
+def _write(folder: Path, name: str, config: str, source: str) -> Path:
+    code = (_HERE / source).read_text()
+    mark = hashlib.sha256((config + code).encode()).hexdigest()[:12]
+    top = folder / f"{name}-{mark}"
     model = top / "model"
     (model / "1").mkdir(parents=True, exist_ok=True)
-    (model / "config.pbtxt").write_text(_config(script, text))
-    (model / "1" / "model.py").write_text((_HERE / "model.py").read_text())
+    (model / "config.pbtxt").write_text(config)
+    (model / "1" / "model.py").write_text(code)
     return top
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from e2e import scripted
-from e2e.harness import prometheus
-from e2e.harness.kubectl import Object
+from e2e.harness import artifacts, objects, prometheus
+from e2e.harness.kubectl import Object, condition
 from e2e.harness.streams import Stream, read_stream
 from e2e.harness.traffic import Opinions
 from e2e.stories.neighbours import Moderation, Sink
@@ -79,6 +79,25 @@ def test_a_moderation_service_that_is_down_withholds_or_is_bypassed(story: Story
     story.nobody_was_turned_away()
 
 
+def test_a_classifier_on_triton_blocks_what_it_scores_high(story: Story) -> None:
+    """It is a model of its own, with its version and digest, beside the one that it judges."""
+    story.a_version("sft", share=0.3)
+    story.a_policy()
+    service = _a_classifier(story, "toxicity")
+    found = {"category": "toxicity", "label": "toxic", "atLeast": "0.8"}
+    classifier = {"service": service, "model": "model", "labels": ["toxic"], "categories": [found]}
+    stage = {
+        "name": "toxicity", "type": "Model", "appliesTo": ["Output"], "action": "Block",
+        "timeout": "2s", "model": classifier,
+    }  # fmt: skip
+    story.a_model("sft", guard={"stages": [stage]})
+    _until_texts(story, "some are blocked, others not", lambda texts: len(set(texts)) == 2)
+    assert not any(scripted.FLAGGED_WORD in each.text for each in story.answers().all)
+    _counted(story, "rlhf_guard_blocked_total", 'category="toxicity"', at_least=3)
+    assert _count(story, "sft", "rlhf_guard_stage_errors_total") == 0
+    story.nobody_was_turned_away()
+
+
 def test_rules_change_while_answers_are_on_their_way(story: Story) -> None:
     """No pod is made anew and no stream breaks; both versions take the new rules."""
     story.per_second = 0.2  # each answer takes long
@@ -143,6 +162,27 @@ def test_what_users_say_takes_a_version_back(story: Story) -> None:
     assert all(count >= 10 for count in said.values()), said
     assert sum(said.values()) <= sum(story.opinions.said.values()), "a vote counted twice"
     story.nobody_was_turned_away()
+
+
+def _a_classifier(story: Story, name: str) -> Object:
+    """Serve a classifier as a model of its own, and return its Service as a stage names it."""
+    kubectl = story.kubectl
+    published = artifacts.publish(kubectl, scripted.write_classifier(story.folder), "classifier")
+    made = {"backend": "repository", "engineArgs": {}}
+    kubectl.apply(
+        objects.version(f"{name}-v1", published, model=name, stage="SFT", **made),
+        objects.model(
+            story.endpoints, name=name, version=f"{name}-v1", fallback=f"{name}-v1",
+            policies=["safe"], traffic={"router": "Service"}, guard={},
+        ),
+    )  # fmt: skip
+    kubectl.wait_for(
+        "rlhfmodel", name, lambda model: condition(model, "Ready").get("status") == "True",
+        what=f"{name} is ready", seconds=150,
+    )  # fmt: skip
+    service = kubectl.get("service", name)
+    assert service is not None
+    return {"name": name, "port": service["spec"]["ports"][0]["port"]}
 
 
 def _blocking() -> Object:
