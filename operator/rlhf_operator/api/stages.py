@@ -148,7 +148,8 @@ class Classifier(ApiType):
     a known label is found under the category `other`."""
 
     @rule(
-        "self.reads != 'Scores' || (has(self.labels) && size(self.categories) > 0 && "
+        "(has(self.reads) && self.reads != 'Scores') || "
+        "(has(self.labels) && size(self.categories) > 0 && "
         "self.categories.all(c, has(c.atLeast) && "
         "(has(c.label) ? c.label : c.category) in self.labels))",
         "Scores need labels and categories, and each category one of the labels and atLeast",
@@ -163,7 +164,8 @@ class Classifier(ApiType):
         )
 
     @rule(
-        "self.reads != 'LlamaGuard' || ((!has(self.labels) || size(self.labels) == 0) && "
+        "!has(self.reads) || self.reads != 'LlamaGuard' || "
+        "((!has(self.labels) || size(self.labels) == 0) && "
         "self.categories.all(c, !has(c.atLeast)))",
         "LlamaGuard names what it finds by itself and gives no scores: no labels, no atLeast",
     )
