@@ -178,6 +178,34 @@ async def test_what_the_model_reads_beside_its_prompt_is_checked_too(
         assert reply.headers["x-rlhf-verdict"] == "blocked"
 
 
+@pytest.mark.parametrize(
+    ("verb", "asked"),
+    [
+        ("infer", {"inputs": [tensor("Hi")], "outputs": [{"name": "token_ids"}]}),
+        ("infer", {"inputs": [tensor("Hi"), {"name": "return_logprobs", "data": [[True]]}]}),
+        ("generate", {"text_input": "Hi", "return_logprobs": True}),
+    ],
+)
+async def test_who_wants_what_cannot_be_checked_counts_no_error(
+    world: World, verb: str, asked: dict[str, Any]
+) -> None:
+    world.triton.outputs = [{"name": "token_ids", "datatype": "INT64", "data": [1]}]
+    world.triton.raw = web.json_response({**world.triton.generated(), "logprobs": '{"a": " b"}'})
+    reply = await world.users.post(f"/v2/models/model/{verb}", json=asked)
+    assert reply.status == 400
+    assert (await world.metrics())["errors_total"] == 0
+
+
+async def test_a_setting_in_binary_form_that_is_off_passes(make_world: MakeWorld) -> None:
+    world = await make_world(guard=BLOCK)
+    off = {"name": "return_logprobs", "datatype": "BOOL", "shape": [1, 1]}
+    off["parameters"] = {"binary_data_size": 1}
+    head = json.dumps({"inputs": [tensor("Hi"), off]}).encode()
+    for last, status in ((b"\0", 200), (b"\1", 400)):
+        reply = await world.users.post(INFER, data=head + last, headers={LENGTH: str(len(head))})
+        assert reply.status == status
+
+
 async def test_settings_pass_with_the_prompt(make_world: MakeWorld) -> None:
     world = await make_world(guard=REDACT)
     asked = {"text_input": "Hi", "seed": 7, "sampling_parameters": '{"stop": ["END"]}', "n": None}

@@ -57,6 +57,8 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
         message = v2.decode(await request.read(), request.headers.get(_HEADER_LENGTH))
         prompts = _texts(message, verb, "inputs")
         beside = _beside(guard, message, verb, len(prompts))
+        if rules.applies(guard.setup.config.guard, "Output"):
+            v2_inputs.expect_checkable(message, verb)
     except v2.Malformed as error:
         raise BadRequest(str(error)) from None
     if guard.pipeline.steps and path.split("/")[3] != guard.setup.config.triton_model:

@@ -6,9 +6,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from rlhf_operator.guard.v2 import TEXT_INPUT, Malformed, Message, Verb, _elements, _tensors
+from rlhf_operator.guard.v2 import (
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+    Malformed,
+    Message,
+    Verb,
+    _elements,
+    _tensors,
+)
 
 _IMAGES = frozenset({"image", "multi_modal_data"})
+_LOGPROBS = "return_logprobs"
 _WIDEST = 8
 """Bytes of a number."""
 
@@ -34,8 +43,23 @@ def texts_beside(message: Message, verb: Verb, *, prompts: int) -> list[str]:
     return [text for text in texts if text.strip()]
 
 
+def expect_checkable(message: Message, verb: Verb) -> None:
+    """Raise Malformed where a request wants an answer in a form that no stage sees.
+
+    Such a reply would have to be refused, and would count as a fault of the model.
+    """
+    wanted = message.fields.get("outputs")
+    if verb == "infer" and isinstance(wanted, list) and wanted:
+        names = [each.get("name") for each in wanted if isinstance(each, dict)]
+        if TEXT_OUTPUT not in names:
+            raise Malformed(f"an answer without {TEXT_OUTPUT} cannot be checked")
+    for name, value in _values(message, verb):
+        if name == _LOGPROBS and any(_leaves(value)):
+            raise Malformed(f"{_LOGPROBS}: they repeat the answer where it cannot be checked")
+
+
 def _values(message: Message, verb: Verb) -> Iterator[tuple[str, Any]]:
-    """Yield each input and setting with its name; numbers in binary form as so many zeros."""
+    """Yield each input and setting with its name; of numbers in binary form whether they are 0."""
     settings = message.fields.get("parameters")
     if verb != "infer":
         known = (TEXT_INPUT, "id", "parameters")
@@ -46,9 +70,10 @@ def _values(message: Message, verb: Verb) -> Iterator[tuple[str, Any]]:
             if tensor.get("name") == TEXT_INPUT:
                 continue
             value = tensor.get("data")
-            if blob is not None:
-                is_text = tensor.get("datatype") == "BYTES"
-                value = list(_elements(blob)) if is_text else [0] * -(-len(blob) // _WIDEST)
+            if blob is not None and tensor.get("datatype") == "BYTES":
+                value = list(_elements(blob))
+            elif blob is not None:
+                value = [any(blob[at : at + _WIDEST]) for at in range(0, len(blob), _WIDEST)]
             yield str(tensor.get("name")), value
     for each in _leaves(settings):
         yield "parameters", each
