@@ -31,7 +31,8 @@ _STALLED_SECONDS = 20.0
 """A user who takes nothing for so long has left: Triton would go on and keep all in its memory."""
 
 _FITS = 8 * 1024
-"""Bytes that wait to be sent: below, asyncio takes more without a wait; by default up to 64 KiB."""
+"""Bytes that wait to be sent, below which nobody waits: asyncio has writers wait from 64 KiB on
+until 16 KiB are left."""
 
 Deltas = AbstractAsyncContextManager[AsyncIterator[Generation]]
 
