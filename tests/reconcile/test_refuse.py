@@ -11,7 +11,7 @@ from tests.reconcile.stage import KEY, MINUTE, Stage
 
 
 def guard_of(stage: Stage, version: str) -> Any:
-    """The guard's configuration that a version's pods mount."""
+    """The guard's configuration that is pinned with a version's pods."""
     deployment = next(
         raw
         for raw in stage.world.store.of_model("Deployment", KEY)
@@ -22,6 +22,8 @@ def guard_of(stage: Stage, version: str) -> Any:
         raw
         for raw in stage.world.store.of_model("ConfigMap", KEY)
         if raw["metadata"]["name"] in mounted
+        and "guard.json" in raw["data"]
+        and raw["metadata"]["name"].startswith(f"{version}-")
     )
     return json.loads(found["data"]["guard.json"])
 

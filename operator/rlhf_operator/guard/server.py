@@ -193,7 +193,12 @@ async def run(setup: Setup) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=None, connect=5)
     async with (
-        aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+        aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            # What one user's answer sets must not come back with another's question.
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as session,
         open_session() as outside,
     ):
         config = setup.config

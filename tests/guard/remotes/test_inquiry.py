@@ -41,7 +41,8 @@ def a_stage(given: dict[str, Any], port: int, **changes: Any) -> dict[str, Any]:
     kind = "model" if "model" in given else "external"
     return {
         "name": "asked", "type": kind.capitalize(), "appliesTo": ["Input", "Output"],
-        "action": "Block", kind: {**place, **given}, **changes,
+        # A busy machine is no failure.
+        "action": "Block", "timeout": "20s", kind: {**place, **given}, **changes,
     }  # fmt: skip
 
 
