@@ -27,7 +27,7 @@ from rlhf_operator.guard.checks.expressions import (
 from rlhf_operator.guard.checks.heuristics import heuristic_finder
 from rlhf_operator.guard.checks.keywords import keyword_finder
 from rlhf_operator.guard.checks.recognizers import recognizer_finder
-from rlhf_operator.guard.checks.repetition import limit_finder
+from rlhf_operator.guard.checks.repetition import LimitFinder, limit_finder
 from rlhf_operator.guard.checks.views import Readings, read
 from rlhf_operator.guard.remotes.categories import OTHER, possible
 from rlhf_operator.guard.verdict import Found, Judgement
@@ -49,8 +49,6 @@ class CompiledRule:
 
     category: str
     finders: tuple[Finder, ...]
-    characters: int | None = None
-    """The longest text that its limits allow; None without such a limit."""
 
     def find(self, readings: Readings) -> Found | None:
         """Return the category with all places where it was found; none where it was not."""
@@ -60,6 +58,11 @@ class CompiledRule:
         # Where one way cannot say where, the whole text is what was found.
         known = itertools.chain.from_iterable(places) if all(places) else ()
         return Found(category=self.category, spans=tuple(texts.merged(known)))
+
+    def is_too_long(self, text: str) -> bool:
+        """Tell whether a text is beyond the rule's limit on characters."""
+        limits = (each for each in self.finders if isinstance(each, LimitFinder))
+        return any(limit.is_too_long(text) for limit in limits)
 
     def longest(self) -> int | None:
         """Return the longest original that the rule finds; none where there is no bound."""
@@ -88,9 +91,7 @@ class RulesCheck:
     def too_long(self, text: str) -> Judgement | None:
         """Return the categories whose limit a text is beyond, without reading it; None if none."""
         found = tuple(
-            Found(category=rule.category)
-            for rule in self.rules
-            if rule.characters is not None and len(text) > rule.characters
+            Found(category=rule.category) for rule in self.rules if rule.is_too_long(text)
         )
         return Judgement(found=found) if found else None
 
@@ -159,11 +160,7 @@ def _categories(spec: GuardSpec) -> tuple[str, ...]:
 
 def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:
     where = f"stage {stage}, category {rule.category}"
-    return CompiledRule(
-        category=rule.category,
-        finders=tuple(_finders(rule, where)),
-        characters=rule.limits.characters if rule.limits else None,
-    )
+    return CompiledRule(category=rule.category, finders=tuple(_finders(rule, where)))
 
 
 def _finders(rule: GuardRule, where: str) -> Iterator[Finder]:

@@ -56,10 +56,14 @@ class LimitFinder:
     longest: int | None = None
     beside: int = 0
 
+    def is_too_long(self, text: str) -> bool:
+        """Tell whether a text has more characters than it may, which needs no reading."""
+        return self.characters is not None and len(text) > self.characters
+
     def find(self, readings: Readings) -> list[Span] | None:
         """Return no places where a text is beyond a limit, and None where it is within."""
         text = readings.normal.original
-        if self.characters is not None and len(text) > self.characters:
+        if self.is_too_long(text):
             return []
         if self.repetition is not None and repeated_share(text) > self.repetition:
             return []
