@@ -50,9 +50,8 @@ async def run(guard: Guard) -> list[Result]:
 def problem_of(golden: GoldenPrompt, judged: Judged) -> str | None:
     """Return why an answer is not good enough, or nothing where it is."""
     if judged.outcome is not Outcome.OK or judged.is_bypassed:
-        verdicts = [judged.asked, *([judged.made] if judged.made else [])]
-        found = {category for each in verdicts for category in each.categories}
-        found |= {f"stage {one.stage}: {one.reason}" for each in verdicts for one in each.failures}
+        failures = (one for each in judged.verdicts for one in each.failures)
+        found = {*judged.categories, *(f"stage {one.stage}: {one.reason}" for one in failures)}
         return f"{judged.outcome.value} for {', '.join(sorted(found))}"
     normal = text.normalise(judged.text)
     if golden.must_match and not _occurs(golden.must_match, normal):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_operator.guard.text import count_words
-from rlhf_operator.guard.verdict import Outcome, Verdict, worst
+from rlhf_operator.guard.verdict import Decided, Outcome, Verdict, worst
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class Judged(Decided):
     """One answer as it will be sent, and what was found on the way."""
 
     text: str
@@ -21,24 +21,19 @@ class Judged:
     """Of an answer that ended early: the categories in what had left. None: as the verdict says."""
 
     @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Return the verdicts on the prompt and, where the model was asked, on its answer."""
+        return (self.asked,) if self.made is None else (self.asked, self.made)
+
+    @property
     def outcome(self) -> Outcome:
         """Return the stricter of the two outcomes."""
-        return worst(verdict.outcome for verdict in (self.asked, self.made) if verdict)
-
-    @property
-    def is_blocked(self) -> bool:
-        """Tell whether the answer was replaced because of what was found."""
-        return self.outcome is Outcome.BLOCKED
-
-    @property
-    def is_stopped(self) -> bool:
-        """Tell whether the answer was replaced, for whatever reason."""
-        return self.outcome in (Outcome.BLOCKED, Outcome.WITHHELD)
+        return worst(verdict.outcome for verdict in self.verdicts)
 
     @property
     def is_bypassed(self) -> bool:
         """Tell whether a stage could not judge the prompt or the answer, which leaves anyway."""
-        return self.asked.is_bypassed or (self.made is not None and self.made.is_bypassed)
+        return any(verdict.is_bypassed for verdict in self.verdicts)
 
     @property
     def unsafe(self) -> tuple[str, ...]:
@@ -50,14 +45,12 @@ class Judged:
     @property
     def categories(self) -> tuple[str, ...]:
         """Return all that was found in prompt and answer, sorted."""
-        made = self.made.categories if self.made else ()
-        return tuple(sorted({*self.asked.categories, *made}))
+        return tuple(sorted({name for each in self.verdicts for name in each.categories}))
 
     @property
     def blocking(self) -> tuple[str, ...]:
         """Return the categories for which the answer was replaced."""
-        made = self.made.blocking if self.made else ()
-        return tuple(sorted({*self.asked.blocking, *made}))
+        return tuple(sorted({name for each in self.verdicts for name in each.blocking}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +60,7 @@ class Replacements:
     blocked: str
     withheld: str
 
-    def of(self, verdict: Verdict | Judged) -> str:
+    def of(self, verdict: Decided) -> str:
         """Return what is read in place of a text that was stopped."""
         return self.blocked if verdict.is_blocked else self.withheld
 

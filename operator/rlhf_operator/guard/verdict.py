@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,27 @@ _ORDER = tuple(Outcome)
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
     """Return the strictest of some outcomes."""
     return max(outcomes, key=_ORDER.index, default=Outcome.OK)
+
+
+class Decided(ABC):
+    """What has an outcome: a verdict on one text, or an answer with both of its verdicts."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def outcome(self) -> Outcome:
+        """Return what becomes of it."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Tell whether it must not pass because of what it is."""
+        return self.outcome is Outcome.BLOCKED
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether it must not pass, for whatever reason."""
+        return self.outcome in (Outcome.BLOCKED, Outcome.WITHHELD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +101,7 @@ class Hit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Verdict(Decided):
     """The result of all stages on one text."""
 
     hits: tuple[Hit, ...] = ()
@@ -119,16 +141,6 @@ class Verdict:
     def remaining(self) -> tuple[str, ...]:
         """Return those that are still in the text as it may pass: redacted ones are not."""
         return tuple(sorted({hit.category for hit in self.hits if hit.action == "Flag"}))
-
-    @property
-    def is_blocked(self) -> bool:
-        """Tell whether the text must not pass because of what it is."""
-        return self.outcome is Outcome.BLOCKED
-
-    @property
-    def is_stopped(self) -> bool:
-        """Tell whether the text must not pass, for whatever reason."""
-        return self.outcome in (Outcome.BLOCKED, Outcome.WITHHELD)
 
     @property
     def is_bypassed(self) -> bool:
