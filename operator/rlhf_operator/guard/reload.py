@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_operator.guard import config
 from rlhf_operator.guard.config import Setup
+from rlhf_operator.guard.files import Mark, mark
 from rlhf_operator.guard.pipeline import Remote
 from rlhf_operator.guard.state import Guard
 
@@ -38,7 +38,7 @@ class LiveFile:
     guard: Guard
     path: Path
     remotes: Remotes = no_remotes
-    seen: tuple[int, ...] | None = None
+    seen: Mark | None = None
 
     async def follow(self) -> None:
         """Look again and again; ends only when cancelled."""
@@ -48,10 +48,13 @@ class LiveFile:
 
     async def look(self) -> None:
         """Take the rules in the file if it is another one than before."""
-        mark = _mark(self.path)
-        if mark is None or mark == self.seen:
+        try:
+            found = mark(self.path)
+        except OSError:
             return  # a file that is gone takes no rule away
-        self.seen = mark
+        if found == self.seen:
+            return
+        self.seen = found
         try:
             # Thousands of patterns take a while to compile; answers go on meanwhile.
             setup = await asyncio.to_thread(_read, self.guard.setup, self.path)
@@ -73,14 +76,6 @@ class LiveFile:
     def _refuse(self, why: str) -> None:
         self.guard.instruments.count_reload("refused")
         log.warning("new rules were refused, the old ones stay in force: %s", why)
-
-
-def _mark(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _read(setup: Setup, path: Path) -> Setup:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
 from pathlib import Path
 
 from rlhf_operator.guard.config import BadConfig
+from rlhf_operator.guard.files import Mark, mark
 
 log = logging.getLogger("rlhf_operator.guard")
 
@@ -41,10 +41,10 @@ class Certificate:
     def look(self) -> None:
         """Take the files if they are others than before; those that do not fit change nothing."""
         try:
-            mark = self._mark()
-            if mark == self._seen:
+            found = self._mark()
+            if found == self._seen:
                 return
-            self._seen = mark
+            self._seen = found
             self._loaded()  # a pair that does not fit would leave the context in use halfway
             self.context.load_cert_chain(*self._files)
             log.info("the renewed certificate is in use")
@@ -57,6 +57,5 @@ class Certificate:
         context.load_cert_chain(*self._files)
         return context
 
-    def _mark(self) -> tuple[tuple[int, int], ...]:
-        found = [os.stat(path) for path in self._files]
-        return tuple((each.st_ino, each.st_mtime_ns) for each in found)
+    def _mark(self) -> tuple[Mark, ...]:
+        return tuple(mark(path) for path in self._files)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlhf_operator.api.stages import SecretKey
+from rlhf_operator.guard.files import Mark, mark
 
 _LONGEST = 8192
-_Seen = tuple[int, int, int]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -17,14 +16,13 @@ class Credential:
     """One key of a Secret, as a file."""
 
     path: Path
-    _seen: _Seen | None = None
+    _seen: Mark | None = None
     _value: str | None = field(default=None, repr=False)
 
     def read(self) -> str | None:
         """Return the credential as it is now; None where there is none that a header can hold."""
         try:
-            status = os.stat(self.path)
-            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+            seen = mark(self.path)
             if seen != self._seen:
                 self._value = _usable(self.path.read_bytes())
                 self._seen = seen
