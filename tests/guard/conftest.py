@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rlhf_operator.guard import server
 from rlhf_operator.guard.pipeline import Remote
-from rlhf_operator.guard.remotes import roster
+from rlhf_operator.guard.remotes.roster import Roster
 from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.triton import Triton
@@ -31,7 +31,7 @@ async def make_world() -> AsyncIterator[MakeWorld]:
         session = aiohttp.ClientSession()
         triton = Triton(session, url=str(model.make_url("")), model="model", exclude_input=False)
         outside = open_session(loopback())
-        guard = Guard.of(setup, triton, remotes or roster.build(setup.config, outside))
+        guard = Guard.of(setup, triton, remotes or Roster(session=outside).build(setup.config))
         users = TestClient(TestServer(server.user_app(guard)), cookie_jar=aiohttp.DummyCookieJar())
         operations = TestClient(TestServer(server.operations_app(guard)))
         await users.start_server()

@@ -155,7 +155,7 @@ async def test_judging_has_a_longest_time(make_world: MakeWorld, service: StubSe
     )
     reply = await world.users.post("/v1/moderations", json={"input": "x"})
     assert reply.status == 504
-    assert world.guard.in_flight == 0
+    assert world.guard.load.in_flight == 0
 
 
 async def test_it_goes_on_while_answers_are_refused(make_world: MakeWorld) -> None:

@@ -309,7 +309,7 @@ async def test_a_user_who_leaves_ends_the_models_work(make_world: MakeWorld) -> 
     await read_until(reply, b"bomb")
     reply.close()
     await until(lambda: world.triton.left == 1)
-    await until(lambda: world.guard.in_flight == 0)
+    await until(lambda: world.guard.load.in_flight == 0)
     seen = await world.metrics()
     assert ends(seen) == {"client_gone": 1}
     assert seen["errors_total"] == 0
@@ -327,7 +327,7 @@ async def test_a_user_who_leaves_before_the_first_word_counts_for_nothing(
     await until(lambda: world.triton.sent == 1)
     asked.cancel()
     await until(lambda: world.triton.left == 1)
-    await until(lambda: world.guard.in_flight == 0)
+    await until(lambda: world.guard.load.in_flight == 0)
     seen = await world.metrics()
     assert ends(seen) == {"client_gone": 1}
     assert seen["responses_total"] == seen["generated_responses_total"] == 0

@@ -110,11 +110,6 @@ class Guard:
         return replace(self)
 
     @property
-    def in_flight(self) -> int:
-        """Return how many requests are being answered."""
-        return self.load.in_flight
-
-    @property
     def is_draining(self) -> bool:
         """Tell whether the process is on its way out."""
         return self.load.is_draining

@@ -25,7 +25,7 @@ async def test_one_host_is_asked_by_so_many_at_once(
     service.gate = asyncio.Event()
     stages = [a_stage(OPENAI, service.port), {**a_stage(OPENAI, service.port), "name": "again"}]
     config = GuardConfig.model_validate(a_config(guard={"stages": stages}))
-    remotes = roster.build(config, session)
+    remotes = roster.Roster(session=session).build(config)
     asking = [
         asyncio.create_task(remotes[name].judge(f"text {number}", "Input"))
         for number in range(AT_ONCE) for name in ("asked", "again")

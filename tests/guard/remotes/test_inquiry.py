@@ -50,7 +50,7 @@ def a_remote(
     session: aiohttp.ClientSession, given: dict[str, Any], port: int = 80, **changes: Any
 ) -> Remote:
     config = a_config(**{"guard": {"stages": [a_stage(given, port)]}, **changes})
-    return roster.build(GuardConfig.model_validate(config), session)["asked"]
+    return roster.Roster(session=session).build(GuardConfig.model_validate(config))["asked"]
 
 
 async def reason(remote: Remote, text: str = "words", direction: Direction = "Input") -> Unjudged:

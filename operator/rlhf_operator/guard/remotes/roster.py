@@ -52,11 +52,6 @@ class Roster:
         return remotes
 
 
-def build(config: GuardConfig, session: aiohttp.ClientSession) -> Mapping[str, Remote]:
-    """Return the remotes of a configuration that does not change."""
-    return Roster(session=session).build(config)
-
-
 def _remote(stage: Stage, config: GuardConfig, roster: Roster) -> Remote:
     asked = stage.model or stage.external
     assert asked is not None, "a stage has the field of its type"
@@ -103,12 +98,17 @@ def _address(asked: Classifier | External, contract: Contract, config: GuardConf
     if asked.service is not None:
         path = contract.path if asked.service.path == "/" else asked.service.path
         return in_cluster(asked.service, config.namespace, path)
-    named = (each.url for each in config.providers if each.name == asked.provider)
+    url = provided(config, asked.provider)
+    if url is None or url.host is None:
+        return None
+    return url.join(URL(contract.path)) if url.path in ("", "/") and not url.query else url
+
+
+def provided(config: GuardConfig, name: str | None) -> URL | None:
+    """Return the URL of a provider; None where it is not listed or has none that can be asked."""
+    named = (each.url for each in config.providers if each.name == name)
     try:
-        url = next((URL(each) for each in named), None)
-        if url is None or url.host is None:
-            return None
-        return url.join(URL(contract.path)) if url.path in ("", "/") and not url.query else url
+        return next((URL(each) for each in named), None)
     except ValueError:
         return None
 

@@ -13,7 +13,7 @@ from rlhf_operator.api.guard import GuardConfig
 from rlhf_operator.api.samples import BATCH_TYPE
 from rlhf_operator.api.sampling import Sampling
 from rlhf_operator.guard.remotes.credentials import Credential, locate
-from rlhf_operator.guard.remotes.roster import in_cluster
+from rlhf_operator.guard.remotes.roster import in_cluster, provided
 
 _SECONDS = 10.0
 _MAY_PASS = frozenset({401, 403, 404, 408, 425, 429})
@@ -38,21 +38,15 @@ class Sink:
 
 def sink(config: GuardConfig, sampling: Sampling) -> Sink | None:
     """Return the sink of a model; None where the provider that is named is not listed."""
-    url = _url(config, sampling)
+    service = sampling.service
+    if service is None:
+        url = provided(config, sampling.provider)
+    else:
+        url = in_cluster(service, config.namespace, service.path)
     if url is None:
         return None
     key = sampling.credentials
     return Sink(url=url, token=locate(key, config.credentials_folder) if key else None)
-
-
-def _url(config: GuardConfig, sampling: Sampling) -> URL | None:
-    if sampling.service is not None:
-        return in_cluster(sampling.service, config.namespace, sampling.service.path)
-    named = (each.url for each in config.providers if each.name == sampling.provider)
-    try:
-        return next((URL(each) for each in named), None)
-    except ValueError:
-        return None
 
 
 async def post(session: aiohttp.ClientSession, to: Sink, body: bytes) -> Taken:
