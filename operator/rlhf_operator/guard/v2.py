@@ -117,9 +117,9 @@ def generate_text(message: Message, name: str) -> list[str]:
 def tensor_texts(message: Message, side: Side, name: str) -> list[str]:
     """Return the texts of the tensors with a name in an infer request or reply."""
     texts: list[str] = []
-    for tensor, blob in _tensors(message, side):
+    for tensor, blob in tensors_of(message, side):
         if tensor.get("name") == name:
-            texts += _strings(tensor.get("data", [])) if blob is None else _elements(blob)
+            texts += _strings(tensor.get("data", [])) if blob is None else elements(blob)
     return texts
 
 
@@ -131,11 +131,11 @@ def replace(message: Message, verb: Verb, side: Side, name: str, texts: Sequence
         return Message(fields=fields, binary=message.binary)
     tensors = []
     blobs = []
-    for tensor, blob in _tensors(message, side):
+    for tensor, blob in tensors_of(message, side):
         if tensor.get("name") == name and blob is None:
             tensor = {**tensor, "data": _with_strings(tensor.get("data", []), rest)}
         elif tensor.get("name") == name and blob is not None:
-            blob = b"".join(_element(next(rest)) for _ in _elements(blob))
+            blob = b"".join(_element(next(rest)) for _ in elements(blob))
             parameters = {**tensor["parameters"], "binary_data_size": len(blob)}
             tensor = {**tensor, "parameters": parameters}
         tensors.append(tensor)
@@ -148,7 +148,7 @@ def texts_only(reply: Message, verb: Verb) -> Message:
     if verb != "infer":
         kept = ("id", "model_name", "model_version", TEXT_OUTPUT)
         return Message(fields={name: reply.fields[name] for name in kept if name in reply.fields})
-    tensors = [each for each in _tensors(reply, "outputs") if each[0].get("name") == TEXT_OUTPUT]
+    tensors = [each for each in tensors_of(reply, "outputs") if each[0].get("name") == TEXT_OUTPUT]
     fields = {**reply.fields, "outputs": [tensor for tensor, _ in tensors]}
     return Message(fields=fields, binary=b"".join(blob or b"" for _, blob in tensors))
 
@@ -162,11 +162,11 @@ def beside(reply: Message, verb: Verb) -> Iterator[str]:
     else:
         waiting += [each for name, each in reply.fields.items() if name != "outputs"]
         yield from reply.fields
-        for tensor, blob in _tensors(reply, "outputs"):
+        for tensor, blob in tensors_of(reply, "outputs"):
             is_answer = tensor.get("name") == TEXT_OUTPUT
             waiting.append({k: v for k, v in tensor.items() if not (is_answer and k == "data")})
             if not is_answer and blob is not None and tensor.get("datatype") == "BYTES":
-                yield from _elements(blob)
+                yield from elements(blob)
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
@@ -200,7 +200,7 @@ def refusal(asked: Message, verb: Verb, *, model: str, text: str, count: int) ->
             return json.dumps(reply).encode()
 
 
-def _tensors(message: Message, side: Side) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+def tensors_of(message: Message, side: Side) -> Iterator[tuple[dict[str, Any], bytes | None]]:
     """Yield each tensor, with its bytes where they stand behind the JSON."""
     tensors = message.fields.get(side, [])
     if not isinstance(tensors, list) or not all(isinstance(each, dict) for each in tensors):
@@ -243,7 +243,8 @@ def _strings(data: Any) -> Iterator[str]:
             raise Malformed("a text tensor holds something other than text")
 
 
-def _elements(blob: bytes) -> Iterator[str]:
+def elements(blob: bytes) -> Iterator[str]:
+    """Yield the texts of a tensor in binary form."""
     at = 0
     while at < len(blob):
         size = int.from_bytes(blob[at : at + 4], "little")

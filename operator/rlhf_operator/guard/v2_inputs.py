@@ -12,8 +12,8 @@ from rlhf_operator.guard.v2 import (
     Malformed,
     Message,
     Verb,
-    _elements,
-    _tensors,
+    elements,
+    tensors_of,
 )
 
 _IMAGES = frozenset({"image", "multi_modal_data"})
@@ -65,13 +65,13 @@ def _values(message: Message, verb: Verb) -> Iterator[tuple[str, Any]]:
         known = (TEXT_INPUT, "id", "parameters")
         yield from ((name, each) for name, each in message.fields.items() if name not in known)
     else:
-        for tensor, blob in _tensors(message, "inputs"):
+        for tensor, blob in tensors_of(message, "inputs"):
             settings = [settings, tensor.get("parameters")]
             if tensor.get("name") == TEXT_INPUT:
                 continue
             value = tensor.get("data")
             if blob is not None and tensor.get("datatype") == "BYTES":
-                value = list(_elements(blob))
+                value = list(elements(blob))
             elif blob is not None:
                 value = [any(blob[at : at + _WIDEST]) for at in range(0, len(blob), _WIDEST)]
             yield str(tensor.get("name")), value
