@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from e2e.harness.install import image
@@ -9,7 +10,7 @@ from e2e.harness.kubectl import Kubectl, Object
 
 
 @dataclass(frozen=True, kw_only=True)
-class LittleServer:
+class LittleServer(ABC):
     """A Service and the one pod behind it, which runs a program of a few lines."""
 
     kubectl: Kubectl
@@ -18,9 +19,9 @@ class LittleServer:
     port: int
 
     @property
+    @abstractmethod
     def program(self) -> str:
         """Return the Python program, of the standard library alone."""
-        raise NotImplementedError
 
     @property
     def arguments(self) -> list[str]:
