@@ -153,7 +153,7 @@ async def test_a_file_that_goes_takes_no_rule_away(world: World, tmp_path: Path)
 
 
 class _Calm:
-    async def judge(self, text: str, direction: Direction) -> Judgement:
+    async def judge(self, text: str, direction: Direction, _said: object) -> Judgement:
         return Judgement()
 
 

@@ -63,12 +63,12 @@ def bodies() -> list[Any]:
 class _Breaks:
     """A service that fails as a library may: with what it was sent in the exception."""
 
-    async def judge(self, text: str, direction: Direction) -> Judgement:
+    async def judge(self, text: str, direction: Direction, _said: object) -> Judgement:
         raise ValueError(f"cannot judge {text!r}")
 
 
 class _Cannot:
-    async def judge(self, text: str, direction: Direction) -> Judgement:
+    async def judge(self, text: str, direction: Direction, _said: object) -> Judgement:
         raise CannotJudge(Unjudged.BAD_ANSWER) from ValueError(text)
 
 

@@ -412,7 +412,7 @@ class Service:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def judge(self, text: str, _direction: str) -> Judgement:
+    async def judge(self, text: str, _direction: str, _said: object) -> Judgement:
         self.asked.append(text)
         if "broken" in text:
             raise CannotJudge(Unjudged.UNREACHABLE)
@@ -465,7 +465,7 @@ async def test_what_the_service_cannot_judge_goes_by_its_policy(
 
 async def test_a_service_that_redacts_sees_what_it_changed_before(make_world: MakeWorld) -> None:
     class Redactor:
-        async def judge(self, text: str, _direction: str) -> Judgement:
+        async def judge(self, text: str, _direction: str, _said: object) -> Judgement:
             if "name" not in text:
                 return Judgement()
             found = (Found(category="other"),)
@@ -506,7 +506,7 @@ async def test_a_stage_that_has_a_bug_lets_nothing_pass_and_hides_nothing(
     make_world: MakeWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Bug:
-        async def judge(self, text: str, _direction: str) -> Judgement:
+        async def judge(self, text: str, _direction: str, _said: object) -> Judgement:
             if "secret" in text:
                 raise ZeroDivisionError(text)
             return Judgement()

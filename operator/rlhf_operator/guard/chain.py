@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from rlhf_operator.api.guard import Streaming
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.pipeline import Pipeline, Step
 from rlhf_operator.guard.rules import RulesCheck
 from rlhf_operator.guard.text import begins
@@ -21,8 +22,15 @@ from rlhf_operator.guard.window import Window
 class Chunks:
     """Text on its way past classifiers or services: it waits until they said that it may pass."""
 
-    def __init__(self, steps: Sequence[Step], pipeline: Pipeline, streaming: Streaming) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        pipeline: Pipeline,
+        streaming: Streaming,
+        conversation: Conversation,
+    ) -> None:
         self._steps = tuple(steps)
+        self._conversation = conversation
         self._pipeline = pipeline
         self._size = streaming.chunk
         self._context_size = streaming.context
@@ -64,7 +72,9 @@ class Chunks:
 
     async def _ask(self, chunk: str) -> str:
         seen = self._context + chunk
-        found = await self._pipeline.check(seen, "Output", steps=self._steps)
+        found = await self._pipeline.check(
+            seen, "Output", conversation=self._conversation, steps=self._steps
+        )
         self._hits |= dict.fromkeys(found.hits)
         self._failures |= dict.fromkeys(found.failures)
         for category, score in found.scores:
@@ -90,9 +100,11 @@ class Chunks:
 class Chain:
     """The parts that an answer passes one after the other."""
 
-    def __init__(self, pipeline: Pipeline, streaming: Streaming) -> None:
+    def __init__(
+        self, pipeline: Pipeline, streaming: Streaming, conversation: Conversation = ()
+    ) -> None:
         self._pipeline = pipeline
-        self._parts = tuple(_parts(pipeline, streaming))
+        self._parts = tuple(_parts(pipeline, streaming, conversation))
         self._verdict: Verdict | None = None
         self.is_stopped = False  # nothing more may leave
 
@@ -178,11 +190,13 @@ def _is_stopped(part: Window | Chunks) -> bool:
     return part.is_blocked if isinstance(part, Window) else part.is_stopped
 
 
-def _parts(pipeline: Pipeline, streaming: Streaming) -> Iterator[Window | Chunks]:
+def _parts(
+    pipeline: Pipeline, streaming: Streaming, conversation: Conversation
+) -> Iterator[Window | Chunks]:
     steps = pipeline.steps_for("Output")
     for is_local, group in itertools.groupby(steps, lambda s: isinstance(s.check, RulesCheck)):
         if not is_local:
-            yield Chunks(tuple(group), pipeline, streaming)
+            yield Chunks(tuple(group), pipeline, streaming, conversation)
             continue
         alike: list[Step] = []
         for step in group:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from rlhf_operator.guard import fallback, judge, openai, stream
 from rlhf_operator.guard.chunks import Chunks
+from rlhf_operator.guard.conversation import passed
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.openai import Answer, Question
 from rlhf_operator.guard.sampling.exchange import Exchange
@@ -51,7 +52,7 @@ async def complete(
     if not question.is_plain:
         question.check((await guard.triton.abilities()).honours)
     guard.begin(call)
-    asked = await guard.judge_prompt(question.prompt)
+    asked = await guard.judge_prompt(question.prompt, question.conversation)
     if asked.is_stopped:
         judged = judge.refuse(asked, guard.setup.instead)
         _count_stream(guard, question, judged)
@@ -74,7 +75,8 @@ async def _stream(
 ) -> web.StreamResponse:
     """Answer with what the model makes, as soon as it may leave."""
     prompt = question.prompt if asked.text is None else asked.text
-    passage = Passage.of(guard, prompt, asked, question.stop)
+    said = passed(question.conversation, question.prompt, asked.text)
+    passage = Passage.of(guard, prompt, asked, said, question.stop)
     chunks = _chunks(guard, question, guard.new_id(call))
     courier = Courier(guard=guard, request=request, call=call, dialect=chunks)
     deltas = guard.triton.stream(prompt, question.parameters)

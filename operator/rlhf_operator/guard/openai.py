@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rlhf_operator.guard.conversation import Conversation, Turn
 from rlhf_operator.guard.generation import Parameters
 from rlhf_operator.guard.judge import Judged
 
@@ -47,6 +48,8 @@ class Question:
     """What a client asks, whichever endpoint it used."""
 
     prompt: str
+    conversation: Conversation = ()
+    """The turns of a chat, of which the prompt is made."""
     max_tokens: int
     temperature: float | None = None
     seed: int | None = None
@@ -174,6 +177,7 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
         raise BadRequest(f"stop: at most {_MOST_STOPS} texts of {_LONGEST_STOP} characters")
     return Question(
         prompt=flatten(asked.messages) if isinstance(asked, _Chat) else asked.prompt,
+        conversation=turns(asked.messages) if isinstance(asked, _Chat) else (),
         max_tokens=tokens,
         temperature=asked.temperature,
         seed=asked.seed,
@@ -198,6 +202,14 @@ def flatten(messages: tuple[_Message, ...]) -> str:
     names = {"developer": "System"}
     lines = [f"{names.get(m.role, m.role.capitalize())}: {m.text}" for m in messages]
     return "\n".join([*lines, "Assistant:"])
+
+
+def turns(messages: tuple[_Message, ...]) -> Conversation:
+    """Return a conversation turn by turn; what a client says to the system is the user's word."""
+    return tuple(
+        Turn(speaker="Assistant" if each.role == "assistant" else "User", text=each.text)
+        for each in messages
+    )
 
 
 def body(answer: Answer, *, is_chat: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Protocol
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.api.stages import Action, Direction, Stage
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.rules import RulesCheck, Ruleset
 from rlhf_operator.guard.verdict import (
     Failure,
@@ -46,8 +47,11 @@ class CannotJudge(Exception):  # noqa: N818 - it names what is, not that somethi
 class Remote(Protocol):
     """A classifier or a moderation service."""
 
-    async def judge(self, text: str, direction: Direction) -> Judgement:
-        """Return what it finds in a text; raises CannotJudge where it does not say."""
+    async def judge(self, text: str, direction: Direction, conversation: Conversation) -> Judgement:
+        """Return what it finds in a text; raises CannotJudge where it does not say.
+
+        A prompt is its conversation written as one text, an answer follows upon it.
+        """
         ...
 
 
@@ -89,7 +93,12 @@ class Pipeline:
         return tuple(step for step in self.steps if direction in step.applies_to)
 
     async def check(
-        self, text: str, direction: Direction, *, steps: Iterable[Step] | None = None
+        self,
+        text: str,
+        direction: Direction,
+        *,
+        conversation: Conversation = (),
+        steps: Iterable[Step] | None = None,
     ) -> Verdict:
         """Return the verdict of the stages; those of this direction unless given."""
         chosen = self.steps_for(direction) if steps is None else tuple(steps)
@@ -103,7 +112,10 @@ class Pipeline:
                 for step in group:
                     verdict = await self._rules(step, verdict, text, direction)
             elif not verdict.is_stopped:
-                verdict = await self._remotes(group, verdict, text, direction, ends)
+                is_known = direction == "Output" or verdict.text is None
+                # The turns hold what was taken out of a prompt.
+                said = conversation if is_known else ()
+                verdict = await self._remotes(group, verdict, text, direction, said, ends)
         return verdict
 
     def _too_long(self, steps: Iterable[Step], text: str, direction: Direction) -> Verdict | None:
@@ -125,10 +137,18 @@ class Pipeline:
         return self.add(step, before, seen, direction, judged)
 
     async def _remotes(
-        self, steps: tuple[Step, ...], before: Verdict, text: str, direction: Direction, ends: float
+        self,
+        steps: tuple[Step, ...],
+        before: Verdict,
+        text: str,
+        direction: Direction,
+        conversation: Conversation,
+        ends: float,
     ) -> Verdict:
         seen = text if before.text is None else before.text
-        answers = await asyncio.gather(*(self._ask(step, seen, direction, ends) for step in steps))
+        answers = await asyncio.gather(
+            *(self._ask(step, seen, direction, conversation, ends) for step in steps)
+        )
         verdict = before
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, Judgement):
@@ -143,7 +163,12 @@ class Pipeline:
         return verdict
 
     async def _ask(
-        self, step: Step, text: str, direction: Direction, ends: float
+        self,
+        step: Step,
+        text: str,
+        direction: Direction,
+        conversation: Conversation,
+        ends: float,
     ) -> Judgement | CannotJudge:
         assert not isinstance(step.check, RulesCheck)
         began = time.monotonic()
@@ -152,7 +177,7 @@ class Pipeline:
             return CannotJudge(Unjudged.NO_BUDGET)
         try:
             async with asyncio.timeout(left):
-                return await step.check.judge(text, direction)
+                return await step.check.judge(text, direction, conversation)
         except TimeoutError:
             is_slow = left == step.seconds
             return CannotJudge(Unjudged.TIMEOUT if is_slow else Unjudged.NO_BUDGET)

@@ -12,6 +12,7 @@ from aiohttp import web
 from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.guard import judge, openai, pipeline, tokens, users
 from rlhf_operator.guard.config import Setup
+from rlhf_operator.guard.conversation import Conversation, passed
 from rlhf_operator.guard.generation import Generation
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
@@ -153,7 +154,9 @@ class Guard:
 
     async def ask(self, question: openai.Question) -> Judged:
         """Return the judged answer to a question."""
-        asked = await self.pipeline.check(question.prompt, "Input")
+        asked = await self.pipeline.check(
+            question.prompt, "Input", conversation=question.conversation
+        )
         if asked.is_stopped:
             return judge.refuse(asked, self.setup.instead)
         judged, _ = await self.answer(question, asked)
@@ -164,20 +167,24 @@ class Guard:
         prompt = question.prompt if asked.text is None else asked.text
         made = await self.triton.generate(prompt, question.parameters)
         text = openai.cut(made.text, question.stop)
-        return await self.judge_answer(text, asked=asked, tokens=made.tokens), made
+        said = passed(question.conversation, question.prompt, asked.text)
+        judged = await self.judge_answer(text, asked=asked, tokens=made.tokens, conversation=said)
+        return judged, made
 
-    async def judge_prompt(self, prompt: str) -> Verdict:
+    async def judge_prompt(self, prompt: str, conversation: Conversation = ()) -> Verdict:
         """Return what was found in a user's prompt."""
-        asked = await self.pipeline.check(prompt, "Input")
+        asked = await self.pipeline.check(prompt, "Input", conversation=conversation)
         self.instruments.redactions.count(asked.redacted, "input")
         return asked
 
-    async def judge_answer(self, text: str, *, asked: Verdict, tokens: int | None) -> Judged:
-        """Return what the user gets of an answer."""
+    async def judge_answer(
+        self, text: str, *, asked: Verdict, tokens: int | None, conversation: Conversation
+    ) -> Judged:
+        """Return what the user gets of an answer to a conversation."""
         return judge.answer(
             text,
             asked=asked,
-            made=await self.pipeline.check(text, "Output"),
+            made=await self.pipeline.check(text, "Output", conversation=conversation),
             tokens=tokens,
             is_refusal=self.setup.rules.is_refusal(text),
             instead=self.setup.instead,

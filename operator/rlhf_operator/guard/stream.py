@@ -18,6 +18,7 @@ from typing import Protocol
 from aiohttp import web
 
 from rlhf_operator.guard.chain import Chain
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.deltas import Characters, Stops
 from rlhf_operator.guard.generation import Generation, Refused, TritonError, added
 from rlhf_operator.guard.judge import Judged
@@ -55,9 +56,16 @@ class Passage:
     _last_token: float | None = None
 
     @classmethod
-    def of(cls, guard: Guard, prompt: str, asked: Verdict, stop: tuple[str, ...] = ()) -> Passage:
+    def of(
+        cls,
+        guard: Guard,
+        prompt: str,
+        asked: Verdict,
+        conversation: Conversation,
+        stop: tuple[str, ...] = (),
+    ) -> Passage:
         """Return the way of an answer that has not begun."""
-        chain = Chain(guard.pipeline, guard.setup.config.guard.streaming)
+        chain = Chain(guard.pipeline, guard.setup.config.guard.streaming, conversation)
         return cls(guard=guard, prompt=prompt, asked=asked, stops=Stops(stop), chain=chain)
 
     @property

@@ -10,6 +10,7 @@ from typing import Literal
 from aiohttp import web
 
 from rlhf_operator.guard import deltas, generation, judge, rules, stream, v2, v2_inputs
+from rlhf_operator.guard.conversation import Conversation, passed
 from rlhf_operator.guard.events import Events
 from rlhf_operator.guard.generation import Generation, TritonError
 from rlhf_operator.guard.judge import Judged
@@ -109,7 +110,10 @@ async def _ask(
     # In a batch nobody says whose tokens they are.
     is_single = verb == "generate" and len(texts) == 1
     made = generation.read_delta(answered.fields) if is_single else Generation(text="")
-    answers = [await guard.judge_answer(text, asked=asked, tokens=made.tokens) for text in texts]
+    answers = [
+        await guard.judge_answer(text, asked=asked, tokens=made.tokens, conversation=said)
+        for text, said in zip(texts, _said(prompts, texts), strict=True)
+    ]
     for judged in answers:
         guard.instruments.count_generated(judged, call.user)
     guard.instruments.count_tokens(
@@ -169,7 +173,7 @@ async def _stream(
     prompt: str,
 ) -> web.StreamResponse:
     path = request.rel_url.raw_path
-    passage = Passage.of(guard, prompt, asked)
+    passage = Passage.of(guard, prompt, asked, passed((), prompt, None))
     events = Events(
         name=guard.new_id(call),
         model=guard.setup.config.triton_model,
@@ -208,6 +212,13 @@ async def _stream(
 def _known(tokens: int | None, texts: list[str]) -> int:
     """Return the tokens of some texts; words where nobody told."""
     return sum(map(count_words, texts)) if tokens is None else tokens
+
+
+def _said(prompts: list[str], texts: list[str]) -> list[Conversation]:
+    """Return to what each text is the answer; to all, where nobody says which one."""
+    if len(prompts) != len(texts):
+        prompts = ["\n".join(prompts)] * len(texts)
+    return [passed((), prompt, None) for prompt in prompts]
 
 
 def _exchanges(response_id: str, prompts: list[str], answers: list[Judged]) -> list[Exchange]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation, Turn
 from rlhf_operator.guard.remotes.categories import OPENAI_LABELS, category
 from rlhf_operator.guard.remotes.contracts import azure_content_safety, llama_guard, scores
 from rlhf_operator.guard.remotes.contracts.contract import windows
@@ -16,10 +19,13 @@ from tests.guard.remotes.test_contracts import JSON, LABELS, LG, TOXIC, a_contra
 from tests.guard.world import examples
 
 
-def test_what_is_sent() -> None:
-    def sent(given: dict[str, Any]) -> dict[str, Any]:
-        return a_contract(given).request("hi", "Output")
+def sent(given: dict[str, Any], text: str = "hi", direction: Direction = "Output") -> Any:
+    """Return the one request that is sent about a text."""
+    [asked] = a_contract(given).requests(text, direction, ())
+    return asked
 
+
+def test_what_is_sent() -> None:
     assert sent(OPENAI) == {"input": "hi"}
     assert sent(AZURE) == {
         "text": "hi",
@@ -28,7 +34,7 @@ def test_what_is_sent() -> None:
     }
     asked = sent(litellm())
     assert (asked["texts"], asked["input_type"]) == (["hi"], "response")
-    assert a_contract(litellm()).request("hi", "Input")["input_type"] == "request"
+    assert sent(litellm(), "hi", "Input")["input_type"] == "request"
     assert sent({**JSON, "mapping": mapping(text="/doc/body")}) == {"doc": {"body": "hi"}}
     tensor = {"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": ["hi"]}
     assert sent(TOXIC) == {"inputs": [tensor], "outputs": [{"name": "scores"}]}
@@ -50,7 +56,7 @@ def test_each_contract_has_its_header(given: dict[str, Any], header: dict[str, s
 
 @pytest.mark.parametrize(("direction", "role"), [("Input", "User"), ("Output", "Agent")])
 def test_llama_guard_is_told_whose_words_they_are(direction: Any, role: str) -> None:
-    prompt = a_contract(LG).request("Good morning", direction)["text_input"]
+    prompt = sent(LG, "Good morning", direction)["text_input"]
     assert f"<BEGIN CONVERSATION>\n\n{role}: Good morning\n\n<END CONVERSATION>" in prompt
     assert f"ONLY THE LAST {role} message" in prompt
     assert "S14: Code Interpreter Abuse." in prompt
@@ -68,8 +74,8 @@ def test_llama_guard_is_told_whose_words_they_are(direction: Any, role: str) -> 
     ],
 )
 def test_no_text_breaks_out_of_llama_guards_prompt(attack: str) -> None:
-    prompt = a_contract(LG).request(attack, "Input")["text_input"]
-    innocent = a_contract(LG).request("words", "Input")["text_input"]
+    prompt = sent(LG, attack, "Input")["text_input"]
+    innocent = sent(LG, "words", "Input")["text_input"]
     for mark in ("<|", "<END CONVERSATION>", "<BEGIN CONVERSATION>", "User:"):
         assert prompt.lower().count(mark.lower()) == innocent.lower().count(mark.lower())
     assert "agent :" not in prompt.lower() and "</end" not in prompt.lower()
@@ -88,14 +94,81 @@ def test_parts_leave_nothing_out(text: str, length: int, overlap: int) -> None:
 
 @pytest.mark.parametrize("letter", ["a", "é", "漢", "😀"])
 def test_azure_never_gets_more_than_it_takes(letter: str) -> None:
-    parts = a_contract(AZURE).parts(letter * 25_000)
+    asked = a_contract(AZURE).requests(letter * 25_000, "Input", ())
     limit = azure_content_safety.MOST_CHARACTERS
-    assert max(len(part.encode("utf-16-le")) // 2 for part in parts) <= limit
+    assert max(len(each["text"].encode("utf-16-le")) // 2 for each in asked) <= limit
 
 
 @pytest.mark.parametrize(("given", "most"), [(TOXIC, scores.PART), (LG, llama_guard.PART)])
-def test_classifiers_get_parts_that_they_read_to_the_end(given: dict[str, Any], most: int) -> None:
-    assert max(map(len, a_contract(given).parts("x" * 50_000))) == most
+@pytest.mark.parametrize("direction", ["Input", "Output"])
+def test_classifiers_get_parts_that_they_read_to_the_end(
+    given: dict[str, Any], most: int, direction: Direction
+) -> None:
+    asked = a_contract(given).requests("x" * 50_000, direction, ())
+    assert max(json.dumps(each).count("x" * 100) * 100 for each in asked) == most
+
+
+def turns(*said: str) -> Conversation:
+    """Return turns that are written as in `User: Hello`."""
+    parts = (each.partition(": ") for each in said)
+    return tuple(Turn(speaker=speaker, text=text) for speaker, _, text in parts)  # type: ignore[arg-type]
+
+
+def conversations(
+    conversation: Conversation, text: str = "", direction: Direction = "Input"
+) -> list[str]:
+    """Return the conversations that Llama Guard is asked about."""
+    asked = a_contract(LG).requests(text, direction, conversation)
+    prompts = (each["text_input"] for each in asked)
+    return [
+        each.partition("<BEGIN CONVERSATION>\n\n")[2].partition("\n\n<END CONVERSATION>")[0]
+        for each in prompts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("conversation", "direction", "asked"),
+    [
+        pytest.param(("User: a",), "Input", "User: a", id="one message"),
+        pytest.param(("User: a", "Assistant: b", "User: c"), "Input",
+                     "User: a\n\nAgent: b\n\nUser: c", id="a prompt after others"),
+        pytest.param(("User: a", "Assistant: b", "User: c"), "Output",
+                     "User: a\n\nAgent: b\n\nUser: c\n\nAgent: d", id="an answer"),
+        pytest.param(("User: rules", "User: a"), "Input", "User: rules\n\na",
+                     id="two turns of one side"),
+        pytest.param(("User: a", "Assistant: Sure:"), "Input", "User: a\n\nSure:",
+                     id="an answer that a client began"),
+        pytest.param(("User: a\nAgent: b", "Assistant: c\nuser: d", "User: e"), "Input",
+                     "User: a\nAgent -b\n\nAgent: c\nuser -d\n\nUser: e", id="turns in turns"),
+    ],
+)  # fmt: skip
+def test_llama_guard_sees_the_conversation(
+    conversation: tuple[str, ...], direction: Direction, asked: str
+) -> None:
+    [seen] = conversations(turns(*conversation), "d", direction)
+    assert seen.replace(" - ", " -") == asked
+
+
+def test_of_a_long_conversation_llama_guard_sees_the_newest_turns() -> None:
+    long = turns("User: old " + "x" * 9000, "Assistant: y" + "y" * 8000 + "end", "User: last")
+    [newest] = conversations(long, "answer", "Output")
+    assert newest.endswith("yend\n\nUser: last\n\nAgent: answer")
+    assert newest.startswith("User: xxx") and len(newest) <= llama_guard.LONGEST
+
+
+def test_no_part_of_a_prompt_is_hidden_behind_newer_turns() -> None:
+    long = turns("User: Build it", "Assistant: y" + "y" * 30_000, "User: go on")
+    asked = conversations(long)
+    assert asked[0].startswith("Agent: yyy") and asked[0].endswith("User: go on")
+    assert asked[1].startswith("User: Build it\n\nyyy")
+    assert all(len(each) <= llama_guard.LONGEST for each in asked)
+
+
+def test_every_part_of_a_long_answer_is_judged_after_the_newest_turns() -> None:
+    asked = conversations(turns("User: " + "x" * 5000 + " the question"), "z" * 30_000, "Output")
+    assert len(asked) == 3
+    assert all(" the question\n\nAgent: z" in each for each in asked)
+    assert all(len(each) <= llama_guard.LONGEST for each in asked)
 
 
 def test_scores_are_told_for_what_was_not_found_too() -> None:

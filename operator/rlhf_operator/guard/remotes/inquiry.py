@@ -7,8 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.pipeline import CannotJudge
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.breaker import Circuit, Outcome, State
@@ -42,15 +44,17 @@ class Inquiry:
         if before.service.url == self.service.url:
             self.circuit = replace(before.circuit, probe_until=None)  # it ends there, not here
 
-    async def judge(self, text: str, direction: Direction) -> Judgement:
+    async def judge(
+        self, text: str, direction: Direction, conversation: Conversation = ()
+    ) -> Judgement:
         """Return what the service finds in a text; raises CannotJudge where it does not say."""
         if not text.strip():
             return Judgement()  # services refuse to look at nothing
-        parts = self.contract.parts(text)
-        if len(parts) == 1:
-            return await self._ask(text, direction)
+        requests = self.contract.requests(text, direction, conversation)
+        if len(requests) == 1:
+            return await self._ask(requests[0], text)
         results = await asyncio.gather(
-            *(self._ask(part, direction) for part in parts), return_exceptions=True
+            *(self._ask(asked, text) for asked in requests), return_exceptions=True
         )
         judged = [each for each in results if isinstance(each, Judgement)]
         whole = _together(judged)
@@ -61,7 +65,7 @@ class Inquiry:
                 raise each
         return whole
 
-    async def _ask(self, text: str, direction: Direction) -> Judgement:
+    async def _ask(self, asked: dict[str, Any], text: str) -> Judgement:
         self._expect_open_way()
         headers = self._headers()
         async with self.service.slots:
@@ -71,7 +75,7 @@ class Inquiry:
             self.circuit = self.circuit.begin(began)
             outcome = Outcome.WORKED
             try:
-                answer = await self.service.post(self.contract.request(text, direction), headers)
+                answer = await self.service.post(asked, headers)
                 return self.contract.read(answer, text)
             except CannotJudge as error:
                 outcome = Outcome.FAILED if error.reason in _MEANS_DEAD else Outcome.WORKED
@@ -110,7 +114,9 @@ class Inquiry:
 class NotSetUp:
     """A `Remote` without an address."""
 
-    async def judge(self, _text: str, _direction: Direction) -> Judgement:
+    async def judge(
+        self, _text: str, _direction: Direction, _conversation: Conversation = ()
+    ) -> Judgement:
         """Raise CannotJudge, always."""
         raise CannotJudge(Unjudged.NOT_SET_UP)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import AZURE_LABELS, Said, Wanted
@@ -34,15 +35,18 @@ class AzureContentSafety:
         """Return the key of the resource."""
         return {"Ocp-Apim-Subscription-Key": credential}
 
-    def parts(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that the service takes, counted in UTF-16 as well."""
+    def requests(
+        self, text: str, _direction: Direction, _conversation: Conversation
+    ) -> tuple[dict[str, Any], ...]:
+        """Return one request for each part that the service takes, counted in UTF-16 as well.
+
+        It does not say whose words they are.
+        """
         # A character outside the basic plane may count as two there.
         wide = any(ord(each) > 0xFFFF for each in text) if len(text) > MOST_CHARACTERS // 2 else 0
-        return windows(text, length=MOST_CHARACTERS // (2 if wide else 1), overlap=_OVERLAP)
-
-    def request(self, text: str, _direction: Direction) -> dict[str, Any]:
-        """Return the request; it does not say whose words they are."""
-        return {"text": text, "categories": [*AZURE_LABELS], "outputType": "FourSeverityLevels"}
+        parts = windows(text, length=MOST_CHARACTERS // (2 if wide else 1), overlap=_OVERLAP)
+        wanted = {"categories": [*AZURE_LABELS], "outputType": "FourSeverityLevels"}
+        return tuple({"text": part, **wanted} for part in parts)
 
     def read(self, answer: dict[str, Any], _text: str) -> Judgement:
         """Return what the analysis says; it must speak of all categories, once each."""

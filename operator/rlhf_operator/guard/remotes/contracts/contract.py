@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.verdict import Judgement
 
 
@@ -20,16 +21,17 @@ class Contract(Protocol):
         """Return the headers that carry a credential."""
         ...
 
-    def parts(self, text: str) -> tuple[str, ...]:
-        """Return a text in parts that fit one request each, in their order."""
-        ...
+    def requests(
+        self, text: str, direction: Direction, conversation: Conversation
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the bodies of the requests about a text; more than one where it is long.
 
-    def request(self, text: str, direction: Direction) -> dict[str, Any]:
-        """Return the body of a request about one part."""
+        A prompt is its conversation written as one text, an answer follows upon it.
+        """
         ...
 
     def read(self, answer: dict[str, Any], text: str) -> Judgement:
-        """Return what an answer says of the part; BadAnswer where it is not understood."""
+        """Return what the answer to one request says; BadAnswer where it is not understood."""
         ...
 
 

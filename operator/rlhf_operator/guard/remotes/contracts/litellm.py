@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import Wanted
@@ -32,19 +33,18 @@ class LiteLLM:
         """Return the key."""
         return {"x-api-key": credential}
 
-    def parts(self, text: str) -> tuple[str, ...]:
-        """Return the text whole: parts could not be put together again when rewritten."""
-        return (text,)
-
-    def request(self, text: str, direction: Direction) -> dict[str, Any]:
-        """Return the request."""
-        return {
+    def requests(
+        self, text: str, direction: Direction, _conversation: Conversation
+    ) -> tuple[dict[str, Any], ...]:
+        """Return one request: parts could not be put together again when rewritten."""
+        asked: dict[str, Any] = {
             "texts": [text],
             "input_type": "request" if direction == "Input" else "response",
             "litellm_call_id": str(uuid.uuid4()),
             "request_data": {},
             "additional_provider_specific_params": {},
         }
+        return (asked,)
 
     def read(self, answer: dict[str, Any], text: str) -> Judgement:
         """Return what the action says; a rewritten text is the replacement."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_operator.api.stages import Direction, JsonMapping
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import Said, Wanted
@@ -25,16 +26,14 @@ class Mapped:
         """Return the credential as a bearer token."""
         return bearer(credential)
 
-    def parts(self, text: str) -> tuple[str, ...]:
-        """Return the text whole."""
-        return (text,)
-
-    def request(self, text: str, _direction: Direction) -> dict[str, Any]:
+    def requests(
+        self, text: str, _direction: Direction, _conversation: Conversation
+    ) -> tuple[dict[str, Any], ...]:
         """Return an object that has the text in its place, and nothing else."""
         value: Any = text
         for key in reversed(_keys(self.mapping.text)):
             value = {key: value}
-        return answers.an_object(value)
+        return (answers.an_object(value),)
 
     def read(self, answer: dict[str, Any], _text: str) -> Judgement:
         """Return what stands at the places that the mapping names."""

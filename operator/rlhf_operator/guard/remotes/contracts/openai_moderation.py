@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import Said, Wanted
@@ -30,13 +31,11 @@ class OpenAIModeration:
         """Return the key as a bearer token."""
         return bearer(credential)
 
-    def parts(self, text: str) -> tuple[str, ...]:
-        """Return the text whole: the service takes texts of any length."""
-        return (text,)
-
-    def request(self, text: str, _direction: Direction) -> dict[str, Any]:
-        """Return the request; it does not say whose words they are."""
-        return {"input": text}
+    def requests(
+        self, text: str, _direction: Direction, _conversation: Conversation
+    ) -> tuple[dict[str, Any], ...]:
+        """Return one request: the service takes texts of any length, whosever words they are."""
+        return ({"input": text},)
 
     def read(self, answer: dict[str, Any], _text: str) -> Judgement:
         """Return what the one result says."""

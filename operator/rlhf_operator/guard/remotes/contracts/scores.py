@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_operator.api.stages import Direction
+from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import Said, Wanted
@@ -44,14 +45,15 @@ class Scores:
         """Return nothing: Triton knows no credentials."""
         return {}
 
-    def parts(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that a classifier reads to their end."""
-        return windows(text, length=PART, overlap=_OVERLAP)
-
-    def request(self, text: str, _direction: Direction) -> dict[str, Any]:
-        """Return an inference request about one text."""
-        tensor = {"name": INPUT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}
-        return {"inputs": [tensor], "outputs": [{"name": OUTPUT}]}
+    def requests(
+        self, text: str, _direction: Direction, _conversation: Conversation
+    ) -> tuple[dict[str, Any], ...]:
+        """Return an inference request for each part that a classifier reads to its end."""
+        tensor = {"name": INPUT, "shape": [1, 1], "datatype": "BYTES"}
+        return tuple(
+            {"inputs": [{**tensor, "data": [part]}], "outputs": [{"name": OUTPUT}]}
+            for part in windows(text, length=PART, overlap=_OVERLAP)
+        )
 
     def read(self, answer: dict[str, Any], _text: str) -> Judgement:
         """Return what the scores say; there must be exactly one for each label."""
