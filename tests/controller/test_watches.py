@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,6 +122,10 @@ class Server:
         return Applied(lambda *_: None)
 
 
+async def _whole(kinds: AsyncIterator[str]) -> list[str]:
+    return [kind async for kind in kinds]
+
+
 def test_a_sweep_reads_what_has_changed_and_drops_what_is_gone() -> None:
     store, keys = MemoryStore(), list[Key]()
     kinds = (Watched(kind="RLHFModel"),)
@@ -131,7 +136,7 @@ def test_a_sweep_reads_what_has_changed_and_drops_what_is_gone() -> None:
         server.asked.clear()
         keys.clear()
         cluster: Any = server
-        asyncio.run(watches.sweep(store, cluster, receiver, kinds, ("team",)))
+        asyncio.run(_whole(watches.sweep(store, cluster, receiver, kinds, ("team",))))
         return [each for each in server.asked if each != "metadata"]
 
     assert sweep() == ["everything"] and {key.name for key in keys} == {"a", "b", "c"}

@@ -16,6 +16,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from rlhf_operator.adapters.applied import UNWATCHED
 from rlhf_operator.adapters.cluster import KubernetesCluster
 from rlhf_operator.adapters.golden import GoldenProber
 from rlhf_operator.adapters.prometheus import Prometheus, Source
@@ -158,22 +159,25 @@ class Process:
         await kopf.run_tasks(tasks, ignored=before)
 
     async def _sweeps(self) -> None:
+        """Take in everything at once, then go round, a kind at a time."""
+        pause = SWEEP_EVERY / (len(self.kinds) + len(UNWATCHED))
         while True:
+            kinds = watches.sweep(
+                self.store,
+                self.cluster,
+                self.receiver,
+                self.kinds,
+                self.config.watch_namespaces,
+            )
             try:
-                await watches.sweep(
-                    self.store,
-                    self.cluster,
-                    self.receiver,
-                    self.kinds,
-                    self.config.watch_namespaces,
-                )
+                async for _ in kinds:
+                    if self._synced.is_set():
+                        await asyncio.sleep(pause)
                 self._last_sweep = time.monotonic()
                 self._synced.set()
-                wait = SWEEP_EVERY
             except Transient as error:
                 log.warning("the sweep failed: %s", error)
-                wait = 2.0
-            await asyncio.sleep(wait)
+                await asyncio.sleep(2.0)
 
     async def _pulse(self) -> None:
         while True:

@@ -7,7 +7,7 @@ sweep compares the store with a fresh list from time to time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +73,47 @@ def settings() -> kopf.OperatorSettings:
     wanted.watching.inactivity_timeout = 70
     wanted.watching.reconnect_backoff = 0.2
     wanted.persistence.finalizer = "rlhf.dev/kopf"
+    wanted.persistence.diffbase_storage = _NoEssence()
+    wanted.persistence.progress_storage = _NoProgress()
     return wanted
+
+
+class _NoEssence(kopf.DiffBaseStorage):
+    """Remembers no earlier state: who only enqueues needs no difference.
+
+    kopf would copy each object of each event two times to find one.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return nothing that could differ."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        """Return that nothing was remembered."""
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Remember nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Remembers no retries: a handler that only enqueues does not fail."""
+
+    def fetch(self, **_: Any) -> None:
+        """Return that no handler is under way."""
+
+    def store(self, **_: Any) -> None:
+        """Remember nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """Forget nothing: nothing was remembered."""
+
+    def touch(self, **_: Any) -> None:
+        """Mark nothing."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """Return it as it is: there are no marks in it."""
+        return essence
 
 
 class NoMemories(ResourceMemories):
@@ -191,10 +231,11 @@ async def sweep(
     receiver: Receiver,
     kinds: tuple[Watched, ...],
     namespaces: tuple[str, ...],
-) -> None:
-    """Drop what no longer exists, and take in what a watch has missed.
+) -> AsyncIterator[str]:
+    """Drop what no longer exists, and take in what a watch has missed; yield each kind when done.
 
-    Where much is known, only metadata are listed, and what has changed is read one by one.
+    Where much is known, only metadata are listed, and what has changed is read one by one. Lists
+    of thousands take time that a rollback may be in need of: between two kinds one may wait.
     """
     for each in kinds:
         present: set[tuple[str, str]] = set()
@@ -217,8 +258,10 @@ async def sweep(
         else:
             for namespace_name, name in before - present:
                 receiver.gone(each.kind, namespace_name, name)
+        yield each.kind
     for kind in UNWATCHED:
         await _compare(kind, cluster, namespaces)
+        yield kind
 
 
 async def _read(
