@@ -122,6 +122,11 @@ class Server:
         return Applied(lambda *_: None)
 
 
+def versioned(name: str, number: str) -> dict[str, Any]:
+    made = raw(name, spec={})
+    return {**made, "metadata": {**made["metadata"], "resourceVersion": number}}
+
+
 async def _whole(kinds: AsyncIterator[str]) -> list[str]:
     return [kind async for kind in kinds]
 
@@ -141,6 +146,8 @@ def test_a_sweep_reads_what_has_changed_and_drops_what_is_gone() -> None:
 
     assert sweep() == ["everything"] and {key.name for key in keys} == {"a", "b", "c"}
     assert sweep() == [] and keys == []
+    receiver.receive("RLHFModel", "MODIFIED", versioned("a", "2"))
+    assert sweep() == [] and keys == [], "a watch that is ahead of the list was asked again"
     server.objects["b"] = raw("b", spec={"suspend": True})
     server.objects["b"]["metadata"]["resourceVersion"] = "2"
     del server.objects["c"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
 import secrets
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
+from pydantic_core import from_json, to_json
 
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import Applied, Refusals
@@ -109,7 +109,7 @@ class KubernetesCluster:
         did not answer or cannot now.
         """
         url = path + (f"?{urlencode(query)}" if query else "")
-        text = None if body is None else json.dumps(body)
+        text = None if body is None else to_json(body)
         headers = {"Accept": accept, "Content-Type": content}
         try:
             _, full, signed, _, _ = await self._client.param_serialize(
@@ -127,7 +127,7 @@ class KubernetesCluster:
         if answer.status >= 300:
             after = float(answer.headers.get("Retry-After", "1"))
             raise Transient(f"the API server says {answer.status}: {_message(payload)}", after)
-        return json.loads(payload) if payload else {}
+        return from_json(payload) if payload else {}
 
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client
@@ -324,6 +324,6 @@ def _event(about: Raw, kind: str, reason: str, message: str) -> dict[str, Any]:
 
 def _message(payload: bytes) -> str:
     try:
-        return str(json.loads(payload).get("message", ""))[:500]
+        return str(from_json(payload).get("message", ""))[:500]
     except (ValueError, AttributeError):
         return payload[:200].decode(errors="replace")

@@ -6,11 +6,12 @@ the resourceVersion that was read, so a pass over an old picture gets a conflict
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from rlhf_operator.api.schema import GROUP
 from rlhf_operator.core import names
@@ -36,7 +37,7 @@ class _Kept:
 
     def text(self) -> bytes:
         """Return it as JSON."""
-        return json.dumps(self.raw, separators=(",", ":"), ensure_ascii=False).encode()
+        return to_json(self.raw)
 
     def pack(self, like: bytes) -> None:
         """Keep it small: as what differs from the text of another object of its kind."""
@@ -47,7 +48,7 @@ class _Kept:
     def unpacked(self) -> Raw:
         """Return it, and keep it as it is."""
         if self.raw is None:
-            self.raw = json.loads(zlib.decompressobj(zdict=self._like).decompress(self._packed))
+            self.raw = from_json(zlib.decompressobj(zdict=self._like).decompress(self._packed))
             self._packed = self._like = b""
         assert self.raw is not None
         return self.raw
@@ -113,10 +114,10 @@ class MemoryStore:
         found = self._by_identity.get((namespace, identity), ())
         return frozenset(key for _, _, key in found)
 
-    def version(self, kind: str, address: Address) -> str | None:
-        """Return the resourceVersion of what is kept of an object."""
-        kept = self._objects[kind].get(address)
-        return kept.version if kept is not None else None
+    def lacks(self, kind: str, raw: Raw) -> bool:
+        """Return whether this is a later state of an object than the one that is kept, if any."""
+        before = self._objects[kind].get(_address(raw))
+        return before is None or _is_newer(raw, before)
 
     def active_runs(self) -> int:
         """Return how many canary runs are going."""

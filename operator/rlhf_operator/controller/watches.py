@@ -250,7 +250,7 @@ async def sweep(
                     present.add(place)
                     if accept == _WHOLE:
                         receiver.receive(each.kind, None, raw)
-                    elif store.version(each.kind, place) != metadata["resourceVersion"]:
+                    elif store.lacks(each.kind, raw):
                         await _read(each.kind, place, cluster, receiver)
             except ApiError as error:
                 log.warning("%s cannot be listed: %s", each.kind, error)
