@@ -69,3 +69,38 @@ def test_what_is_forbidden_is_told_and_not_raised() -> None:
 def test_what_fails_is_tried_again_later() -> None:
     with pytest.raises(Transient):
         asyncio.run(Answering(ApiError(400, "odd")).pods_on_nodes())
+
+
+def test_events_wait_until_it_is_calm() -> None:
+    model = {
+        "apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModel",
+        "metadata": {"namespace": "team", "name": "support", "uid": "1"},
+    }  # fmt: skip
+
+    async def told() -> tuple[list[str], list[str]]:
+        calm = asyncio.Event()
+        cluster = Posting(calm.wait)
+        for reason in ("One", "Two", "Three"):
+            await cluster.tell(model, "Normal", reason, "said")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        before = list(cluster.reasons)
+        calm.set()
+        async with asyncio.timeout(20):
+            while len(cluster.reasons) < 3:
+                await asyncio.sleep(0)
+        return before, cluster.reasons
+
+    assert asyncio.run(told()) == ([], ["One", "Two", "Three"])
+
+
+class Posting(KubernetesCluster):
+    """Notes the Events that are posted."""
+
+    def __init__(self, calm: Any) -> None:
+        super().__init__(client=None, calm=calm)  # type: ignore[arg-type]
+        self.reasons: list[str] = []
+
+    async def request(self, method: str, path: str, *given: Any, **_: Any) -> Any:
+        assert (method, path) == ("POST", "/api/v1/namespaces/team/events")
+        self.reasons.append(given[0]["reason"])

@@ -469,6 +469,31 @@ async def test_the_loop_runs_by_the_clock_and_stops() -> None:
     assert len(world.told) == 1
 
 
+async def test_rounds_wait_while_many_failures_wait_to_be_acted_on() -> None:
+    world, crowded = World(), True
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    engine = Engine(
+        sources={"default": world.metrics},
+        now=lambda: at(loop.time() - began),
+        notify=world.tell,
+        crowded=lambda: crowded,
+    )
+    world.grow(20, *((each, 10) for each in world.guard()))
+    world.metrics.now = at(20)
+    stop = asyncio.Event()
+    running = asyncio.create_task(engine.run(stop))
+    engine.follow(subject())
+    await asyncio.sleep(1.3)
+    assert world.told == [] and world.metrics.asked == []
+    crowded = False
+    async with asyncio.timeout(20):
+        while not world.told:
+            await asyncio.sleep(0.05)
+    stop.set()
+    await running
+
+
 # -- exact counts, whatever happens ---------------------------------------------------------------
 
 

@@ -60,6 +60,32 @@ async def test_an_urgent_key_comes_before_all_that_are_due(
     assert await waits(queue)
 
 
+async def test_it_is_calm_when_all_urgent_keys_were_handled(queue: DeadlineQueue[str]) -> None:
+    calm = asyncio.create_task(queue.calm())
+    queue.add("usual")
+    await asyncio.wait_for(calm, 1)
+    for bad in ("bad", "worse"):
+        queue.add(bad, urgent=True)
+    calm = asyncio.create_task(queue.calm())
+    assert (await queue.get())[0] == "bad" and (await queue.get())[0] == "worse"
+    queue.add("bad", urgent=True)  # it has failed again while it is handled
+    for bad in ("bad", "worse"):
+        queue.done(bad)
+    await asyncio.sleep(0)
+    assert queue.urgent == 1 and not calm.done(), "one is asked for again"
+    assert (await queue.get())[0] == "bad"
+    queue.add("bad", 5)  # a later look is nothing urgent
+    queue.done("bad")
+    await asyncio.wait_for(calm, 1)
+    assert queue.urgent == 0
+
+
+async def test_an_urgent_key_that_is_gone_disturbs_nobody(queue: DeadlineQueue[str]) -> None:
+    queue.add("bad", urgent=True)
+    queue.discard("bad")
+    await asyncio.wait_for(queue.calm(), 1)
+
+
 async def test_a_key_is_handed_out_once(queue: DeadlineQueue[str]) -> None:
     queue.add("a")
     queue.add("a")

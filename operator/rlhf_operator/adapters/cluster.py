@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 _CACHED_REVISIONS = 64
-_EVENTS_WAITING = 1000
+_EVENTS_WAITING = 5000
 _EVENTS_AT_ONCE = 2
 
 
@@ -83,8 +83,11 @@ class KubernetesCluster:
         seen: Callable[[Raw], object] = lambda _: None,
         known: Callable[[str, str, str], Raw | None] = lambda *_: None,
         gone: Callable[[str, str, str], object] = lambda *_: None,
+        calm: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Talk to one API server; Events are posted when `calm` returns."""
         self._client = client
+        self._calm = calm
         self._seen = seen
         self._gone = gone
         self.applied = Applied(known)
@@ -293,6 +296,8 @@ class KubernetesCluster:
         path = RESOURCES["Event"].path(event["metadata"]["namespace"])
         try:
             async with self._posts:
+                if self._calm is not None:
+                    await self._calm()
                 await self.request("POST", path, event)
         except (ApiError, Transient) as error:
             log.info("an event was lost: %s", error)

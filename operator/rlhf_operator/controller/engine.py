@@ -29,6 +29,7 @@ __all__ = ["Assessment", "Engine", "MetricSource", "Observer", "Subject"]
 _LOG = logging.getLogger(__name__)
 # Judging gives way to other work after so many subjects.
 _BATCH = 50
+_PUT_OFF = timedelta(seconds=0.2)
 
 
 class _Nobody:
@@ -51,8 +52,14 @@ class Engine:
         now: Callable[[], datetime],
         notify: Callable[[Key, bool], None],
         observer: Observer | None = None,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Judge by these sources; rounds are put off while `crowded` says so.
+
+        Then many failures wait to be acted on, and what a round found would wait behind them.
+        """
         self._now = now
+        self._crowded = crowded
         self._notify = notify
         self._observer: Observer = observer or _Nobody()
         self._readers = {
@@ -216,7 +223,9 @@ class Engine:
                 if running.exception() is not None:
                     _LOG.error("a round of %s failed", beat, exc_info=running.exception())
                 running = None
-            if due <= now:
+            if due <= now and self._crowded():
+                self._due[beat] = now + _PUT_OFF
+            elif due <= now:
                 self._due[beat] = _next(now, beat.interval)
                 if running is None:
                     self._running[beat] = asyncio.create_task(self.beat(beat, due))

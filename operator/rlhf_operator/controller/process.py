@@ -67,13 +67,21 @@ class Process:
             self.store, self.queue.add, self.policies.add, config.namespace, self.kinds
         )
         self.cluster = KubernetesCluster(
-            client, seen=self.receiver.stored, known=self.store.get, gone=self.receiver.gone
+            client,
+            seen=self.receiver.stored,
+            known=self.store.get,
+            gone=self.receiver.gone,
+            calm=self.queue.calm,
         )
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry(self.registry)
         sources = {each.name: _source(each, config) for each in config.metric_sources}
         self.engine = Engine(
-            sources=sources, now=utc_now, notify=self._judged, observer=self.telemetry
+            sources=sources,
+            now=utc_now,
+            notify=self._judged,
+            observer=self.telemetry,
+            crowded=lambda: self.queue.urgent > 2 * WORKERS,
         )
         self.prober = GoldenProber(now=utc_now, notify=self.queue.add)
         self.elector = _elector(self.cluster, config, identity)

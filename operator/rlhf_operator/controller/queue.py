@@ -26,6 +26,9 @@ class DeadlineQueue(Generic[Item]):
         self._heap: list[tuple[Rank, int, Item]] = []
         self._due: dict[Item, Rank] = {}
         self._busy: set[Item] = set()
+        self._urgent: set[Item] = set()
+        self._calm = asyncio.Event()
+        self._calm.set()
         self._count = itertools.count()
         self._changed = asyncio.Event()
 
@@ -39,12 +42,33 @@ class DeadlineQueue(Generic[Item]):
         if known is not None and known <= rank:
             return
         self._due[item] = rank
+        if urgent:
+            self._urgent.add(item)
+            self._calm.clear()
         if item not in self._busy:
             self._push(item, rank)
 
     def discard(self, item: Item) -> None:
         """Forget a key that waits."""
         self._due.pop(item, None)
+        self._soothe(item)
+
+    @property
+    def urgent(self) -> int:
+        """Return how many urgent keys wait or are being handled."""
+        return len(self._urgent)
+
+    async def calm(self) -> None:
+        """Wait until no urgent key waits or is being handled."""
+        await self._calm.wait()
+
+    def _soothe(self, item: Item) -> None:
+        """Note that a key is urgent no more, unless it was asked for urgently again."""
+        again = self._due.get(item)
+        if again is None or again[0]:
+            self._urgent.discard(item)
+        if not self._urgent:
+            self._calm.set()
 
     async def get(self) -> tuple[Item, float]:
         """Wait for the next key; return it and how many seconds late it is."""
@@ -72,6 +96,7 @@ class DeadlineQueue(Generic[Item]):
     def done(self, item: Item) -> None:
         """Say that a key was handled; what was asked meanwhile is due now."""
         self._busy.discard(item)
+        self._soothe(item)
         rank = self._due.get(item)
         if rank is not None:
             self._push(item, rank)
