@@ -20,6 +20,7 @@ from tests.core.rule_rows import check, row
 FLEE = {"run": make.ended(standby=make.standby()), "stable": BAD}
 NO_REFUGE = {"run": make.ended(), "stable": BAD, "quarantines": make.quarantine(SFT)}
 REFUSE = make.model_spec(rollout={"whenNothingIsSafe": "Refuse"})
+UNREADABLE = {"spec": None, "target": None, "invalid": make.failure(Reason.SPEC_INVALID)}
 KEEP_SERVING = make.model_spec(rollout={"whenNothingIsSafe": "KeepServing"})
 
 GENERATED = make.POLICY.model_copy(update={"slos": (make.POLICY.slos[0].model_copy(
@@ -150,8 +151,17 @@ STABLE = [
     row("where its pods are being renewed the renewal ends first", "stable_unsafe",
         Action.ROLL_BACK, Reason.NOTHING_SAFE, stable=BAD, fallback=SFT,
         run=make.make_run(type=RunType.RESTART, to=SFT, canary=None, weight=0)),
-    row("without a spec that can be read nothing is started",
-        "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, **FLEE | {"spec": None}),
+    row("without a spec that can be read it is left too, for the warm previous one",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED, **FLEE | UNREADABLE),
+    row("or for the floor, whose pods a record pins",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED, stable=BAD, **UNREADABLE,
+        run=make.ended(pins=[{"version": "sft", "revision": "r"}])),
+    row("of poor quality it is left for the previous one as ever",
+        "stable_failed", Action.START, Reason.SLO_FAILED, **UNREADABLE, stable=DULL,
+        run=make.ended(to=V2, stable=V2, from_=V1, standby=make.standby(V1))),
+    row("where no record tells what the pods of the floor would be it goes on",
+        "stable_unsafe", Action.KEEP, Reason.NOTHING_SAFE, stable=BAD, run=make.ended(),
+        **UNREADABLE),
 ]  # fmt: skip
 
 PROMOTED = {

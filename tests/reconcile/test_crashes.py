@@ -50,6 +50,15 @@ def is_judged(run: Run) -> bool:
     return run.status.weight == 10 and run.status.checkpoint is not None
 
 
+def v1_turns_unsafe_and_the_spec_cannot_be_read(stage: Stage) -> None:
+    """Once v1 was promoted and has settled, a commit breaks the spec, and v1 fails."""
+    v1_turns_unsafe(stage)
+    runs = stage.runs
+    promoted = runs and runs[-1].spec.to.name == "v1" and runs[-1].is_settled
+    if promoted and stage.model["spec"]["fallback"] != "nonsense":
+        stage.edit(fallback="nonsense", policies=7)
+
+
 def v2_comes_midway(stage: Stage) -> None:
     """While v1 has its first weight, a commit asks for v2."""
     runs = stage.runs
@@ -212,6 +221,9 @@ STORIES = [
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
     pytest.param(v1_turns_unsafe, "sft", id="unsafe after promotion"),
+    pytest.param(
+        v1_turns_unsafe_and_the_spec_cannot_be_read, "sft", id="unsafe under an unreadable spec"
+    ),
     pytest.param(v2_comes_midway, "v2", id="new version midway"),
     pytest.param(v1_never_gets_ready, "sft", id="canary never ready"),
     pytest.param(ann_aborts, "sft", id="a person aborts"),

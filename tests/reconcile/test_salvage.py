@@ -120,3 +120,82 @@ def test_a_blind_canary_is_parked_under_a_spec_that_cannot_be_read() -> None:
     stage.script = lambda *_: Verdict.ERROR
     stage.run(40 * MINUTE)
     assert stage.weights == {"sft": 100} and stage.runs[-1].status.phase == "Parked"
+
+
+def unreadable(stage: Stage) -> None:
+    """A commit whose spec nobody can read: neither the floor nor the policies."""
+    stage.edit(fallback="nonsense", policies=7)
+
+
+def test_what_turns_unsafe_is_left_under_a_spec_that_cannot_be_read() -> None:
+    stage = Stage()
+    stage.run()
+    unreadable(stage)
+    v1_is_unsafe(stage)
+    stage.run()
+    assert stage.weights == {"sft": 100} and stage.pods == {"sft": 2, "v1": 2}
+    assert stage.condition("Stalled") == ("True", "SpecInvalid")
+    last = stage.runs[-1]
+    assert last.spec.type == "Fallback" and last.spec.policies[0].name == "safe"
+    assert last.status.quarantine is not None and last.is_settled
+    stage.edit(fallback={"version": "sft"}, policies=[{"name": "safe"}])
+    stage.run()
+    assert stage.weights == {"sft": 100} and stage.pods == {"sft": 2}
+    assert stage.condition("Stalled") == ("True", "Quarantined")
+
+
+def test_an_unsafe_stable_is_left_in_the_middle_of_a_run_whose_spec_cannot_be_read() -> None:
+    stage = Stage()
+    stage.run()
+    stage.edit(version="v2")
+    stage.run(MINUTE)
+    assert stage.runs[-1].is_active and stage.weights["v2"] > 0
+    unreadable(stage)
+    v1_is_unsafe(stage)
+    stage.run()
+    assert stage.weights == {"sft": 100}
+
+
+def test_the_floor_that_the_spec_named_last_is_fled_to() -> None:
+    stage = Stage()
+    stage.edit(standby={"keep": "1m"})
+    stage.run()
+    stage.edit(fallback={"version": "v2"})
+    stage.run()
+    unreadable(stage)
+    v1_is_unsafe(stage)
+    stage.run()
+    assert stage.weights == {"v2": 100}
+
+
+def test_a_floor_without_pods_is_brought_up_from_its_pin() -> None:
+    stage = Stage()
+    stage.edit(fallback={"version": "sft", "replicas": 0}, standby={"keep": "1m"})
+    stage.run()
+    assert stage.pods == {"sft": 0, "v1": 2}
+    unreadable(stage)
+    v1_is_unsafe(stage)
+    stage.run()
+    assert stage.weights == {"sft": 100} and stage.pods["sft"] == 2
+
+
+def test_a_policy_that_is_gone_too_is_judged_as_it_was_pinned() -> None:
+    stage = Stage()
+    stage.run()
+    unreadable(stage)
+    stage.world.store.drop("AlignmentPolicy", KEY.namespace, "safe")
+    v1_is_unsafe(stage)
+    stage.run()
+    assert stage.weights == {"sft": 100}
+
+
+def test_a_person_can_go_back_under_a_spec_that_cannot_be_read() -> None:
+    stage = Stage()
+    stage.run()
+    unreadable(stage)
+    stage.say("RollBackTo", version="sft")
+    stage.say("RollBackTo", name="never ran", version="v2")
+    stage.run()
+    assert stage.weights == {"sft": 100}
+    said = stage.world.store.get("RLHFDecision", KEY.namespace, "never ran")
+    assert said is not None and said["status"]["phase"] == "NotApplicable"

@@ -294,6 +294,8 @@ class RolloutStatus(ApiType):
     """What serves by default."""
     canary: VersionRef | None = None
     """What is under test."""
+    fallback: VersionRef | None = None
+    """The floor, as the model's spec said when it could last be read."""
     weight: Percent = 0
     """Percent of the traffic that the canary gets, as declared; for a shadow, the percent of
     requests that are copied to it while users get nothing of it."""

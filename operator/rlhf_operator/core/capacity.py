@@ -123,7 +123,7 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
     if run is None or run.status.stable is None:
         return Layout(pods={}, weights={})
     if spec is None:
-        return Layout(pods={}, weights=_retreat(seen, run))
+        return _retreat(seen, run)
     move, copies = _move(run, seen.now, drain), None
     if move is not None and run.is_shadow and run.is_active:
         pods, weights, copies = _shadowing(seen, run, spec, move)
@@ -136,14 +136,22 @@ def layout(seen: Observed, drain: timedelta) -> Layout:
     return Layout(pods=pods, weights=weights, mirror=copies)
 
 
-def _retreat(seen: Observed, run: Run) -> dict[str, int]:
-    """Return the weights of a run that takes traffic away: no count of pods is needed for that."""
+def _retreat(seen: Observed, run: Run) -> Layout:
+    """Return how a run takes traffic away where the spec cannot be read: by the record alone.
+
+    Pods stay as they are; what traffic flees to gets as many as what it flees from has.
+    """
     stable = run.status.stable
     assert stable is not None
     left = run.status.outcome not in (None, Outcome.PROMOTED) or run.status.phase == "Parked"
     fled = run.spec.type in AT_ONCE and seen.workload(stable).ready > 0
     released = run.status.outcome is Outcome.PROMOTED and _is_released(run.status)
-    return {stable.name: 100} if left or fled or released else {}
+    pods = {}
+    if run.spec.type in AT_ONCE:
+        pods = {name: work.wanted for name, work in seen.workloads.items()}
+        enough = (1, pods.get(stable.name, 0), seen.workload(run.spec.from_).wanted)
+        pods[stable.name] = max(enough)
+    return Layout(pods=pods, weights={stable.name: 100} if left or fled or released else {})
 
 
 def _is_released(status: RolloutStatus) -> bool:

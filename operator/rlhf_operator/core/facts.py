@@ -68,6 +68,8 @@ def seen_now(
     if not moved and status.in_force_at is None and capacity.is_in_force(seen, run):
         facts["in_force_at"] = seen.now
         facts["steps"] = in_force_steps(seen, status)
+    if seen.spec is not None and seen.fallback is not None and _is_another_floor(seen, status):
+        facts["fallback"] = seen.fallback
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
     if seen.baselines and not moved:
@@ -80,6 +82,11 @@ def seen_now(
     if not moved:
         facts |= _rules(seen, run, status)
     return facts
+
+
+def _is_another_floor(seen: Observed, status: RolloutStatus) -> bool:
+    """Return whether the spec names another floor than the record; an old record names none."""
+    return status.fallback not in (None, seen.fallback)
 
 
 def _rules(seen: Observed, run: Run, status: RolloutStatus) -> Changes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.model import History
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import Lift, Outcome, Pin, QuarantineRecord, RolloutStatus, RunType
@@ -28,6 +29,19 @@ def last_try(runs: Iterable[Run]) -> Run | None:
     """Return the newest record of a change of what is stable, if there is one."""
     beside = (RunType.RESTART, RunType.DRILL)
     return next((run for run in reversed(ordered(runs)) if run.spec.type not in beside), None)
+
+
+def floor(runs: Iterable[Run]) -> VersionRef | None:
+    """Return the fallback that the newest record with one names; needs no spec that can be read.
+
+    Records of an old operator name it only where they are about it.
+    """
+    about = (RunType.INITIAL, RunType.FALLBACK, RunType.DRILL)
+    for run in reversed(ordered(runs)):
+        found = run.status.fallback or (run.spec.to if run.spec.type in about else None)
+        if found is not None:
+            return found
+    return None
 
 
 def quarantines(runs: Iterable[Run]) -> dict[str, tuple[str, QuarantineRecord]]:

@@ -47,6 +47,11 @@ def is_restrained(run: Run, version: VersionRef) -> bool:
     return any(pin.version == version.name and pin.restrained for pin in run.status.pins)
 
 
+def has(run: Run, version: VersionRef) -> bool:
+    """Return whether a version's pods can be made without the spec of today."""
+    return any(pin.version == version.name for pin in run.status.pins)
+
+
 def _in_flight(seen: Observed, run: Run) -> tuple[VersionRef, ...]:
     """Return what a flight leads to, and the canary whose run it cuts off."""
     canary = seen.previous.status.canary if seen.previous else None

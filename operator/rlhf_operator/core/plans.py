@@ -126,10 +126,13 @@ def begin(
     """Return the spec of a new record that changes what is live to `to`.
 
     `pinned` and `policies` take the place of what the spec asks for; `evidence` is what failed,
-    where traffic flees by itself.
+    where traffic flees by itself. Where the spec cannot be read it goes by the last record's plan.
     """
-    assert seen.spec is not None, "a run needs a spec that could be read"
-    pinned = pinned or plan(seen.spec)
+    if pinned is None and seen.spec is not None:
+        pinned = plan(seen.spec)
+    if pinned is None:
+        assert seen.run is not None, "without a spec only what a record knows is left"
+        pinned = seen.run.plan
     policies = seen.policies if policies is None else policies
     status = seen.run.status if seen.run else None
     return RolloutSpec(

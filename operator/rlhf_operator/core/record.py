@@ -120,6 +120,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
         "ready_since": seen.now,
         "declared_at": seen.now,
         "stable": spec.from_ or spec.to,
+        "fallback": seen.fallback,
         "weight": 0,
         "step": -1,
         "phase": "Preparing",

@@ -38,7 +38,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     mine = tuple(run for run in runs if run.model_uid == raw["metadata"]["uid"])
     run = mine[-1] if mine else None
     versions = Versions(key=key, world=world)
-    policies, policy_problem = policies_of(key, world, spec)
+    policies, policy_problem = policies_of(key, world, spec, run)
     quarantining = _quarantining(key, world, runs)
     in_force = history.quarantines(quarantining)
     recorded = {identity: record for identity, (_, record) in in_force.items()}
@@ -51,7 +51,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         partly_understood=partly,
         known_traffic=salvage.traffic(raw) if spec is None else None,
         target=versions.ref(spec.version) if spec else None,
-        fallback=versions.ref(spec.fallback.version) if spec else None,
+        fallback=versions.ref(spec.fallback.version) if spec else history.floor(mine),
         changed_by=objects.changed_by(raw),
         policies=policies,
         run=run,

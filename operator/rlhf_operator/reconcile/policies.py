@@ -8,45 +8,57 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.policy import AlignmentPolicy, PolicyStatus
+from rlhf_operator.api.policy import AlignmentPolicy, PolicySpec, PolicyStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import conditions, plans, queries
 from rlhf_operator.core.conditions import Fact
-from rlhf_operator.core.observed import Key
+from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.ports import World
 
 
 def policies_of(
-    key: Key, world: World, spec: ModelSpec | None
+    key: Key, world: World, spec: ModelSpec | None, run: Run | None
 ) -> tuple[tuple[PinnedPolicy, ...], Failure | None]:
-    """Return the policies that apply, mandatory ones last, and what is wrong with them."""
-    wanted = [(ref.name, key.namespace, False) for ref in spec.policies] if spec else []
-    own = world.settings.namespace
-    wanted += [(name, own, True) for name in world.settings.mandatory_policies]
+    """Return the policies that apply, mandatory ones last, and what is wrong with them.
+
+    Where the spec cannot be read they are those that the newest record names: as they are today,
+    or as they were pinned where that cannot be used.
+    """
+    known = {each.name: each for each in run.policies if not each.mandatory} if run else {}
+    named = known if spec is None else [ref.name for ref in spec.policies]
+    wanted = [(name, key.namespace, False) for name in named]
+    wanted += [(name, world.settings.namespace, True) for name in world.settings.mandatory_policies]
     found: dict[str, PinnedPolicy] = {}
     problem: Failure | None = None
     for name, namespace, mandatory in wanted:
-        raw = world.store.get("AlignmentPolicy", namespace, name)
-        if raw is None:
-            problem = problem or Failure(
-                reason=Reason.POLICY_NOT_FOUND,
-                message=f"AlignmentPolicy {namespace}/{name} does not exist",
-            )
-            continue
-        try:
-            policy = objects.parse(AlignmentPolicy, raw).spec
-        except ValidationError as error:
-            problem = problem or Failure(
-                reason=Reason.POLICY_INVALID, message=f"{name}: {objects.sentence(error)}"[:1024]
-            )
+        policy = _read(world, namespace, name)
+        if isinstance(policy, Failure):
+            problem = problem or policy
+            if spec is None and not mandatory:
+                found[name] = known[name]
             continue
         label = f"{name}-mandatory" if name in found else name
         pinned = plans.pin(label, policy, mandatory=mandatory)
         problem = problem or policy_problem(pinned, world, key.namespace)
         found[label] = pinned
     return tuple(found.values()), problem
+
+
+def _read(world: World, namespace: str, name: str) -> PolicySpec | Failure:
+    """Return what a policy says, or why it cannot be used."""
+    raw = world.store.get("AlignmentPolicy", namespace, name)
+    if raw is None:
+        return Failure(
+            reason=Reason.POLICY_NOT_FOUND,
+            message=f"AlignmentPolicy {namespace}/{name} does not exist",
+        )
+    try:
+        return objects.parse(AlignmentPolicy, raw).spec
+    except ValidationError as error:
+        message = f"{name}: {objects.sentence(error)}"[:1024]
+        return Failure(reason=Reason.POLICY_INVALID, message=message)
 
 
 def policy_problem(policy: PinnedPolicy, world: World, namespace: str) -> Failure | None:

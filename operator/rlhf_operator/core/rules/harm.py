@@ -132,7 +132,7 @@ def stable_failed(seen: Observed) -> Decision | None:
         and seen.fallback is not None
         and (previous.identity == seen.fallback.identity)
     )
-    if previous is not None and seen.spec is not None and not is_floor:
+    if previous is not None and not is_floor:
         told = f"{stable.name}: {message}"
         spec = plans.begin(
             seen, RunType.ROLLBACK, previous, Reason.SLO_FAILED, told, evidence=found
@@ -203,9 +203,10 @@ def _flee(
 
 
 def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
-    """Return where to flee: the previous stable if it is good and warm, else the fallback."""
-    if seen.spec is None:
-        return None
+    """Return where to flee: the previous stable if it is good and warm, else the fallback.
+
+    Safety waits for nobody to mend a spec: the record alone tells of both, and of their pods.
+    """
     previous = _previous(seen, run, stable)
     if previous is not None:
         return previous
@@ -213,6 +214,8 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     same = fallback is not None and fallback.identity == stable.identity
     if fallback is None or same or seen.is_quarantined(fallback):
         return None
+    if seen.spec is None and not pins.has(run, fallback):
+        return None  # nothing says what its pods would be
     return None if pins.is_restrained(run, fallback) else fallback
 
 
@@ -261,7 +264,8 @@ def _nothing_safe(
             return None
         if control.control_over(seen) is not None:
             return None  # what may not or cannot serve beside it keeps no traffic either
-        how = "every guard rule blocks" if run.status.force_block else "it goes on serving"
+        why = "" if seen.spec is not None else ", for the spec cannot be read"
+        how = "every guard rule blocks" if run.status.force_block else f"it goes on serving{why}"
         how = "every request is refused" if run.status.refuse else how
         return keep(Reason.NOTHING_SAFE, f"{message}; {how}", stalled=True)
     if run.is_active and run.spec.type is RunType.RESTART:

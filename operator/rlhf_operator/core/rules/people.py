@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
-from rlhf_operator.core import plans, vetoes
+from rlhf_operator.core import pins, plans, vetoes
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import course
@@ -135,8 +135,8 @@ def _roll_back_to(seen: Observed, act: Act) -> Decision:
         return refuse(act, f"{act.version.name} is what serves already")
     if run.is_active:
         return refuse(act, "the first deployment has to end first")
-    if seen.spec is None:
-        return refuse(act, "the model's spec cannot be understood")
+    if seen.spec is None and not pins.has(run, act.version):
+        return refuse(act, "the model's spec cannot be understood, and it has no pods yet")
     spec = plans.begin(
         seen,
         RunType.ROLLBACK,
