@@ -13,7 +13,7 @@ from rlhf_operator.api.errors import Transient
 
 LIMITS = {"limits": {"nvidia.com/gpu": "1", "cpu": "2"}}
 TAKES = {
-    "metadata": {"name": "takes", "labels": {"a": "b"}, "managedFields": []},
+    "metadata": {"name": "takes", "namespace": "team", "labels": {"a": "b"}, "managedFields": []},
     "spec": {"nodeName": "n", "containers": [{"name": "c", "env": [], "resources": LIMITS}]},
 }
 PLAIN = {"metadata": {"name": "plain"}, "spec": {"nodeName": "n", "containers": [{"name": "c"}]}}
@@ -44,7 +44,7 @@ def test_all_pages_are_read_and_only_what_counts_is_kept() -> None:
     found = asyncio.run(cluster.pods_on_nodes())
     assert found is not None and len(found) == 2
     assert found[0] == {
-        "metadata": {"labels": {"a": "b"}},
+        "metadata": {"namespace": "team", "labels": {"a": "b"}},
         "spec": {"nodeName": "n", "containers": [{"resources": LIMITS}], "initContainers": []},
     }
     (path, first), (_, second) = cluster.asked

@@ -156,11 +156,15 @@ def test_what_is_not_in_use_is_packed_and_comes_back_whole() -> None:
 def test_a_deployment_is_kept_without_its_pod_template() -> None:
     limits = {"limits": {"nvidia.com/gpu": "2"}}
     containers = [{"name": "triton", "image": "x", "env": [], "resources": limits}]
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}
+    pods = {"containers": containers, "nodeSelector": {"pool": "a"}, "volumes": []}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": pods}
     spec = {"replicas": 3, "template": template}
     kept = without_template(raw("Deployment", "v", spec=spec, status={"readyReplicas": 1}))
     assert kept["spec"]["replicas"] == 3 and kept["status"] == {"readyReplicas": 1}
     assert kept["spec"]["template"] == {
-        "spec": {"containers": [{"name": "triton", "resources": limits}]}
+        "spec": {
+            "containers": [{"name": "triton", "resources": limits}],
+            "nodeSelector": {"pool": "a"},
+        }
     }
     assert spec["template"] is template, "what was given is not changed"

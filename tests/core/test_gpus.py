@@ -15,17 +15,29 @@ def container(count: int, **more: Any) -> dict[str, Any]:
     return {"resources": {"limits": {GPU: str(count)}}, **more}
 
 
-def pod(node: str, count: int, *, ours: bool = False) -> dict[str, Any]:
-    labels = {"app.kubernetes.io/managed-by": "rlhf-operator" if ours else "helm"}
-    return {
-        "metadata": {"labels": labels},
-        "spec": {"nodeName": node, "containers": [container(count)]},
-    }
+def of(version: str | None) -> dict[str, Any]:
+    """Metadata of what is one of our versions'; None: of somebody else's."""
+    if version is None:
+        return {"labels": {"app.kubernetes.io/managed-by": "helm"}}
+    ours = {"app.kubernetes.io/managed-by": "rlhf-operator", "rlhf.dev/version": version}
+    return {"namespace": "team", "labels": ours}
 
 
-def node(name: str, count: int, **spec: Any) -> dict[str, Any]:
-    allocatable = {"cpu": "8", GPU: str(count)}
-    return {"metadata": {"name": name}, "spec": spec, "status": {"allocatable": allocatable}}
+def pod(node: str, count: int, *, version: str | None = None) -> dict[str, Any]:
+    return {"metadata": of(version), "spec": {"nodeName": node, "containers": [container(count)]}}
+
+
+def wish(version: str, pods: int, **spec: Any) -> dict[str, Any]:
+    """A Deployment of ours whose pods ask for one GPU each."""
+    template = {"spec": {"containers": [container(1)]} | spec}
+    return {"metadata": of(version), "spec": {"replicas": pods, "template": template}}
+
+
+def node(
+    name: str, count: int, labels: Any = None, conditions: Any = (), **spec: Any
+) -> dict[str, Any]:
+    status = {"allocatable": {"cpu": "8", GPU: str(count)}, "conditions": list(conditions)}
+    return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec, "status": status}
 
 
 SIDECAR = {"restartPolicy": "Always"}
@@ -51,23 +63,48 @@ def test_what_a_pod_asks_for(spec: dict[str, Any], count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "pods", "wanted", "count"),
+    ("nodes", "pods", "ours", "count"),
     [
-        pytest.param([node("a", 4)], [], 0, 4, id="an empty node is free"),
-        pytest.param([node("a", 4)], [pod("a", 3)], 0, 1, id="pods of others count"),
-        pytest.param([node("a", 4)], [pod("a", 2, ours=True)], 2, 2, id="ours count once"),
-        pytest.param([node("a", 4)], [pod("a", 2, ours=True)], 3, 1,
+        pytest.param([node("a", 4)], [], [], 4, id="an empty node is free"),
+        pytest.param([node("a", 4)], [pod("a", 3)], [], 1, id="pods of others count"),
+        pytest.param([node("a", 4)], [pod("a", 2, version="v1")], [wish("v1", 2)], 2,
+                     id="ours count once"),
+        pytest.param([node("a", 4)], [pod("a", 2, version="v1")], [wish("v1", 3)], 1,
                      id="ours that wait for a node come first"),
-        pytest.param([node("a", 4)], [pod("a", 3, ours=True)], 1, 1,
+        pytest.param([node("a", 4)], [pod("a", 3, version="v1")], [wish("v1", 1)], 1,
                      id="ours that still end hold theirs"),
-        pytest.param([node("a", 4), node("b", 4)], [pod("a", 3), pod("b", 3)], 0, 1,
+        pytest.param([node("a", 4)], [pod("a", 3, version="v1")], [wish("v1", 1), wish("v2", 1)],
+                     0, id="and not those of another version that waits"),
+        pytest.param([node("a", 4), node("b", 4)], [pod("a", 3), pod("b", 3)], [], 1,
                      id="a pod lies on one node"),
-        pytest.param([node("a", 4, unschedulable=True), node("b", 1)], [], 0, 1,
-                     id="a node that takes no pods has none to give"),
-        pytest.param([node("a", 4)], [pod("gone", 3)], 0, 4, id="pods of a node that is gone"),
-        pytest.param([node("a", 1)], [pod("a", 2)], 5, 0, id="never less than none"),
-        pytest.param([], [], 0, 0, id="without nodes there are none"),
+        pytest.param([node("a", 4)], [pod("gone", 3)], [], 4, id="pods of a node that is gone"),
+        pytest.param([node("a", 1)], [pod("a", 2)], [wish("v1", 5)], 0, id="never less than none"),
+        pytest.param([], [], [], 0, id="without nodes there are none"),
     ],
 )  # fmt: skip
-def test_what_one_more_pod_can_get(nodes: Any, pods: Any, wanted: int, count: int) -> None:
-    assert gpus.free(nodes, pods, wanted, GPU) == count
+def test_what_one_more_pod_can_get(nodes: Any, pods: Any, ours: Any, count: int) -> None:
+    assert gpus.room(nodes, pods, ours, {}, GPU) == gpus.Room(
+        free=count, nodes=len(nodes), excluded={}
+    )
+
+
+POOLS = [node("a", 4, {"pool": "a"}), node("b", 2, {"pool": "b"}), node("c", 8, {"pool": "c"})]
+
+
+def test_only_nodes_on_which_it_could_run_count_and_what_leaves_the_others_out_is_told() -> None:
+    nodes = [*POOLS, node("d", 8, {"pool": "b"}, unschedulable=True), node("cpu", 0)]
+    room = gpus.room(nodes, [pod("b", 1)], [], {"nodeSelector": {"pool": "b"}}, GPU)
+    assert room.free == 1
+    assert room.told == "; of 4 nodes with GPUs are left out: 1 cordoned, 2 by nodeSelector"
+
+
+@pytest.mark.parametrize(
+    ("pool", "count"),
+    [
+        pytest.param("b", 1, id="what waits for the same nodes comes first"),
+        pytest.param("a", 2, id="what waits for other nodes takes nothing here"),
+    ],
+)
+def test_what_waits_counts_where_it_could_go(pool: str, count: int) -> None:
+    ours = [wish("v1", 1, nodeSelector={"pool": pool})]
+    assert gpus.room(POOLS, [], ours, {"nodeSelector": {"pool": "b"}}, GPU).free == count

@@ -11,6 +11,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
+from rlhf_operator.core.gpus import Room
 from tests import builders as make
 from tests.builders import BAD, DULL, GONE, SFT, V1, V2, act, ago
 from tests.core.rule_rows import check, row
@@ -129,7 +130,8 @@ ROWS = [
     row("Retry waits for the cool-down", "start_not_allowed", Action.HOLD, Reason.COOLING_DOWN,
         acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK, finished_at=ago(1))),
     row("Retry waits for GPUs", "start_not_allowed", Action.HOLD, Reason.INSUFFICIENT_GPU,
-        acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK), free_gpus=0, gpus_per_pod=1),
+        acts=(act("Retry"),), run=make.ended(Outcome.ROLLED_BACK), gpus_per_pod=1,
+        gpus=Room(free=0)),
     row("Retry that came too late starts nothing", "person_refused", Action.KEEP,
         Reason.EXPIRED, acts=(act("Retry", expires_at=ago(1)),),
         run=make.ended(Outcome.ROLLED_BACK)),

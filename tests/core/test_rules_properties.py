@@ -12,6 +12,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import analysis, rollout
 from rlhf_operator.core.decision import Action
+from rlhf_operator.core.gpus import Room
 from rlhf_operator.core.observed import Assessment, Observed, Route, Workload
 from tests import builders as make
 from tests.builders import NOW, PASSED, SFT, V1, V1_COPY, V2, act, ago
@@ -144,7 +145,7 @@ def pictures(draw: st.DrawFn) -> Observed:
         ),
         acts=draw(acts),
         place_free=draw(maybe),
-        free_gpus=draw(st.none() | st.integers(0, 2)),
+        gpus=draw(st.none() | st.builds(Room, free=st.integers(0, 2))),
         gpus_per_pod=draw(st.integers(0, 2)),
         frozen=draw(st.none() | st.just("weekend")),
     )

@@ -10,6 +10,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, Outcome, RunType, VersionRef
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action
+from rlhf_operator.core.gpus import Room
 from rlhf_operator.core.observed import Route, Workload
 from tests import builders as make
 from tests.builders import GONE, SFT, V1, V1_COPY, V2, ago
@@ -89,13 +90,13 @@ ROWS = [
     row("the limit of concurrent rollouts queues", "start_not_allowed", Action.HOLD,
         Reason.QUEUED, **NEW, place_free=False),
     row("too few GPUs hold", "start_not_allowed", Action.HOLD, Reason.INSUFFICIENT_GPU,
-        **NEW, gpus_per_pod=2, free_gpus=1),
+        **NEW, gpus_per_pod=2, gpus=Room(free=1)),
     row("enough GPUs start", "target_differs", Action.START, Reason.STARTED,
-        **NEW, gpus_per_pod=2, free_gpus=2),
+        **NEW, gpus_per_pod=2, gpus=Room(free=2)),
     row("an unknown number of GPUs starts", "target_differs", Action.START, Reason.STARTED,
-        **NEW, gpus_per_pod=2, free_gpus=None),
+        **NEW, gpus_per_pod=2, gpus=None),
     row("surge None takes its GPUs from stable", "target_differs", Action.START,
-        Reason.STARTED, **NEW, gpus_per_pod=2, free_gpus=0,
+        Reason.STARTED, **NEW, gpus_per_pod=2, gpus=Room(free=0),
         spec=make.model_spec(rollout={"surge": "None"})),
     row("surge None needs a replica to take them from", "start_not_allowed", Action.KEEP,
         Reason.SURGE_NONE_NEEDS_TWO_REPLICAS, **NEW,
@@ -129,7 +130,7 @@ def test_a_run_is_pinned_when_it_starts() -> None:
     [
         pytest.param({**BACK_ON_SFT}, id="a version that was rolled back"),
         pytest.param({**BACK_ON_SFT, "quarantines": make.quarantine(V1)}, id="a quarantine"),
-        pytest.param({**NEW, "gpus_per_pod": 2, "free_gpus": 1}, id="too few GPUs"),
+        pytest.param({**NEW, "gpus_per_pod": 2, "gpus": Room(free=1)}, id="too few GPUs"),
         pytest.param({**SERVES_V1, "invalid": make.failure(Reason.SPEC_INVALID)}, id="a bad spec"),
     ],
 )

@@ -41,6 +41,20 @@ def test_a_run_waits_for_the_gpus_that_others_have(others: Any, told: str | None
     assert stage.weights == {"v3": 100}
 
 
+def test_nodes_on_which_the_pods_may_not_run_have_nothing_to_give() -> None:
+    stage = with_v3([node("a", 4, taints=[{"key": "team", "effect": "NoSchedule"}]), node("b", 1)])
+    stage.edit(version="v3")
+    stage.run(MINUTE)
+    assert stage.condition("Stalled") == ("True", "InsufficientGPU")
+    told = "can get 1 on one node; of 2 nodes with GPUs are left out: 1 by taint team; free some"
+    assert told in stage.status["message"]
+    tolerations = [{"key": "team", "operator": "Exists"}]
+    template = {"spec": {"tolerations": tolerations}}
+    stage.edit(serving={"replicas": 2, "podTemplate": template})
+    stage.run()
+    assert stage.weights == {"v3": 100}
+
+
 def test_without_the_right_to_read_pods_only_ours_count_and_that_is_told() -> None:
     stage = with_v3([node("a", 1)])
     stage.cluster.on_nodes = None

@@ -76,7 +76,10 @@ def _counted(pod: Raw) -> Raw:
         return [{part: each[part] for part in parts if part in each} for each in containers or ()]
 
     return {
-        "metadata": {"labels": pod["metadata"].get("labels") or {}},
+        "metadata": {
+            "namespace": pod["metadata"].get("namespace", ""),
+            "labels": pod["metadata"].get("labels") or {},
+        },
         "spec": {
             "nodeName": spec.get("nodeName", ""),
             "containers": kept(spec.get("containers")),

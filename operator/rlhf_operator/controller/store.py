@@ -22,6 +22,8 @@ Address = tuple[str, str]
 # A model in a run is looked at each few seconds, one that rests each few minutes: only so many
 # objects are kept as they are, the others packed to a twentieth.
 UNPACKED = 256
+_PLACING = ("nodeSelector", "affinity", "tolerations")
+"""What a pod template says of where its pods may go."""
 
 
 class _Kept:
@@ -218,7 +220,7 @@ def _identities(kind: str, raw: Raw) -> Iterator[str]:
 
 
 def without_template(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a Deployment with nothing of its pods but what they ask for.
+    """Return a Deployment with nothing of its pods but what they ask for, and of which nodes.
 
     How they should be stands in the pin; that someone changed them shows in the generation.
     """
@@ -227,7 +229,9 @@ def without_template(deployment: Mapping[str, Any]) -> dict[str, Any]:
         {"name": each["name"], "resources": each.get("resources", {})}
         for each in spec["template"]["spec"]["containers"]
     ]
-    slim = {**spec, "template": {"spec": {"containers": containers}}}
+    pods = spec["template"]["spec"]
+    placing = {part: pods[part] for part in _PLACING if part in pods}
+    slim = {**spec, "template": {"spec": {"containers": containers, **placing}}}
     return {**deployment, "spec": slim}
 
 

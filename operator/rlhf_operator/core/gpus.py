@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from rlhf_operator.core import names
+from rlhf_operator.core.nodes import obstacle
 
 Raw = Mapping[str, Any]
 
@@ -25,27 +28,80 @@ def asked(spec: Raw, resource: str) -> int:
     return beside + max(running, first)
 
 
-def free(nodes: Iterable[Raw], pods: Iterable[Raw], wanted: int, resource: str) -> int:
-    """Return the GPUs that one more pod can get.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What is left for one more pod."""
 
-    It needs them on one node that takes pods, and our own pods come first that are `wanted`
-    in all and on no node yet. `pods` are those on nodes, ours and others', that have not ended.
+    free: int
+    """The GPUs that it can get on one node."""
+    nodes: int = 0
+    """How many nodes have such GPUs at all."""
+    excluded: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """By what it is kept off how many of them."""
+
+    @property
+    def told(self) -> str:
+        """Return as a person reads it by what nodes are left out; nothing where none is."""
+        if not self.excluded:
+            return ""
+        parts = sorted(f"{count} {what}" for what, count in self.excluded.items())
+        return f"; of {self.nodes} nodes with GPUs are left out: {', '.join(parts)}"
+
+
+def room(
+    nodes: Iterable[Raw],
+    pods: Iterable[Raw],
+    deployments: Iterable[Raw],
+    pod: Raw,
+    resource: str,
+) -> Room:
+    """Return what one more pod of this spec can get.
+
+    It needs its GPUs on one node that would take it, and our own pods come first that are wanted
+    there and on no node yet. `pods` are those on nodes, ours and others', that have not ended;
+    `deployments` are ours.
     """
     taken: Counter[str] = Counter()
-    ours = 0
-    for pod in pods:
-        count = asked(pod["spec"], resource)
-        taken[pod["spec"].get("nodeName", "")] += count
-        labels = pod["metadata"].get("labels") or {}
-        if labels.get(names.MANAGED_BY_LABEL) == names.MANAGER:
-            ours += count
+    placed: Counter[tuple[str, str]] = Counter()
+    for each in pods:
+        count = asked(each["spec"], resource)
+        taken[each["spec"].get("nodeName", "")] += count
+        placed[_owner(each)] += count
+    having = [node for node in nodes if _allocatable(node, resource) > 0]
+    kept_off = [(node, obstacle(node, pod, resource)) for node in having]
+    open_to_it = [node for node, why in kept_off if why is None]
     gaps = [
         max(0, _allocatable(node, resource) - taken[node["metadata"]["name"]])
-        for node in nodes
-        if not (node.get("spec") or {}).get("unschedulable")
+        for node in open_to_it
     ]
-    waiting = max(0, wanted - ours)
-    return max(0, min(max(gaps, default=0), sum(gaps) - waiting))
+    waiting = sum(
+        max(0, _wanted(each, resource) - placed[_owner(each)])
+        for each in deployments
+        if _may_go(each, open_to_it, resource)
+    )
+    return Room(
+        free=max(0, min(max(gaps, default=0), sum(gaps) - waiting)),
+        nodes=len(having),
+        excluded=Counter(why for _, why in kept_off if why is not None),
+    )
+
+
+def _owner(raw: Raw) -> tuple[str, str]:
+    """Return of which version of ours a Deployment or a pod is; all of others are alike."""
+    labels = raw["metadata"].get("labels") or {}
+    if labels.get(names.MANAGED_BY_LABEL) != names.MANAGER:
+        return "", ""
+    return raw["metadata"].get("namespace", ""), labels.get(names.VERSION_LABEL, "")
+
+
+def _wanted(deployment: Raw, resource: str) -> int:
+    spec = deployment.get("spec") or {}
+    return int(spec.get("replicas", 0)) * asked(spec["template"]["spec"], resource)
+
+
+def _may_go(deployment: Raw, nodes: Iterable[Raw], resource: str) -> bool:
+    pod = deployment["spec"]["template"]["spec"]
+    return any(obstacle(node, pod, resource) is None for node in nodes)
 
 
 def _of(container: Raw, resource: str) -> int:

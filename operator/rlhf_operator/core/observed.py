@@ -22,6 +22,7 @@ from rlhf_operator.api.rollout import (
     RolloutSpec,
     RolloutStatus,
 )
+from rlhf_operator.core.gpus import Room
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 
@@ -234,8 +235,8 @@ class Observed:
     """Human decisions, oldest first."""
     place_free: bool = True
     """Whether the limit of concurrent rollouts leaves room."""
-    free_gpus: int | None = None
-    """GPUs that one more pod can get; None when unknown, or when no run is about to start."""
+    gpus: Room | None = None
+    """What one more pod can get; None when unknown, or when no run is about to start."""
     others_counted: bool = True
     """Whether that leaves out what pods have that are not ours; else they could not be read."""
     gpus_per_pod: int = 0

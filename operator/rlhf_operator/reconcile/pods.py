@@ -61,18 +61,15 @@ async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observe
     nodes = world.store.in_namespace("Node", None)
     if not nodes or not resting.is_about_to_start(seen):
         return seen
-    resource = target.spec.serving.gpu.resource
-    wanted = sum(
-        int(raw.get("spec", {}).get("replicas", 0))
-        * gpus.asked(raw["spec"]["template"]["spec"], resource)
-        for raw in world.store.in_namespace("Deployment", None)
-    )
     try:
         pods = await world.cluster.pods_on_nodes()
     except Transient:
         pods = None  # a list that fails must not keep this pass from what is urgent
-    free = gpus.free(nodes, pods or (), wanted, resource)
-    return replace(seen, free_gpus=free, others_counted=pods is not None)
+    assert seen.spec is not None, "without one there is no target"
+    ours = world.store.in_namespace("Deployment", None)
+    pod = seen.spec.serving.pod_template.get("spec") or {}
+    room = gpus.room(nodes, pods or (), ours, pod, target.spec.serving.gpu.resource)
+    return replace(seen, gpus=room, others_counted=pods is not None)
 
 
 async def router_pods(seen: Observed, world: World) -> dict[str, tuple[Pod, ...]]:

@@ -167,7 +167,7 @@ def is_about_to_start(seen: Observed) -> bool:
         return False
     if seen.spec.rollout.surge == "None":
         return False  # it takes its GPUs from stable
-    known = replace(seen, free_gpus=None)
+    known = replace(seen, gpus=None)
     earlier = (
         spec_invalid,
         settling,
@@ -190,14 +190,14 @@ def _no_gpu(seen: Observed) -> Decision | None:
             stalled=True,
         )
     needed = 0 if surge == "None" else seen.gpus_per_pod
-    if seen.free_gpus is None or needed <= seen.free_gpus:
+    if seen.gpus is None or needed <= seen.gpus.free:
         return None
     partly = "" if seen.others_counted else " (pods of others could not be counted)"
     return Decision(
         action=Action.HOLD,
         reason=Reason.INSUFFICIENT_GPU,
-        message=f"one pod needs {needed} GPUs and can get {seen.free_gpus} on one node{partly}; "
-        "free some, or use surge None",
+        message=f"one pod needs {needed} GPUs and can get {seen.gpus.free} on one node{partly}"
+        f"{seen.gpus.told}; free some, or use surge None",
         stalled=True,
     )
 
