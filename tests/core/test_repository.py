@@ -35,6 +35,30 @@ def test_the_repository_is_as_in_the_golden_files(name):
     files.compare_folder(f"repository/{name}", dict(repository.render(serving)))
 
 
+def test_the_repository_of_an_old_vllm_is_as_in_the_golden_files():
+    serving = VersionServing.model_validate(CASES["vllm"])
+    made = repository.render(serving, "nvcr.io/nvidia/tritonserver:24.10-vllm-python-py3")
+    files.compare_folder("repository/vllm-24.10", dict(made))
+
+
+@pytest.mark.parametrize(
+    ("image", "word"),
+    [
+        pytest.param("nvcr.io/nvidia/tritonserver:24.08-vllm-python-py3", "yes", id="the first"),
+        pytest.param("registry:5000/triton:24.11", "yes", id="the last that wants yes"),
+        pytest.param("registry:5000/triton:24.11@sha256:0", "yes", id="with a digest beside it"),
+        pytest.param("nvcr.io/nvidia/tritonserver:24.12-vllm-python-py3", "true", id="the next"),
+        pytest.param("nvcr.io/nvidia/tritonserver:25.06-vllm-python-py3", "true", id="a new one"),
+        pytest.param("nvcr.io/nvidia/tritonserver:24.101", "true", id="a tag of another kind"),
+        pytest.param("registry:24.10/triton", "true", id="a port is no tag"),
+        pytest.param("triton@sha256:24.10", "true", id="a digest is no tag"),
+    ],
+)
+def test_vllm_is_asked_for_metrics_in_the_word_of_its_release(image, word):
+    made = repository.render(VersionServing(backend="vllm"), image)["model/config.pbtxt"]
+    assert f'key: "REPORT_CUSTOM_METRICS"\n  value {{\n    string_value: "{word}"' in made
+
+
 def test_a_ready_repository_is_left_alone():
     assert repository.render(VersionServing(backend="repository")) == {}
 

@@ -152,7 +152,8 @@ def render(
     """
     config = _guard_config(key, model_spec, version, version_spec, defaults, arm_token)
     config = config.model_copy(update={"force_block": force_block, "refuse": refuse})
-    generated = repository.render(version_spec.serving)
+    image = triton.image_of(model_spec, defaults)
+    generated = repository.render(version_spec.serving, image)
     paths = {path.replace("/", "__"): path for path in generated}
     data = {pods.GUARD_CONFIG: json.dumps(config.dump(), indent=2, sort_keys=True) + "\n"}
     data |= {name: generated[path] for name, path in paths.items()}

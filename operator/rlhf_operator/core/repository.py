@@ -23,6 +23,8 @@ ARTIFACT = "/artifact"
 """Where pods find the model's files."""
 
 _SETTINGS = "1/model.json"
+_RELEASE = re.compile(r":(\d\d)\.(\d\d)(?![0-9])[^/]*$")
+_FIRST_WITH_METRICS, _FIRST_WITH_TRUE = ("24", "08"), ("24", "12")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 HUGGINGFACE_ARGS = MappingProxyType(
@@ -79,13 +81,16 @@ VLLM_CLOSED = frozenset(
 )
 
 
-def render(serving: VersionServing) -> Mapping[str, str]:
-    """Return the files of the repository by their path in it; none for a ready repository."""
+def render(serving: VersionServing, image: str = "") -> Mapping[str, str]:
+    """Return the files of the repository by their path in it; none for a ready repository.
+
+    `image` is Triton's, by whose tag it is known how old its backends are.
+    """
     match serving.backend:
         case "huggingface":
             return _huggingface(serving)
         case "vllm":
-            return _vllm(serving)
+            return _vllm(serving, image)
         case "tensorrtllm":
             return tensorrt.render(serving, model=MODEL, artifact=ARTIFACT)
         case "repository":
@@ -196,7 +201,7 @@ def _warm_up() -> Fields:
     }
 
 
-def _vllm(serving: VersionServing) -> dict[str, str]:
+def _vllm(serving: VersionServing, image: str) -> dict[str, str]:
     arguments = {name: value(text) for name, text in sorted(serving.engine_args.items())}
     spread = {"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"}
     if serving.gpu.count > 1 and not spread & arguments.keys():
@@ -218,12 +223,25 @@ def _vllm(serving: VersionServing) -> dict[str, str]:
         "max_batch_size": 0,
         "model_transaction_policy": {"decoupled": True},
         "instance_group": [{"count": 1, "kind": pbtxt.Word("KIND_MODEL")}],
-        "parameters": {"key": "REPORT_CUSTOM_METRICS", "value": {"string_value": "true"}},
+        "parameters": {
+            "key": "REPORT_CUSTOM_METRICS",
+            "value": {"string_value": "yes" if _wants_yes(image) else "true"},
+        },
     }
     return {
         f"{MODEL}/config.pbtxt": pbtxt.render(config),
         f"{MODEL}/{_SETTINGS}": _json(settings),
     }
+
+
+def _wants_yes(image: str) -> bool:
+    """Return whether vLLM's backend in this image reports metrics only for `yes`.
+
+    Source: the backend's `src/model.py` on the branches r24.08 to r24.11, which compares with
+    `yes`; since r24.12 it compares with `true` in any case. No text is taken by both.
+    """
+    tag = _RELEASE.search(image.partition("@")[0])
+    return tag is not None and _FIRST_WITH_METRICS <= tag.groups() < _FIRST_WITH_TRUE
 
 
 def _tokenizer(serving: VersionServing) -> str:

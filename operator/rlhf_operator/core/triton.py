@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import containers, repository, sources, tensorrt
 from rlhf_operator.core.containers import OPERATIONS_PORT
-from rlhf_operator.core.pod_plan import PodPlan
+from rlhf_operator.core.pod_plan import PodPlan, ServingDefaults
 
 Manifest = dict[str, Any]
 
@@ -73,12 +74,17 @@ _ENVIRONMENT = {
 }
 
 
+def image_of(model_spec: ModelSpec, defaults: ServingDefaults) -> str:
+    """Return the image that Triton runs from."""
+    return model_spec.serving.images.triton or defaults.triton_image
+
+
 def container(plan: PodPlan) -> Manifest:
     """Return the container."""
     deadline = parse_duration(plan.model_spec.rollout.ready_timeout).total_seconds()
     started = {"exec": {"command": ["bash", "-c", _ASK]}, "timeoutSeconds": 10}
     alive = {"exec": {"command": ["bash", "-c", f"{_DEAD_MODEL}; {_ASK}"]}, "timeoutSeconds": 10}
-    image = plan.model_spec.serving.images.triton or plan.defaults.triton_image
+    image = image_of(plan.model_spec, plan.defaults)
     uid = {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
     return {
         **containers.restricted("triton", image, cpu="250m", memory="768Mi"),
