@@ -74,7 +74,7 @@ def test_what_is_dropped_is_in_no_index(store: MemoryStore) -> None:
     assert store.drop("RLHFRollout", "team", "a") is None
     assert not store.of_model("RLHFRollout", KEY)
     assert not store.in_namespace("RLHFRollout", "team")
-    assert not store.quarantining("team", ("x",)) and store.active_runs() == 0
+    assert not store.quarantining("team", ("x",)) and store.active("Rollout") == 0
 
 
 def test_records_are_found_by_what_they_quarantine(store: MemoryStore) -> None:
@@ -89,13 +89,15 @@ def test_records_are_found_by_what_they_quarantine(store: MemoryStore) -> None:
     assert (found(), found("z")) == ([], [])
 
 
-def test_only_canary_runs_without_an_outcome_count(store: MemoryStore) -> None:
+def test_only_runs_without_an_outcome_count_each_by_its_type(store: MemoryStore) -> None:
     store.put(rollout("a"))
     store.put(rollout("b", outcome="Promoted"))
-    store.put(raw("RLHFRollout", "c", spec={"model": "support", "type": "Initial"}))
-    assert store.active_runs() == 1
+    store.put(raw("RLHFRollout", "c", spec={"model": "support", "type": "Drill"}))
+    assert store.active("Rollout") == store.active("Drill") == 1
+    store.drop("RLHFRollout", "team", "c")
+    assert store.active("Drill") == 0
     store.put(rollout("a", 2, outcome="RolledBack"))
-    assert store.active_runs() == 0
+    assert store.active("Rollout") == 0
 
 
 def test_models_are_found_by_host(store: MemoryStore) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.reasons import Reason
@@ -20,7 +23,11 @@ from tests.core.rule_rows import check, row
 SPEC = make.model_spec(rollbackDrill={"every": "1h", "percent": 1, "hold": "1m"})
 ROUTED = Route(weights={"v1": 99, "sft": 1}, accepted=True)
 DRILL: dict[str, Any] = {"run": make.drill(), "spec": SPEC, "route": ROUTED}
-DUE: dict[str, Any] = {"run": make.ended(unproven_since=ago(61)), "spec": SPEC}
+HOUR = timedelta(hours=1)
+TURN = drills.turn("", NOW - HOUR, HOUR)
+"""The last turn of the model for a drill."""
+MINUTE = timedelta(minutes=1)
+DUE: dict[str, Any] = {"run": make.ended(unproven_since=TURN - MINUTE), "spec": SPEC}
 LATE = {"ready_since": ago(31), "in_force_at": None}
 
 
@@ -32,33 +39,34 @@ def answered(count: int | None, *more: Assessment) -> Assessment:
     return Assessment(results=(counted, *(each for one in more for each in one.results)))
 
 
-def proof(minutes: float, *, proven: bool = True, version: Any = SFT) -> FallbackProof:
-    return FallbackProof(version=version, proven=proven, at=ago(minutes), message="as it was")
+def proof(at: datetime, *, proven: bool = True, version: Any = SFT) -> FallbackProof:
+    return FallbackProof(version=version, proven=proven, at=at, message="as it was")
 
 
 BEGINS = [
-    row("a drill begins when the fallback was never proven for long enough", "drill_due",
+    row("a drill begins at the first turn since there has been something to prove", "drill_due",
         Action.START, Reason.DRILL, **DUE),
     row("a record that does not say since when counts from its end", "drill_due", Action.START,
-        Reason.DRILL, **DUE | {"run": make.ended(finished_at=ago(61))}),
+        Reason.DRILL, **DUE | {"run": make.ended(finished_at=TURN - MINUTE)}),
     row("not before", "target_serving", Action.KEEP, Reason.SERVING,
-        **DUE | {"run": make.ended(unproven_since=ago(59))}),
-    row("a drill begins when the last proof is too old", "drill_due", Action.START, Reason.DRILL,
-        **DUE | {"run": make.ended(unproven_since=ago(999), proof=proof(61))}),
+        **DUE | {"run": make.ended(unproven_since=TURN)}),
+    row("a drill begins at the first turn after the last proof", "drill_due", Action.START,
+        Reason.DRILL,
+        **DUE | {"run": make.ended(unproven_since=ago(999), proof=proof(TURN - MINUTE))}),
     row("not while it is good", "target_serving", Action.KEEP, Reason.SERVING,
-        **DUE | {"run": make.ended(unproven_since=ago(999), proof=proof(59))}),
+        **DUE | {"run": make.ended(unproven_since=ago(999), proof=proof(TURN))}),
     row("what proved nothing is not tried again before its time", "target_serving", Action.KEEP,
         Reason.SERVING,
-        **DUE | {"run": make.ended(unproven_since=ago(999), proof=proof(59, proven=False))}),
+        **DUE | {"run": make.ended(unproven_since=ago(999), proof=proof(TURN, proven=False))}),
     row("a proof of another fallback proves nothing of this one", "drill_due", Action.START,
         Reason.DRILL,
-        **DUE | {"run": make.ended(unproven_since=ago(61), proof=proof(1, version=V2))}),
+        **DUE | {"run": make.ended(unproven_since=ago(61), proof=proof(TURN, version=V2))}),
     row("a drill that a person ended is not begun again at once", "target_serving", Action.KEEP,
         Reason.SERVING, **DUE | {"run": make.ended(Outcome.ABORTED, type=RunType.DRILL, to=SFT,
-            stable=V1, finished_at=ago(10), unproven_since=ago(999))}),
+            stable=V1, finished_at=TURN, unproven_since=ago(999))}),
     row("one that something else was put before is", "drill_due", Action.START, Reason.DRILL,
         **DUE | {"run": make.ended(Outcome.SUPERSEDED, type=RunType.DRILL, to=SFT, stable=V1,
-            finished_at=ago(10), unproven_since=ago(999))}),
+            finished_at=TURN, unproven_since=ago(999))}),
     row("nobody who does not ask for drills gets one", "target_serving", Action.KEEP,
         Reason.SERVING, **DUE | {"spec": make.model_spec()}),
     row("where the fallback serves there is nothing to prove", "target_serving", Action.KEEP,
@@ -85,6 +93,8 @@ BEGINS = [
         **DUE | {"quarantines": make.quarantine(SFT)}),
     row("not where the limit of rollouts is reached", "target_serving", Action.KEEP,
         Reason.SERVING, **DUE | {"place_free": False}),
+    row("not where the limit of drills is reached", "target_serving", Action.KEEP,
+        Reason.SERVING, **DUE | {"drill_place_free": False}),
     row("not where what serves has no pod", "target_serving", Action.HOLD,
         Reason.STABLE_NOT_SERVING, **DUE | {"workloads": make.pods(v1=GONE)}),
 ]  # fmt: skip
@@ -161,7 +171,23 @@ def test_a_drill_is_a_run_of_one_step_that_takes_nothing_from_stable() -> None:
     assert [slo.name for slo in start.policies[0].slos] == ["unsafe", "drill-answers"]
 
 
-def test_the_next_pass_is_made_when_the_next_drill_is_due() -> None:
-    changes = DUE | {"run": make.ended(unproven_since=ago(59))}
+def test_the_next_pass_is_made_at_the_next_turn() -> None:
+    changes = DUE | {"run": make.ended(unproven_since=TURN)}
     decision = check("target_serving", Action.KEEP, Reason.SERVING, changes)
-    assert decision.wake == NOW + timedelta(minutes=1)
+    assert decision.wake == TURN + HOUR
+
+
+@given(uid=st.text(max_size=40), minutes=st.integers(1, 10_000), late=st.floats(0, 10_000))
+def test_a_model_has_one_turn_in_each_interval(uid: str, minutes: int, late: float) -> None:
+    every = minutes * MINUTE
+    first = drills.turn(uid, NOW, every)
+    after = NOW + late * MINUTE
+    assert NOW < first <= NOW + every
+    assert after < drills.turn(uid, after, every) <= after + every
+    assert (drills.turn(uid, after, every) - first) % every == timedelta()
+
+
+def test_the_turns_of_many_models_are_spread_over_the_interval() -> None:
+    turns = sorted(drills.turn(f"{uid:032x}", NOW, HOUR) - NOW for uid in range(1000))
+    minutes = Counter(each // MINUTE for each in turns)
+    assert set(minutes) == set(range(60)) and max(minutes.values()) < 40

@@ -26,6 +26,8 @@ KEY = Key(namespace="team", name="support")
 
 
 MINUTE = timedelta(minutes=1)
+MODEL_UID = "model-uid"
+"""The model's turn for a drill: late in each hour, and five seconds before the end of a minute."""
 
 
 def digest(letter: str) -> str:
@@ -103,7 +105,9 @@ class Stage:
             lambda: self.now, lambda name, now: self.script(name, now), self.settings
         )
         self.cluster.watch = self._watch
-        for raw in (version("sft", "0"), version("v1", "1"), version("v2", "2"), POLICY, model()):
+        first = model()
+        first["metadata"]["uid"] = MODEL_UID
+        for raw in (version("sft", "0"), version("v1", "1"), version("v2", "2"), POLICY, first):
             self.put(raw)
 
     def _watch(self, before: Raw | None, after: Raw | None, ours: bool) -> None:

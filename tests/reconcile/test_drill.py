@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from tests.reconcile.fakes import Raw
-from tests.reconcile.stage import KEY, MINUTE, Stage
+from tests.reconcile.stage import KEY, MINUTE, Stage, with_settings
 
 DRILL = {"every": "1h", "percent": 2, "hold": "2m"}
 
@@ -175,3 +175,15 @@ def test_what_a_drill_counts_is_asked_of_the_metrics() -> None:
     subject = stage.slos.subjects[KEY]
     assert (subject.version, subject.stable) == ("sft", "v1")
     assert "drill-answers" in [slo.name for slo in subject.policies[0].slos]
+
+
+def test_it_waits_for_its_place_among_the_drills_of_others() -> None:
+    stage = Stage(settings=with_settings(max_concurrent_drills=1))
+    others = {"metadata": {"name": "other-7", "namespace": "team"}, "kind": "RLHFRollout",
+              "spec": {"model": "other", "type": "Drill"}}  # fmt: skip
+    stage.put(others)
+    stage.edit(rollbackDrill=DRILL, standby={"keep": "1m"})
+    stage.run(90 * MINUTE, most=2000)
+    assert kinds(stage) == ["Initial", "Rollout"]
+    stage.put(others | {"status": {"outcome": "Proven"}})
+    until(stage, lambda: kinds(stage)[-1] == "Drill")

@@ -27,11 +27,11 @@ def delete_model(stage: Stage) -> None:
 def test_a_deleted_model_closes_its_record_and_gives_its_place_back() -> None:
     stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
     stage.run(MINUTE)
-    assert stage.world.store.active_runs() == 1
+    assert stage.world.store.active("Rollout") == 1
     delete_model(stage)
     stage._pass()
     assert stage.runs[-1].status.outcome is Outcome.ABORTED
-    assert stage.runs[-1].is_settled and stage.world.store.active_runs() == 0
+    assert stage.runs[-1].is_settled and stage.world.store.active("Rollout") == 0
     writes = stage.cluster.writes
     stage._pass()
     assert stage.cluster.writes == writes
@@ -58,7 +58,7 @@ def test_the_record_of_a_model_that_was_deleted_unseen_gives_its_place_back() ->
     stage.run(MINUTE)
     left = stage.runs[1].status
     assert (left.outcome, left.reason, left.phase) == (Outcome.ABORTED, "Deleted", "Completed")
-    assert stage.world.store.active_runs() == 1, "only the new model's own run"
+    assert stage.world.store.active("Rollout") == 1, "only the new model's own run"
 
 
 def test_a_model_that_is_deleted_while_it_settles_closes_its_record() -> None:

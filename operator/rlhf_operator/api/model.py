@@ -189,7 +189,7 @@ class RollbackDrill(ApiType):
     """On schedule the fallback gets a little traffic, to prove that going back to it works."""
 
     every: Duration = "168h"
-    """How long a proof is good for; a new drill starts after it, when the model rests."""
+    """How often; the model's turn in each such interval is given by a hash of its uid."""
     percent: Annotated[int, Field(ge=1, le=20)] = 1
     """Percent of the traffic that the fallback gets meanwhile."""
     hold: Duration = "5m"

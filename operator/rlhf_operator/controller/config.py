@@ -125,6 +125,8 @@ class OperatorConfig(ApiType):
     """Whether artefacts that carry code are accepted."""
     max_concurrent_rollouts: Annotated[int, Field(ge=1)] = 10
     """How many canary runs may go on at once; rollbacks are exempt."""
+    max_concurrent_drills: Annotated[int, Field(ge=1)] = 10
+    """How many drills of the way back may go on at once."""
     drain: Duration = "2m"
     """How long pods go on after their traffic was moved away."""
     scrape_interval: Duration = "15s"
@@ -159,6 +161,7 @@ class OperatorConfig(ApiType):
             ),
             drain=parse_duration(self.drain),
             max_concurrent_rollouts=self.max_concurrent_rollouts,
+            max_concurrent_drills=self.max_concurrent_drills,
             mandatory_policies=self.mandatory_policies,
             namespace=self.namespace,
             metric_sources=frozenset(source.name for source in self.metric_sources),

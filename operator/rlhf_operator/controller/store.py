@@ -69,7 +69,7 @@ class MemoryStore:
         self._quarantining: dict[Address, set[Address]] = defaultdict(set)
         self._by_host: dict[str, set[Address]] = defaultdict(set)
         self._by_identity: dict[Address, set[tuple[str, str, Key]]] = defaultdict(set)
-        self._active: set[Address] = set()
+        self._active: dict[str, set[Address]] = defaultdict(set)
 
     def get(self, kind: str, namespace: str, name: str) -> Raw | None:
         """Return one object, or None."""
@@ -121,9 +121,9 @@ class MemoryStore:
         before = self._objects[kind].get(_address(raw))
         return before is None or _is_newer(raw, before)
 
-    def active_runs(self) -> int:
-        """Return how many canary runs are going."""
-        return len(self._active)
+    def active(self, kind: str) -> int:
+        """Return how many runs of a type are going."""
+        return len(self._active[kind])
 
     def put(self, raw: Mapping[str, Any]) -> bool:
         """Keep an object; False when nothing of it is new or it is older than what is kept."""
@@ -167,8 +167,8 @@ class MemoryStore:
             status = raw.get("status") or {}
             for identity in quarantined(raw):
                 self._quarantining[address[0], identity].add(address)
-            if raw["spec"].get("type") == "Rollout" and not status.get("outcome"):
-                self._active.add(address)
+            if not status.get("outcome"):
+                self._active[raw["spec"].get("type", "")].add(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
                 self._by_host[host].add(address)
@@ -183,7 +183,7 @@ class MemoryStore:
         if kind == "RLHFRollout":
             for identity in quarantined(raw):
                 self._quarantining[address[0], identity].discard(address)
-            self._active.discard(address)
+            self._active[raw["spec"].get("type", "")].discard(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
                 self._by_host[host].discard(address)

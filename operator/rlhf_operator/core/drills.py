@@ -6,8 +6,9 @@ end changes nothing of what is live. Only an answer that a user got from the fal
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rlhf_operator.api.measure import Indicator
@@ -40,6 +41,7 @@ ANSWERS = SLO.model_validate(
 )
 """What a drill counts beside the objectives of the model: answers that users got."""
 _MOST_SLOS = 32
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def running(seen: Observed) -> Run | None:
@@ -55,7 +57,11 @@ def is_drill(run: Run | None) -> bool:
 
 
 def due(seen: Observed) -> datetime | None:
-    """Return when the next drill is due; None where there is nothing to prove."""
+    """Return when the next drill is due; None where there is nothing to prove.
+
+    That is the first turn of the model after the last proof, or since there has been something
+    to prove.
+    """
     run, spec, fallback = seen.run, seen.spec, seen.fallback
     if run is None or spec is None or spec.rollback_drill is None or fallback is None:
         return None
@@ -69,7 +75,18 @@ def due(seen: Observed) -> datetime | None:
     if is_drill(run) and status.outcome is not Outcome.SUPERSEDED:
         moments.append(status.finished_at)
     found = [moment for moment in moments if moment is not None] or [seen.now]
-    return max(found) + parse_duration(spec.rollback_drill.every)
+    return turn(run.model_uid, max(found), parse_duration(spec.rollback_drill.every))
+
+
+def turn(uid: str, after: datetime, every: timedelta) -> datetime:
+    """Return the first turn of a model after an instant: one in each interval, by its uid alone.
+
+    The turns of many models are spread evenly over the interval, whatever happened to all of
+    them at once.
+    """
+    share = int(hashlib.sha256(uid.encode()).hexdigest()[:12], 16) / 16**12
+    first = _EPOCH + every * share
+    return first + every * ((after - first) // every + 1)
 
 
 def begin(seen: Observed) -> RolloutSpec:

@@ -235,6 +235,8 @@ class Observed:
     """Human decisions, oldest first."""
     place_free: bool = True
     """Whether the limit of concurrent rollouts leaves room."""
+    drill_place_free: bool = True
+    """Whether the limit of concurrent drills leaves room."""
     gpus: Room | None = None
     """What one more pod can get; None when unknown, or when no run is about to start."""
     others_counted: bool = True

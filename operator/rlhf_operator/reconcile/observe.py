@@ -66,7 +66,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         refused=world.cluster.refusal(key.namespace, key.name),
         deleted_versions=_deleted(run, versions),
         acts=acts,
-        place_free=_place_free(world),
+        place_free=world.store.active("Rollout") < world.settings.max_concurrent_rollouts,
+        drill_place_free=world.store.active("Drill") < world.settings.max_concurrent_drills,
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )
     untold = guards.problem(seen, world)
@@ -170,7 +171,3 @@ def _lifts_more(spec: DecisionSpec, records: Iterable[Run], made: datetime) -> b
         for run in records
         for record in run.status.quarantines
     )
-
-
-def _place_free(world: World) -> bool:
-    return world.store.active_runs() < world.settings.max_concurrent_rollouts

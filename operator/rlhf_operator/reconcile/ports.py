@@ -44,8 +44,8 @@ class Store(Protocol):
         """Return the models that claim one of these host names."""
         ...
 
-    def active_runs(self) -> int:
-        """Return how many canary runs are going."""
+    def active(self, kind: str) -> int:
+        """Return how many runs of a type are going."""
         ...
 
 
@@ -160,6 +160,7 @@ class Settings:
     serving: ServingDefaults
     drain: timedelta = timedelta(seconds=30)
     max_concurrent_rollouts: int = 100
+    max_concurrent_drills: int = 100
     mandatory_policies: tuple[str, ...] = ()
     namespace: str = "rlhf-system"
     """The operator's own namespace, where the mandatory policies are."""

@@ -99,7 +99,8 @@ def _rests(seen: Observed) -> bool:
     serves = stable is not None and stable.identity == seen.target.identity
     until = resting.cool_down_end(seen, spec.rollout.cool_down)
     stopped = spec.suspend or seen.frozen is not None or seen.partly_understood
-    busy = bool(seen.acts) or not seen.place_free or (until is not None and seen.now < until)
+    crowded = not (seen.place_free and seen.drill_place_free)
+    busy = bool(seen.acts) or crowded or (until is not None and seen.now < until)
     restrained = run.status.force_block or run.status.refuse
     return (
         serves
