@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from tests.reconcile.fakes import Raw
-from tests.reconcile.stage import KEY, MINUTE, Stage, with_settings
+from tests.reconcile.stage import KEY, MINUTE, Stage, identity_of, with_settings
 
 DRILL = {"every": "1h", "percent": 2, "hold": "2m"}
 
@@ -187,3 +187,13 @@ def test_it_waits_for_its_place_among_the_drills_of_others() -> None:
     assert kinds(stage) == ["Initial", "Rollout"]
     stage.put(others | {"status": {"outcome": "Proven"}})
     until(stage, lambda: kinds(stage)[-1] == "Drill")
+
+
+def test_an_approval_of_what_is_never_shipped_keeps_no_drill_off() -> None:
+    stage = resting()
+    stage.say("Approve", identity=identity_of("v2", "2"))
+    until(stage, lambda: kinds(stage)[-1] == "Drill")
+    stage.run(5 * MINUTE)
+    assert stage.runs[-1].status.outcome == "Proven"
+    said = stage.world.store.get("RLHFDecision", KEY.namespace, "say")
+    assert said is not None and "phase" not in said.get("status", {}), "it waits for its run still"

@@ -10,7 +10,7 @@ from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import drills, holdback
 from rlhf_operator.core.decision import Action, Decision, hold
-from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import harm, resting
 
 
@@ -73,8 +73,9 @@ def drill_due(seen: Observed) -> Decision | None:
 def _other_wish(seen: Observed, run: Run) -> str | None:
     """Return what is wanted instead of going on with the drill."""
     spec, stable, target = seen.spec, run.status.stable, seen.target
-    if seen.acts:
-        return f"{seen.acts[0].author} decided: {seen.acts[0].action}"
+    act = _waiting(seen)
+    if act is not None:
+        return f"{act.author} decided: {act.action}"
     if spec is None:
         return "the model's spec cannot be read"
     if spec.rollback_drill is None:
@@ -100,7 +101,7 @@ def _rests(seen: Observed) -> bool:
     until = resting.cool_down_end(seen, spec.rollout.cool_down)
     stopped = spec.suspend or seen.frozen is not None or seen.partly_understood
     crowded = not (seen.place_free and seen.drill_place_free)
-    busy = bool(seen.acts) or crowded or (until is not None and seen.now < until)
+    busy = _waiting(seen) is not None or crowded or (until is not None and seen.now < until)
     restrained = run.status.force_block or run.status.refuse
     return (
         serves
@@ -111,6 +112,15 @@ def _rests(seen: Observed) -> bool:
         and not seen.is_quarantined(seen.fallback)
         and not (stopped or busy or restrained)
     )
+
+
+def _waiting(seen: Observed) -> Act | None:
+    """Return the oldest human decision before which no drill goes on.
+
+    An approval that waits for its run is none of them: that run may never come, and where it
+    does it needs no decision to end a drill.
+    """
+    return next((act for act in seen.acts if act.action != "Approve"), None)
 
 
 def _conclude(outcome: Outcome, reason: Reason, message: str) -> Decision:
