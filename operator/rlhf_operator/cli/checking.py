@@ -42,16 +42,13 @@ def lint(
     live: str | None,
     prometheus: str | None,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Say what is wrong with files or with a live model. Ends with 1 where there is an error."""
     if bool(files) == bool(live):
         raise click.UsageError("name files, or one model with --live")
-    through = options.access_of(kubeconfig, context_name, namespace)
-    ask = _ask(prometheus, through)
-    report = Report(sources=(_of_live(live, through, ask),)) if live else _of_files(files, ask)
+    ask = _ask(prometheus, access)
+    report = Report(sources=(_of_live(live, access, ask),)) if live else _of_files(files, ask)
     terminal.show(terminal.console(), report, findings.render(report), cast(terminal.Form, form))
     if report.errors:
         raise SystemExit(1)
@@ -144,16 +141,14 @@ def verify(
     looks: int,
     pause: timedelta,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Check the invariants on a live cluster. Ends with 1 where one is broken.
 
     Broken is what breaks at every look: a route that is read a moment after its record may
     have moved meanwhile.
     """
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     found, unreadable = _verified(asked, models, everywhere)
     for _ in range(looks - 1):
         if all(each.is_fine for each in found):

@@ -81,13 +81,11 @@ def _decide(
     wait: timedelta,
     dry_run: bool,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
     argument: str | None = None,
     step: int | None = None,
 ) -> None:
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     sender = asked.whoami()
     spec = acts.specify(
         kind,

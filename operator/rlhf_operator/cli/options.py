@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,15 +34,23 @@ class Length(click.ParamType[timedelta]):
         return parse_duration(str(value))
 
 
-def access(command: Command) -> Command:
-    """Add how the cluster is reached, as kubectl has it."""
+def access(command: Callable[..., None]) -> Callable[..., None]:
+    """Add how the cluster is reached, as kubectl has it; the command gets it as `access`."""
+
+    @functools.wraps(command)
+    def reached(
+        *, kubeconfig: str | None, context_name: str | None, namespace: str | None, **others: Any
+    ) -> None:
+        command(access=access_of(kubeconfig, context_name, namespace), **others)
+
+    made: Callable[..., None] = reached
     for option in (
         click.option("--kubeconfig", type=click.Path(), help="Path to the kubeconfig file."),
         click.option("--context", "context_name", help="The context of the kubeconfig."),
         click.option("-n", "--namespace", help="The namespace; the context's own when left out."),
     ):
-        command = option(command)
-    return command
+        made = option(made)
+    return made
 
 
 def everywhere(command: Command) -> Command:
@@ -61,13 +70,6 @@ def form(command: Command) -> Command:
         default="text",
         help="The form of the answer.",
     )(command)
-
-
-def connect(
-    kubeconfig: str | None, context_name: str | None, namespace: str | None
-) -> cluster.Cluster:
-    """Return the cluster that these options name."""
-    return cluster.Cluster(access_of(kubeconfig, context_name, namespace))
 
 
 def access_of(
@@ -105,9 +107,10 @@ def _complete(
 ) -> list[CompletionItem]:
     given = context.params
     try:
-        found = connect(
+        reached = access_of(
             given.get("kubeconfig"), given.get("context_name"), given.get("namespace")
-        ).state(clock.now())
+        )
+        found = cluster.Cluster(reached).state(clock.now())
     except cluster.Problem:
         return []  # a shell that is completing has no place for an error
     return [CompletionItem(name) for name in sorted(names(found)) if name.startswith(begun)]

@@ -70,12 +70,10 @@ def get(
     models: tuple[str, ...],
     everywhere: bool,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """List models with what each does now."""
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     state = asked.models(clock.now(), everywhere=everywhere)
     for name in models:
         chosen_model(state, name, asked.namespace)
@@ -91,12 +89,10 @@ def get(
 def show_tree(
     model: str,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Show a model, its versions, its newest rollout and its pods."""
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     state = asked.state(clock.now())
     found = tree.tree(state, chosen_model(state, model, asked.namespace))
     terminal.show(terminal.console(), found, tree.render(found), cast(terminal.Form, form))
@@ -113,12 +109,10 @@ def watch(
     interval: float,
     once: bool,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Follow a rollout: weights, objectives against bounds, time to decision."""
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     shown = terminal.console()
 
     def look() -> live.Frame:
@@ -177,12 +171,10 @@ def _tell(shown: Console, found: live.Frame, look: Look, interval: float) -> Non
 def history(
     model: str,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Tell what was live when, why, and by whom. Also for a model that was deleted."""
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     state = asked.state(clock.now())
     if not state.records(model):
         chosen_model(state, model, asked.namespace)
@@ -199,12 +191,10 @@ def why(
     model: str,
     revision: int | None,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Explain a decision: its rule, its numbers, its queries."""
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     state = asked.state(clock.now())
     found = evidence.explain(chosen_record(state, model, revision, asked.namespace))
     terminal.show(terminal.console(), found, evidence.render(found), cast(terminal.Form, form))
@@ -221,12 +211,10 @@ def diff(
     right: str,
     everything: bool,
     form: str,
-    kubeconfig: str | None,
-    context_name: str | None,
-    namespace: str | None,
+    access: cluster.Access,
 ) -> None:
     """Compare two versions: artefact, lineage, engine, and what was measured of each."""
-    asked = options.connect(kubeconfig, context_name, namespace)
+    asked = cluster.Cluster(access)
     state = asked.state(clock.now())
     one, two = (chosen_version(state, name, asked.namespace) for name in (left, right))
     found = difference.difference(state, one, two)
