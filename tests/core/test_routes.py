@@ -41,7 +41,7 @@ def make_split(router="GatewayAPI", *, sticky=False, mirror=None, **weights):
             version=version,
             service=f"support-{version}",
             weight=weight,
-            token=f"t.{version}",
+            tokens=(f"t.{version}",),
             pods=tuple(
                 port.Pod(name=f"{version}-{n:02}", uid=f"{version}{n}", ready=True)
                 for n in range(20)
@@ -70,7 +70,7 @@ class Cluster:
                 version=arm.version,
                 service=arm.service,
                 weight=arm.weight,
-                token=arm.token,
+                tokens=arm.tokens,
                 pods=tuple(
                     port.Pod(
                         name=pod.name,

@@ -14,12 +14,14 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer, unused_port
 
+from rlhf_operator.api.arms import token_of
 from rlhf_operator.guard import __main__ as entry
 from rlhf_operator.guard import config, health, server
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.triton import Triton
 from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config, a_setup
 
+RUN = {"x-rlhf-run": "support-7"}
 STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
 
 
@@ -41,21 +43,38 @@ async def test_ready_follows_triton_and_the_drain(
 
 async def test_an_arm_token_is_handed_out_once(make_world: MakeWorld) -> None:
     world = await make_world(stickiness=STICKY)
-    reply = await world.complete()
-    assert reply.headers["x-rlhf-arm"] == "v1.canary.abc"
+    token = token_of("v1.canary.abc", "support-7")
+    reply = await world.users.get("/v1/models", headers=RUN)
+    assert reply.headers["x-rlhf-arm"] == token
     assert reply.headers["Set-Cookie"] == (
-        "rlhf-arm=v1.canary.abc; Max-Age=60; Path=/; HttpOnly; SameSite=Lax"
+        f"rlhf-arm={token}; Max-Age=60; Path=/; HttpOnly; SameSite=Lax"
     )
-    for held in ({"Cookie": "rlhf-arm=v1.canary.abc"}, {"x-rlhf-arm": "v1.canary.abc"}):
-        reply = await world.users.get("/v1/models", headers=held)
+    for held in ({"Cookie": f"rlhf-arm={token}"}, {"x-rlhf-arm": token}):
+        reply = await world.users.get("/v1/models", headers=RUN | held)
         assert "Set-Cookie" not in reply.headers
-    reply = await world.users.get("/v1/models", headers={"Cookie": "rlhf-arm=v1.old"})
-    assert "v1.canary.abc" in reply.headers["Set-Cookie"]
-    assert "Set-Cookie" not in (await world.users.get("/healthz/live")).headers
+    reply = await world.users.get("/v1/models", headers=RUN | {"Cookie": "rlhf-arm=v1.old"})
+    assert token in reply.headers["Set-Cookie"]
+
+
+async def test_each_run_has_a_token_of_its_own(make_world: MakeWorld) -> None:
+    world = await make_world(stickiness=STICKY)
+    given = []
+    for run in ("support-7", "support-8"):
+        held = {"Cookie": f"rlhf-arm={given[-1]}"} if given else {}
+        reply = await world.users.get("/v1/models", headers={"x-rlhf-run": run} | held)
+        given.append(reply.headers["x-rlhf-arm"])
+        assert given[-1] in reply.headers["Set-Cookie"]
+    assert given[0] != given[1]
+
+
+async def test_outside_of_a_run_nobody_gets_a_token(make_world: MakeWorld) -> None:
+    world = await make_world(stickiness=STICKY)
+    reply = await world.complete()
+    assert "Set-Cookie" not in reply.headers and "x-rlhf-arm" not in reply.headers
 
 
 async def test_no_token_without_stickiness(world: World) -> None:
-    reply = await world.complete()
+    reply = await world.users.get("/v1/models", headers=RUN)
     assert "Set-Cookie" not in reply.headers
     assert "x-rlhf-arm" not in reply.headers
 

@@ -5,6 +5,7 @@ The operator writes it into the route beside the weights; guards read it from ea
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -68,6 +69,15 @@ class Arms:
         if arm == "canary":
             return self.percent / 100
         return 1.0 if self.is_copied else (100 - self.percent) / 100
+
+
+def token_of(arm_token: str, run: str) -> str:
+    """Return what keeps a client on an arm in one run; what an earlier run gave out differs.
+
+    arm_token: the fixed token of the arm, which never leaves guard and operator. The router names
+    the run on each request, so a pod that has long been there gives out the new one too.
+    """
+    return hashlib.sha256(f"{arm_token}/{run}".encode()).hexdigest()[:32]
 
 
 def read_arms(header: str | None) -> Arms | None:

@@ -18,8 +18,8 @@ from rlhf_operator.api.schema import ApiType, Duration, Keyed, Name, rule
 from rlhf_operator.api.stages import Pattern, Stage
 
 RUN_HEADER = "x-rlhf-run"
-"""Set by the router on every request of a run in which users are counted; without one the router
-removes it from what clients send."""
+"""Set by the router on every request of a run in which users are counted, or are kept on their
+arms; without one the router removes it from what clients send."""
 
 ARMS_HEADER = "x-rlhf-arms"
 """Set by the router on every request while a canary has weight: in the form
@@ -119,7 +119,7 @@ class GuardStickiness(ApiType):
     """How users are kept on the arm that they were drawn into."""
 
     mode: StickinessMode = "None"
-    """`Arm` hands out the token of this arm; `None` does not."""
+    """`Arm` hands out a token of this arm in every run; `None` does not."""
 
     max_age_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 86_400
     """How long a browser keeps the token."""
@@ -135,7 +135,8 @@ class GuardStickiness(ApiType):
     arm_token: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,256}$", max_length=256)] | None = (
         None
     )
-    """The fixed token of this arm, the same as in the route's exact-match rule."""
+    """The fixed token of this arm. Clients get what it makes together with the run's name, which
+    is what the route's exact-match rule asks for (`api/arms.py`)."""
 
     @rule("self.mode != 'Arm' || has(self.armToken)", "mode Arm needs armToken")
     def has_token(self) -> bool:

@@ -19,6 +19,8 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import exposition
 
+from rlhf_operator.api.arms import token_of
+from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.guard import (
     admission,
     connections,
@@ -141,15 +143,18 @@ async def _sign(guard: Guard, request: web.Request, response: web.StreamResponse
         response.force_close()
         response.headers["Connection"] = "close"
     sticky = config.stickiness
-    if sticky.mode == "None" or sticky.arm_token is None or request.path.startswith("/healthz/"):
+    run = request.headers.get(RUN_HEADER)
+    # Outside of a run nobody is drawn, and a token from before would spare its holder the draw.
+    if sticky.mode == "None" or sticky.arm_token is None or not run:
         return
-    response.headers[sticky.header_name] = sticky.arm_token
+    token = token_of(sticky.arm_token, run)
+    response.headers[sticky.header_name] = token
     # A token that is already there keeps its age: after maxAge the user is drawn anew.
     held = (request.cookies.get(sticky.cookie_name), request.headers.get(sticky.header_name))
-    if sticky.arm_token not in held:
+    if token not in held:
         response.headers.add(
             "Set-Cookie",
-            f"{sticky.cookie_name}={sticky.arm_token}; Max-Age={sticky.max_age_seconds}; "
+            f"{sticky.cookie_name}={token}; Max-Age={sticky.max_age_seconds}; "
             "Path=/; HttpOnly; SameSite=Lax",
         )
 

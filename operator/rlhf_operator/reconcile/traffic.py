@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from rlhf_operator.api.arms import Arms
+from rlhf_operator.api.arms import Arms, token_of
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.core import capacity, names, routes, workloads
@@ -16,8 +16,17 @@ from rlhf_operator.reconcile.ports import Raw, World
 
 
 def arm_token(uid: str, version: str) -> str:
-    """Return the fixed token of an arm: opaque to clients, the same in guard and route."""
+    """Return the fixed token of an arm, from which guard and route make that of each run."""
     return hashlib.sha256(f"{uid}/{version}".encode()).hexdigest()[:32]
+
+
+def _tokens(uid: str, version: str, run: str | None) -> tuple[str, ...]:
+    """Return what keeps a client on an arm.
+
+    A guard of an older image gives out the fixed token, also before a run.
+    """
+    fixed = arm_token(uid, version)
+    return (fixed,) if run is None else (token_of(fixed, run), fixed)
 
 
 def arms(
@@ -31,7 +40,7 @@ def arms(
             version=version,
             service=names.child(version, "serving"),
             weight=weights[version],
-            token=arm_token(uid, version),
+            tokens=_tokens(uid, version, seen.run.name if seen.run else None),
             pods=pods.get(version, ()),
         )
         for version in ordered
@@ -57,20 +66,24 @@ def split(
         traffic=seen.traffic,
         arms=arms(seen, weights, uid, pods),
         mirror=mirror,
-        run=_counted_run(seen),
+        run=_named_run(seen, weights),
         trial=_trial(seen, weights, mirror),
     )
 
 
-def _counted_run(seen: Observed) -> str | None:
-    """Return the run in which guards count each user once; it begins with the first weight.
+def _named_run(seen: Observed, weights: Mapping[str, int]) -> str | None:
+    """Return the run in which guards count each user once, and keep users on their arms.
 
-    Both versions must begin to count then, however long their pods have been there.
+    It begins with the first weight: both versions must begin to count then, and who was there
+    before must be drawn as everybody else is, however long their pods have been there.
     """
     run = seen.run
-    if run is None or run.status.weight == 0 or run.plan.stickiness is None:
+    if run is None or seen.traffic is None:
         return None
-    return run.name
+    counts = run.status.weight > 0 and run.plan.stickiness is not None
+    is_split = sum(part > 0 for part in weights.values()) > 1
+    keeps = is_split and seen.traffic.stickiness.mode == "Arm"
+    return run.name if counts or keeps else None
 
 
 def _trial(seen: Observed, weights: Mapping[str, int], mirror: Mirror | None) -> Arms | None:

@@ -93,14 +93,12 @@ def _parent(parent: ParentRef) -> Manifest:
 
 
 def _arm_rule(arm: Arm, split: Split) -> Manifest:
-    token = arm.token or ""
-    by_header = {"type": "Exact", "name": ARM_HEADER, "value": token}
-    by_cookie = {
-        "type": "RegularExpression",
-        "name": "Cookie",
-        "value": sticky.cookie_pattern(token),
-    }
-    matches = [{"path": dict(_ANY_PATH), "headers": [each]} for each in (by_header, by_cookie)]
+    ways = []
+    for token in arm.tokens:
+        pattern = sticky.cookie_pattern(token)
+        ways.append({"type": "Exact", "name": ARM_HEADER, "value": token})
+        ways.append({"type": "RegularExpression", "name": "Cookie", "value": pattern})
+    matches = [{"path": dict(_ANY_PATH), "headers": [each]} for each in ways]
     return _rule(matches, (arm,), split)
 
 

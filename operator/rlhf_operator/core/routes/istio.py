@@ -83,13 +83,13 @@ class Istio:
 
 
 def _arm_route(arm: Arm, split: Split) -> Manifest:
-    token = arm.token or ""
     # Istio wants header names in lower case.
+    matches: list[Manifest] = []
+    for token in arm.tokens:
+        matches.append({"headers": {ARM_HEADER: {"exact": token}}})
+        matches.append({"headers": {"cookie": {"regex": sticky.cookie_pattern(token)}}})
     return {
-        "match": [
-            {"headers": {ARM_HEADER: {"exact": token}}},
-            {"headers": {"cookie": {"regex": sticky.cookie_pattern(token)}}},
-        ],
+        "match": matches,
         "route": _destinations((arm,), split),
         **_copying(split),
         "headers": _naming(split),

@@ -51,8 +51,8 @@ class Arm:
     service: str
     """The name of the version's own Service."""
     weight: int
-    token: str | None = None
-    """What brings a client back to this arm, where clients are kept on theirs."""
+    tokens: tuple[str, ...] = ()
+    """What brings a client back to this arm, where clients are kept on theirs: any of these."""
     pods: tuple[Pod, ...] = ()
     """Its pods; only the Service router looks at them."""
 
@@ -77,7 +77,8 @@ class Split:
     port: int = 80
     """The port of every version's Service."""
     run: str | None = None
-    """The run whose name every request carries to the guards, where they count users by it."""
+    """The run whose name every request carries to the guards: by it they count users, and give
+    out tokens."""
     trial: Arms | None = None
     """What every request tells the guards of the canary and its weight, in the same object as the
     weights themselves."""
@@ -106,7 +107,7 @@ class Split:
         # rollback takes the clients that were kept on it in the same write.
         if self.traffic.stickiness.mode == "None" or len(self.live) == 1:
             return ()
-        return tuple(arm for arm in self.live if arm.token is not None)
+        return tuple(arm for arm in self.live if arm.tokens)
 
     @property
     def mirrored(self) -> Arm:
