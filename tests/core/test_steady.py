@@ -113,6 +113,37 @@ def test_verdicts_of_a_promoted_version(
     assert (found.verdict, said in found.message) == (verdict, True), found.message
 
 
+FASTER = "spends its budget faster than allowed over 72 h and over 6 h"
+THRICE = "spends its budget more than 3 times as fast as allowed over 24 h and over 2 h"
+
+
+@pytest.mark.parametrize(
+    ("slo", "ended", "now", "verdict", "said"),
+    [
+        pytest.param(MAX, [(3, 120)] * 144, (3, 120), UNSURE, FASTER,
+                     id="a quarter above the bound for half a day"),
+        pytest.param(MAX, [(2, 120)] * 864, (2, 120), UNSURE, None, id="below it for three days"),
+        pytest.param(MAX, [(3, 120)] * 3, (3, 120), UNSURE, None,
+                     id="for minutes it proves little"),
+        pytest.param(MAX, [(3, 120)] * 144 + [CALM] * 72, (1, 120), GOOD, None,
+                     id="what has been over for six hours"),
+        pytest.param(MAX, [CALM] * 720 + [(3, 120)] * 72, (3, 120), UNSURE, None,
+                     id="what three days as a whole bear"),
+        pytest.param(PLAIN, [(8, 120)] * 24, (0, 120), GOOD, THRICE,
+                     id="also where plain numbers are compared"),
+        pytest.param(MIN, [(89, 100)] * 144, (89, 100), UNSURE, FASTER,
+                     id="also of a rate that should be high"),
+    ],
+)  # fmt: skip
+def test_a_slow_burn_is_told_and_fails_nothing(
+    slo: dict[str, Any], ended: list[Window], now: Window, verdict: Verdict, said: str | None
+) -> None:
+    goal = objective(slo)
+    found = judge(goal, ended, now)
+    assert (found.verdict, found.slow_burn) == (verdict, said), found.message
+    assert analysis.result(goal, "v1", found).slow_burn == said
+
+
 @pytest.mark.parametrize(
     ("problem", "verdict"), [(Problem.STALE, UNSURE), (Problem.SOURCE_DOWN, WRONG)]
 )

@@ -12,6 +12,7 @@ from rlhf_operator.api.measurements import Series
 from rlhf_operator.core.indicators import Counter
 from rlhf_operator.core.windows import (
     KEPT,
+    PER_HOUR,
     WINDOW,
     Windows,
     first_whole,
@@ -41,6 +42,23 @@ def test_the_newest_windows_are_remembered_and_summed(
     kept = pairs[-KEPT:]
     assert list(windows.each()) == kept and len(windows) == len(kept)
     assert windows.last(span) == tuple(map(sum, zip(*kept[-span:], strict=True))) or not kept
+
+
+@given(
+    pairs=st.lists(counts, min_size=1, max_size=1200),
+    first=st.integers(0, 30),
+    cut=st.integers(0, KEPT),
+    hours=st.sampled_from([24, 72]),
+)
+def test_of_days_what_is_summed_are_whole_hours(
+    pairs: list[tuple[int, int]], first: int, cut: int, hours: int
+) -> None:
+    cut = min(cut, len(pairs))
+    windows = filled(first + cut, *pairs[cut:])
+    windows.precede(first, [pair[0] for pair in pairs[:cut]], [pair[1] for pair in pairs[:cut]])
+    oldest = (first + len(pairs) - 1) // PER_HOUR - hours + 1
+    whole = [pair for place, pair in enumerate(pairs, first) if place // PER_HOUR >= oldest]
+    assert windows.last(hours * PER_HOUR) == tuple(map(sum, zip(*whole, strict=True)))
 
 
 def test_windows_that_were_not_told_apart_are_empty() -> None:

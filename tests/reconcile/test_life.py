@@ -268,3 +268,26 @@ def test_the_router_names_the_run_while_users_are_compared() -> None:
         {"name": "x-rlhf-arms", "value": "v1=10;step=0;run=support-2"},
     ]
     assert named == [([header] * 3, {"sft": 90, "v1": 10}), ([[]], {"v1": 100})]
+
+
+def test_a_slow_burn_is_told_once_and_moves_nothing() -> None:
+    stage = Stage()
+    stage.run()
+    told = "spends its budget faster than allowed over 72 h and over 6 h"
+    stage.slos.counted = {"samples": 1000, "slow_burn": told}
+    stage.run(30 * MINUTE)
+    assert stage.condition("SlowBurn") == ("True", "BudgetBurns")
+    assert stage.message("SlowBurn").startswith(f"unsafe of v1 {told}: no rollback follows")
+    assert stage.weights == {"v1": 100} and stage.condition("Ready") == ("True", "Serving")
+    written = stage.cluster.history.count(("status", "RLHFModel", KEY.name))
+    stage.slos.subjects.clear()  # a restarted operator has judged nothing yet
+    stage._pass()
+    assert stage.condition("SlowBurn") == ("True", "BudgetBurns")
+    stage.run(30 * MINUTE)
+    assert stage.cluster.history.count(("status", "RLHFModel", KEY.name)) == written
+    assert [kind for kind in stage.cluster.events if kind[1] == "SlowBurn"] == [
+        ("Warning", "SlowBurn")
+    ]
+    stage.slos.counted = None
+    stage.run()
+    assert stage.condition("SlowBurn") is None

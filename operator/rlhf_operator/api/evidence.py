@@ -121,6 +121,8 @@ class SLOResult(ApiType):
     """What was asked of Prometheus."""
     failures: Annotated[int, Field(ge=0, le=100000)] = 0
     """Measurements out of bounds in a row."""
+    slow_burn: Annotated[str, Field(max_length=256)] | None = None
+    """How fast a promoted version has spent its budget for long, where a person should look."""
     message: Message = ""
     """A sentence with numbers."""
 

@@ -33,6 +33,8 @@ class ConditionType(StrEnum):
     """Margin, rate and traffic make a decision within `maxHold` unlikely; nothing waits for it."""
     VERSION_DELETED = "VersionDeleted"
     """A version that serves was deleted; it goes on serving from its pinned template."""
+    SLOW_BURN = "SlowBurn"
+    """What serves has spent its budget for bad answers too fast for days; no move follows."""
     NOT_THE_MODEL = "NotTheModel"
     """Traffic fled by itself, and what it fled to fails alike: look at traffic, guard, metrics."""
     REWARD_HACKING_SUSPECTED = "RewardHackingSuspected"

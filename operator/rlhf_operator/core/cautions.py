@@ -22,6 +22,7 @@ def told(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterato
         yield from _of_the_flight(run)
     yield from _of_the_guards(seen)
     yield from _of_the_metrics(seen, run)
+    yield from _of_the_budget(seen, before)
     yield from _of_what_was_edited(seen, run)
 
 
@@ -93,6 +94,28 @@ def _of_the_metrics(seen: Observed, run: Run | None) -> Iterator[Fact]:
     suspicion = reward_hacking.suspicion(seen, run) if tries and run else None
     if suspicion is not None:
         yield _true(ConditionType.REWARD_HACKING_SUSPECTED, "RewardUpPeopleDown", suspicion)
+
+
+def _of_the_budget(seen: Observed, before: ModelStatus | None) -> Iterator[Fact]:
+    """Tell what spends its budget too fast for days, for a person to look at."""
+    if seen.stable is None:  # nothing was judged yet, and what was known stands
+        for each in before.conditions if before else ():
+            if each.type == ConditionType.SLOW_BURN:
+                yield _true(ConditionType.SLOW_BURN, each.reason, each.message)
+        return
+    slow = [f"{one.name} of {one.version} {one.slow_burn}" for one in seen.stable.results
+            if one.slow_burn is not None]  # fmt: skip
+    if slow:
+        told = f"{'; '.join(slow)}: no rollback follows of it; look why, and ship a better version"
+        yield _true(ConditionType.SLOW_BURN, "BudgetBurns", told[:1024])
+
+
+def news(seen: Observed, before: ModelStatus | None) -> Fact | None:
+    """Return the slow burn that is to be told once, as an Event, when it shows."""
+    known = (
+        any(each.type == ConditionType.SLOW_BURN for each in before.conditions) if before else False
+    )
+    return None if known else next(iter(_of_the_budget(seen, before)), None)
 
 
 def _of_what_was_edited(seen: Observed, run: Run | None) -> Iterator[Fact]:

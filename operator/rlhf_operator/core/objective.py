@@ -76,6 +76,8 @@ class Judgement:
     stable: Reading | None = None
     evidence: Evidence | None = None
     """What sequential tests rest on, where the SLO is judged by evidence."""
+    slow_burn: str | None = None
+    """How fast the budget has been spent for long, where that calls for a person's look."""
 
     @property
     def measured(self) -> bool:
@@ -244,6 +246,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         bound=goal.bound[:128],
         query=_asked(slo, goal.measure),
         failures=found.failures,
+        slow_burn=found.slow_burn,
         needs=needs[0] if needs else None,
         message=(found.message + (needs[1] if needs else ""))[:4096],
     )

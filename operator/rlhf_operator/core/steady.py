@@ -75,12 +75,18 @@ def judge(goal: Objective, rate: Rate, asked: Watch, reading: Reading, found: Fo
     )
     failures = 1 if verdict is Verdict.FAILED else 0
     return Judgement(
-        verdict=verdict, failures=failures, message=message, reading=reading, evidence=evidence
+        verdict=verdict,
+        failures=failures,
+        message=message,
+        reading=reading,
+        evidence=evidence,
+        slow_burn=_ticket(found),
     )
 
 
 def burnt(goal: Objective, judged: Judgement, found: Found) -> Judgement:
     """Return a verdict on plain numbers, or Failed where a page rule fires."""
+    judged = replace(judged, slow_burn=_ticket(found))
     if not found.burning or judged.verdict is Verdict.FAILED:
         return judged
     shown = f"{goal.slo.name} {amount(goal, _of_the_hour(judged.reading, found))}"
@@ -188,6 +194,18 @@ def _told(burning: tuple[Burn, ...]) -> str:
     return (
         f"spends its budget {times:.0f} times as fast as allowed over {_length(burn.rule.long)} "
         f"and over {_length(burn.rule.short)}"
+    )
+
+
+def _ticket(found: Found) -> str | None:
+    """Return how fast the budget is spent by a ticket rule; it says the same while that lasts."""
+    if not found.slow:
+        return None
+    rule = found.slow[0].rule
+    times = f"more than {rule.factor:.0f} times as fast as" if rule.factor > 1 else "faster than"
+    return (
+        f"spends its budget {times} allowed over {_length(rule.long)} and over "
+        f"{_length(rule.short)}"
     )
 
 

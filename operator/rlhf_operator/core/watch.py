@@ -3,7 +3,7 @@
 A rate keeps two kinds of bound: `max` or `min`, and `versusStable.ratio` against what the version
 itself showed as a canary, frozen at its promotion. Each is a change detector over windows
 (`RateChange`). The page rules of burn rates are asked beside them, also where plain numbers are
-compared.
+compared; the ticket rules only tell.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from math import log
 
 from rlhf_operator.api.evidence import BaselineRecord
 from rlhf_operator.api.policy import SLO
@@ -22,9 +23,11 @@ from rlhf_operator.core.statistics import Burn, Count, RateChange, Urgency
 from rlhf_operator.core.windows import WINDOW
 
 _BASELINE_ERROR = 0.05
-_PAGES = tuple(rule for rule in statistics.BURN_RULES if rule.urgency is Urgency.PAGE)
-SPANS = tuple(sorted({span // WINDOW for rule in _PAGES for span in (rule.long, rule.short)}))
-"""How many finished windows the page rules look back, each: 1, 6, 12 and 72."""
+_TICKET_PROOF = log(20)
+"""A ticket costs a look and no rollback, so it takes less proof than a page: 20 to 1."""
+_RULES = statistics.BURN_RULES
+SPANS = tuple(sorted({span // WINDOW for rule in _RULES for span in (rule.long, rule.short)}))
+"""How many finished windows the rules look back, each: 1, 6, 12, 24, 72, 288 and 864."""
 HOUR = timedelta(hours=1) // WINDOW
 """So many finished windows are told of; beside them the one that goes on."""
 
@@ -83,6 +86,8 @@ class Found:
     """Harm over all windows since promotion, safety over the last hour."""
     burning: tuple[Burn, ...]
     """The page rules that fire."""
+    slow: tuple[Burn, ...] = ()
+    """The ticket rules that fire."""
 
 
 def tests(slo: SLO, found: Measure) -> int:
@@ -178,33 +183,37 @@ def find(
         events=spans[HOUR][0] + events,
         samples=spans[HOUR][1] + samples,
         proofs=proofs,
-        burning=_burning(asked, counts),
+        burning=_burning(asked, counts, Urgency.PAGE, asked.proven),
+        slow=_burning(asked, counts, Urgency.TICKET, _TICKET_PROOF),
     )
 
 
-def _may_burn(budget: float, counts: Mapping[int, Count]) -> bool:
-    """Return whether a short window burns fast enough for any page; mostly none does."""
+def _may_burn(budget: float, counts: Mapping[int, Count], urgency: Urgency) -> bool:
+    """Return whether a short window burns fast enough for any such rule; mostly none does."""
     return any(
         counts[rule.short // WINDOW].events
         > counts[rule.short // WINDOW].samples * budget * rule.factor
-        for rule in _PAGES
+        for rule in _RULES
+        if rule.urgency is urgency
     )
 
 
-def _burning(asked: Watch, counts: Mapping[int, Count]) -> tuple[Burn, ...]:
-    """Return the page rules that fire on more than chance.
+def _burning(
+    asked: Watch, counts: Mapping[int, Count], urgency: Urgency, proven: float
+) -> tuple[Burn, ...]:
+    """Return the rules of this urgency that fire on more than chance.
 
     One bad answer among ten burns a budget of 1 % ten times too fast, and proves nothing. So the
     long window must prove harm as well, or thirty days would hold more false alarms than agreed.
     """
-    if asked.budget is None or not _may_burn(asked.budget, counts):
+    if asked.budget is None or not _may_burn(asked.budget, counts, urgency):
         return ()
     by_length = {number * WINDOW: count for number, count in counts.items()}
     found = []
     for burn in statistics.burns(by_length, asked.budget):
-        if burn.rule in _PAGES and burn.alerts:
+        if burn.rule.urgency is urgency and burn.alerts:
             long = by_length[burn.rule.long]
             proof = statistics.log_e_ceiling(long.events, long.samples, asked.budget, exceeds=True)
-            if proof >= asked.proven:
+            if proof >= proven:
                 found.append(burn)
     return tuple(found)

@@ -1,5 +1,7 @@
 """Counts of a promoted version in windows of five minutes by the clock, for the last six hours.
 
+For three days they are kept by the hour as well, which is enough for slow burns.
+
 A restarted operator takes the windows that ended before from the metric source, by one subquery
 a counter. There a pod is known by its value at each end of a window, so what a pod counted in
 its last five minutes at most, before it went, is lost. What the operator sees itself is exact.
@@ -21,6 +23,9 @@ WINDOW = timedelta(minutes=5)
 while. What is spent on false alarms is reckoned in these."""
 KEPT = 72
 """So many windows are remembered: the longest that a page rule of burn rates looks at."""
+HOURS_KEPT = 72
+"""So many hours are: the longest that a ticket rule looks at."""
+PER_HOUR = timedelta(hours=1) // WINDOW
 _SECONDS = WINDOW.total_seconds()
 
 Who = tuple[str, str, str]
@@ -45,14 +50,16 @@ def first_whole(since: datetime, newest: int) -> int:
 class Windows:
     """The counts of one measure on one version. Mutable, and owned by one engine.
 
-    A thousand models have several of these each, so counts stand in arrays: 1 kB at most.
+    A thousand models have several of these each, so counts stand in arrays: 2 kB at most.
     """
 
-    __slots__ = ("_events", "_newest", "_samples")
+    __slots__ = ("_events", "_hour", "_hourly_events", "_hourly_samples", "_newest", "_samples")
 
     def __init__(self) -> None:
         self._events, self._samples = array("q"), array("q")
         self._newest = -1
+        self._hourly_events, self._hourly_samples = array("q"), array("q")
+        self._hour = -1
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -65,6 +72,7 @@ class Windows:
             counts.append(max(0, count))
             del counts[:-KEPT]
         self._newest = number
+        self._add_to_hour(number, events, samples)
 
     def precede(self, first: int, events: Sequence[int], samples: Sequence[int]) -> None:
         """Take in windows from before the oldest known one, from number `first` on."""
@@ -76,9 +84,28 @@ class Windows:
             del counts[:-KEPT]
         if self._newest < 0:
             self._newest = first + len(samples) - 1
+        for place in range(min(lasts, len(samples))):
+            self._add_to_hour(first + place, events[place], samples[place])
+
+    def _add_to_hour(self, number: int, events: int, samples: int) -> None:
+        hour = number // PER_HOUR
+        ahead = hour - self._hour if self._hourly_samples else 1
+        for counts, count in ((self._hourly_events, events), (self._hourly_samples, samples)):
+            counts.extend([0] * min(ahead, HOURS_KEPT))
+            counts[:0] = array("q", [0] * (1 - ahead - len(counts)))
+            counts[-1 + min(ahead, 0)] += max(0, count)
+            del counts[:-HOURS_KEPT]
+        self._hour = max(self._hour, hour)
 
     def last(self, count: int) -> tuple[int, int]:
-        """Return events and samples of the newest windows together."""
+        """Return events and samples of the newest windows together.
+
+        Of more than are remembered, those of so many hours by the clock, the one that goes on
+        among them.
+        """
+        if count > KEPT:
+            hours = count // PER_HOUR
+            return sum(self._hourly_events[-hours:]), sum(self._hourly_samples[-hours:])
         return sum(self._events[-count:]), sum(self._samples[-count:])
 
     def each(self) -> Iterable[tuple[int, int]]:

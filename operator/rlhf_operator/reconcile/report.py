@@ -22,6 +22,7 @@ from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import (
     capacity,
+    cautions,
     history,
     names,
     outlook,
@@ -201,6 +202,9 @@ async def tell(seen: Observed, decision: Decision, world: World) -> None:
     before = _told(raw)
     for event in summary.events(decision, before, seen.run):
         await world.cluster.tell(raw, event.type, event.reason, event.message)
+    burn = cautions.news(seen, before)
+    if burn is not None:
+        await world.cluster.tell(raw, "Warning", str(burn.type), burn.message)
     doubt = outlook.news(seen, before)
     if doubt is not None:
         await world.cluster.tell(raw, "Warning", str(ConditionType.DECISION_UNLIKELY), doubt)
