@@ -14,6 +14,7 @@ from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import analysis, sequential, statistics
+from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.objective import Judgement, Reading, objectives, result
 from rlhf_operator.core.stretches import NO_PAST, Past, Stretch, condensed, stretches, total
 
@@ -169,16 +170,34 @@ def test_a_ramp_is_judged_by_strata_not_by_their_sum() -> None:
 
 
 def test_all_tests_of_a_run_share_its_false_rollbacks() -> None:
-    """Two bounds on this one, one on that one; what only informs takes no share."""
+    """Two bounds on this one, one on that one, and stable's own bound of Safety beside the canary.
+
+    What only informs takes no share.
+    """
     both = MAX | {"versusStable": {"ratio": "2"}}
     shown = ERRORS | {"name": "shown", "class": "Informational", "max": "0.1"}
     found = objectives((policy(both, ERRORS | {"max": "0.1"}, shown),))
     levels = [goal.rate.levels.harm for _, goal in found if goal.rate is not None]
-    assert levels == pytest.approx([log(3 / 0.01)] * 3)
+    assert levels == pytest.approx([log(4 / 0.01)] * 3)
     strict = objectives((policy(MAX, falseRollback="0.001", falsePromotion="0.01"),))[0][1]
     assert strict.rate is not None
-    assert strict.rate.levels.harm == pytest.approx(log(1000))
+    assert strict.rate.levels.harm == pytest.approx(log(2 / 0.001))
     assert strict.rate.levels.good == pytest.approx(log(100))
+
+
+@pytest.mark.parametrize(
+    ("slo", "count"),
+    [
+        pytest.param(MAX, 1, id="Safety's absolute bound"),
+        pytest.param(MAX | {"failureLimit": 3}, 0, id="not where plain numbers are compared"),
+        pytest.param(UNSAFE | {"versusStable": {"ratio": "2"}}, 0,
+                     id="not the comparison, in which stable cannot lose"),
+        pytest.param(ERRORS | {"max": "0.1"}, 0, id="not quality or speed: a run goes on then"),
+    ],
+)  # fmt: skip
+def test_which_of_stables_own_tests_take_a_share(slo: dict[str, Any], count: int) -> None:
+    (policed,) = policy(slo).slos
+    assert sequential.stable_tests(policed, measure(policed)) == count
 
 
 @pytest.mark.parametrize(

@@ -175,11 +175,12 @@ def test_a_ramp_is_judged_by_strata_not_by_their_sum() -> None:
 
 
 def test_all_tests_of_a_run_share_its_false_rollbacks() -> None:
+    """Two means, a bound of Safety, and stable's own beside the canary; what only informs: none."""
     shown = REWARD | {"name": "shown", "class": "Informational"}
     unsafe = {"name": "u", "class": "Safety", "indicator": {"type": "ErrorRate"}, "max": "0.1"}
     found = objectives((policy(unsafe, LENGTH | {"max": "9"}, KL | {"name": "kl"}, shown),))
     levels = [goal.tests.levels.harm for _, goal in found if goal.tests is not None]
-    assert levels == pytest.approx([log(3 / 0.01)] * 4)
+    assert levels == pytest.approx([log(4 / 0.01)] * 4)
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,8 @@ class PolicySpec(ApiType):
     interval: Duration = "10s"
     """How often the objectives are judged."""
     false_rollback: DecimalText = "0.01"
-    """The probability that a run of a version that is no worse is ever rolled back by evidence,
-    shared over all objectives."""
+    """The probability that evidence ever makes a false move in a run: rolls a version back that is
+    no worse, or leaves a stable one that keeps its Safety bounds; shared over all objectives."""
     false_promotion: DecimalText = "0.05"
     """The probability that a version that is worse than an objective allows passes it."""
     reward_hacking: RewardHacking | None = None

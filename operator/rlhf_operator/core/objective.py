@@ -162,10 +162,12 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
 def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Objective], ...]:
     """Return every SLO of a run, each beside its policy; all share the false rollbacks.
 
+    So do the tests of stable's own Safety bounds, by which traffic may flee from stable in a run.
     What decides a test has an error of its own.
     """
     every = [(policy, slo) for policy in policies for slo in policy.slos]
-    count = sum(sequential.tests(slo, measure(slo)) for _, slo in every)
+    asked = [(slo, measure(slo)) for _, slo in every]
+    count = sum(sequential.tests(*one) + sequential.stable_tests(*one) for one in asked)
     return tuple(
         (policy, objective(policy, slo, 1 if policy.name == TEST_POLICY else count))
         for policy, slo in every

@@ -28,7 +28,8 @@ class Levels:
     """How much evidence a run asks for, as ln E; fixed at its start."""
 
     harm: float
-    """Harm is proven from here on: the run's `falseRollback`, shared over all its harm tests."""
+    """Harm is proven from here on: the run's `falseRollback`, shared over all its harm tests,
+    those of stable's own bounds among them."""
     good: float
     """Harm is refuted from here on: `falsePromotion`, in full for every test."""
 
@@ -92,6 +93,13 @@ def tests(slo: SLO, measure: Measure) -> int:
         return 1
     bounds = (slo.max, slo.min, slo.versus_stable)
     return sum(bound is not None for bound in bounds)
+
+
+def stable_tests(slo: SLO, measure: Measure) -> int:
+    """Return how many tests of harm an SLO makes of stable beside a canary: Safety's own bound."""
+    if slo.class_ != "Safety" or measure.form is not Form.RATE:
+        return 0
+    return int(is_sequential(slo, measure) and (slo.max or slo.min) is not None)
 
 
 def levels(policy: PinnedPolicy, count: int) -> Levels:
