@@ -200,6 +200,9 @@ class GuardConfig(LiveGuard):
     triton_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=128)]
     """Name of the model in Triton's repository."""
 
+    chat_template: Annotated[str, Field(max_length=16384)] | None = None
+    """How a conversation becomes a prompt (`api/chat_template.py`); lines of text where unset."""
+
     exclude_input: bool = False
     """Ask the backend to leave the prompt out of its answer: vLLM's would repeat it."""
 

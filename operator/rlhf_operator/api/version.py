@@ -158,7 +158,10 @@ class VersionServing(ApiType):
     tokenizer: Text | None = None
     """A sub-folder of the artefact that holds the tokenizer, if it is not beside the weights."""
     chat_template: Annotated[str, Field(max_length=16384)] | None = None
-    """A Jinja chat template that takes the place of the artefact's own."""
+    """A Jinja chat template, as tokenizers have them: how the guard writes a conversation for the
+    model. The artefact's own is not read; where this is unset a conversation is lines of text. It
+    may use loops, conditions and a few filters and methods, no macros, and of special tokens
+    `bos_token` alone, which is empty, for every backend puts it before the prompt by itself."""
     gpu: Gpu = Gpu()
     """The accelerators of one pod."""
     batching: Batching = Batching()

@@ -219,6 +219,7 @@ def _guard_config(
         triton_url=f"http://127.0.0.1:{triton.PORT}",
         triton_model=repository.MODEL,
         exclude_input=version_spec.serving.backend == "vllm",
+        chat_template=version_spec.serving.chat_template,
         guard=live.guard,
         providers=live.providers,
         live_file=pods.LIVE_FILE,

@@ -108,8 +108,11 @@ def problem(serving: VersionServing) -> str | None:
         if serving.backend == "repository" or {"", ".", ".."} & set(parts):
             return f"tokenizer: {serving.tokenizer!r} is not a sub-folder of the artefact"
     if serving.chat_template is not None:
-        # The guard writes a conversation as lines of text, whichever the backend.
-        return "chatTemplate is not supported: the model gets a conversation as plain text"
+        # Jinja is loaded for those who use it alone: most versions have no template.
+        from rlhf_operator.api import chat_template
+
+        found = chat_template.problem(serving.chat_template)
+        return f"chatTemplate: {found}" if found else None
     return None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from rlhf_operator.api.chat_template import ChatTemplate
 from rlhf_operator.api.guard import GuardConfig, LiveGuard
 from rlhf_operator.api.operation import GuardLimits, RequestLimits
 from rlhf_operator.api.schema import parse_duration
@@ -38,6 +39,8 @@ class Setup:
     """What was told at the start, with the operator's limits."""
     rules: rules.Ruleset
     key: bytes
+    chat: ChatTemplate | None = None
+    """How a conversation becomes a prompt; lines of text where there is none."""
 
     @property
     def instead(self) -> Replacements:
@@ -77,7 +80,14 @@ def _setup(told: GuardConfig, wanted: GuardConfig, key: bytes) -> Setup:
         raise BadConfig(str(error), place=f"{place}: a pattern does not compile") from error
     limits = narrowed(told.limits, wanted.guard.limits)
     config = wanted.model_copy(update={"limits": limits})
-    return Setup(config=config, told=told, rules=compiled, key=key)
+    return Setup(config=config, told=told, rules=compiled, key=key, chat=_chat(told))
+
+
+def _chat(told: GuardConfig) -> ChatTemplate | None:
+    try:
+        return ChatTemplate(told.chat_template) if told.chat_template is not None else None
+    except ValueError as error:
+        raise BadConfig(f"chatTemplate: {error}", place="chatTemplate") from error
 
 
 def narrowed(bounds: GuardLimits, asked: RequestLimits) -> GuardLimits:

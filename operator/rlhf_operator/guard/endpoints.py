@@ -47,6 +47,7 @@ async def complete(
         is_chat=is_chat,
         model=config.model,
         most_tokens=config.limits.max_tokens,
+        template=guard.setup.chat,
     )
     call.user = guard.whose(request, question.user)
     if not question.is_plain:
@@ -74,7 +75,7 @@ async def _stream(
     guard: Guard, request: web.Request, call: Call, question: Question, asked: Verdict
 ) -> web.StreamResponse:
     """Answer with what the model makes, as soon as it may leave."""
-    prompt = question.prompt if asked.text is None else asked.text
+    prompt = question.read(asked.text)
     said = passed(question.conversation, question.prompt, asked.text)
     passage = Passage.of(guard, prompt, asked, said, question.stop)
     chunks = _chunks(guard, question, guard.new_id(call))
@@ -134,7 +135,7 @@ async def _reply(
 def _exchange(question: Question, judged: Judged, answer: Answer) -> Exchange:
     return Exchange(
         response_id=answer.id,
-        prompt=question.prompt if judged.asked.text is None else judged.asked.text,
+        prompt=_got(question, judged.asked),
         judged=judged,
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
@@ -160,3 +161,8 @@ def _chunks(guard: Guard, question: Question, name: str) -> Chunks:
         include_usage=question.include_usage,
         max_tokens=question.max_tokens,
     )
+
+
+def _got(question: Question, asked: Verdict) -> str:
+    """Return the prompt as the model got it; as it was asked where the model was not asked."""
+    return question.prompt if asked.is_stopped else question.read(asked.text)

@@ -6,12 +6,13 @@ A parameter that would change the answer and that we cannot honour is refused, n
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rlhf_operator.api.chat_template import ChatTemplate, Message, Unfit
 from rlhf_operator.guard.conversation import Conversation, Turn
 from rlhf_operator.guard.generation import Parameters
 from rlhf_operator.guard.judge import Judged
@@ -48,6 +49,7 @@ class Question:
     """What a client asks, whichever endpoint it used."""
 
     prompt: str
+    """What is asked, as it is judged: a conversation as lines of text."""
     conversation: Conversation = ()
     """The turns of a chat, of which the prompt is made."""
     max_tokens: int
@@ -59,6 +61,10 @@ class Question:
     presence_penalty: float | None = None
     user: str | None = None
     is_chat: bool = False
+    template: ChatTemplate | None = None
+    """How a conversation is written for the model, where the version says it."""
+    written: str | None = None
+    """The conversation so written."""
     stream: bool = False
     include_usage: bool = False
 
@@ -74,6 +80,17 @@ class Question:
             presence_penalty=self.presence_penalty,
             stop=self.stop,
         )
+
+    def read(self, changed: str | None = None) -> str:
+        """Return what the model reads; `changed` is the prompt as a stage let it pass.
+
+        Nobody knows which turn of a conversation a stage changed, so then it is one turn.
+        """
+        if changed is None:
+            return self.prompt if self.written is None else self.written
+        if self.template is None:
+            return changed
+        return _write(self.template, [Message(role="user", content=changed)])
 
     def check(self, honours: Collection[str]) -> None:
         """Raise BadRequest where the model cannot do what is asked."""
@@ -150,8 +167,15 @@ class _Chat(_Request):
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
 
-def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Question:
-    """Return the question in a request body."""
+def parse(
+    body: bytes,
+    *,
+    is_chat: bool,
+    model: str,
+    most_tokens: int,
+    template: ChatTemplate | None = None,
+) -> Question:
+    """Return the question in a request body; `template` writes a conversation for the model."""
     try:
         asked: _Completion | _Chat = (_Chat if is_chat else _Completion).model_validate_json(body)
     except ValidationError as error:
@@ -187,6 +211,8 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
         stop=tuple(filter(None, stop)),
         user=asked.safety_identifier or asked.user,
         is_chat=is_chat,
+        template=template if is_chat else None,
+        written=_written(asked, template),
         stream=bool(asked.stream),
         include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
     )
@@ -195,6 +221,21 @@ def parse(body: bytes, *, is_chat: bool, model: str, most_tokens: int) -> Questi
 def _is_same(given: Any, neutral: Any) -> bool:
     """Tell whether two JSON values are the same; to Python, False is 0."""
     return given == neutral and isinstance(given, bool) is isinstance(neutral, bool)
+
+
+def _written(asked: _Completion | _Chat, template: ChatTemplate | None) -> str | None:
+    if template is None or not isinstance(asked, _Chat):
+        return None
+    roles = {"developer": "system"}  # as templates know it
+    said = [Message(role=roles.get(m.role, m.role), content=m.text) for m in asked.messages]
+    return _write(template, said)
+
+
+def _write(template: ChatTemplate, messages: Sequence[Message]) -> str:
+    try:
+        return template.render(messages)
+    except Unfit as error:
+        raise BadRequest(f"messages: {error}") from None
 
 
 def flatten(messages: tuple[_Message, ...]) -> str:

@@ -164,7 +164,7 @@ class Guard:
 
     async def answer(self, question: openai.Question, asked: Verdict) -> tuple[Judged, Generation]:
         """Return the judged answer to a question whose prompt may pass, and what was made."""
-        prompt = question.prompt if asked.text is None else asked.text
+        prompt = question.read(asked.text)
         made = await self.triton.generate(prompt, question.parameters)
         text = openai.cut(made.text, question.stop)
         said = passed(question.conversation, question.prompt, asked.text)
