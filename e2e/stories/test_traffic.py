@@ -17,7 +17,7 @@ def test_users_stay_on_their_arm_and_a_rollback_takes_them_home(story: Story) ->
         steps=[{"weight": 50, "hold": "10s"}, {"weight": 75, "hold": "2m"}],
         traffic={"stickiness": {"mode": "Arm"}},
     )
-    regulars = story.a_crowd(16)
+    regulars = story.a_crowd(12)
 
     story.commit("v1")
     story.until_weight("v1", 50)
