@@ -5,14 +5,12 @@ Objects travel as raw JSON; typed models of the client would refuse what a newer
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +21,7 @@ from pydantic_core import from_json, to_json
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import Applied, Refusals
 from rlhf_operator.adapters.devices import Devices
+from rlhf_operator.adapters.events import Events
 from rlhf_operator.api.errors import Transient
 
 Raw = Mapping[str, Any]
@@ -31,8 +30,6 @@ log = logging.getLogger(__name__)
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 _CACHED_REVISIONS = 64
-_EVENTS_WAITING = 5000
-_EVENTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,18 +80,16 @@ class KubernetesCluster:
         seen: Callable[[Raw], object] = lambda _: None,
         known: Callable[[str, str, str], Raw | None] = lambda *_: None,
         gone: Callable[[str, str, str], object] = lambda *_: None,
-        calm: Callable[[], Awaitable[None]] | None = None,
+        calm: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """Talk to one API server; Events are posted when `calm` returns."""
         self._client = client
-        self._calm = calm
         self._seen = seen
         self._gone = gone
         self.applied = Applied(known)
         self._refusals = Refusals()
         self._revisions: OrderedDict[tuple[str, str], Raw] = OrderedDict()
-        self._telling: set[asyncio.Task[None]] = set()
-        self._posts = asyncio.Semaphore(_EVENTS_AT_ONCE)
+        self._events = Events(self._post, MANAGER, calm)
         self._devices = Devices()
 
     async def request(
@@ -285,46 +280,10 @@ class KubernetesCluster:
 
     async def tell(self, about: Raw, kind: str, reason: str, message: str) -> None:
         """Post an Event in the background: nothing waits for it, and a lost one does no harm."""
-        if len(self._telling) < _EVENTS_WAITING:
-            task = asyncio.get_running_loop().create_task(
-                self._tell(_event(about, kind, reason, message))
-            )
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+        self._events.tell(about, kind, reason, message)
 
-    async def _tell(self, event: Raw) -> None:
-        path = RESOURCES["Event"].path(event["metadata"]["namespace"])
-        try:
-            async with self._posts:
-                if self._calm is not None:
-                    await self._calm()
-                await self.request("POST", path, event)
-        except (ApiError, Transient) as error:
-            log.info("an event was lost: %s", error)
-
-
-def _event(about: Raw, kind: str, reason: str, message: str) -> dict[str, Any]:
-    metadata = about["metadata"]
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: TID251 - a log's time
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
-        "involvedObject": {
-            "apiVersion": about["apiVersion"],
-            "kind": about["kind"],
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-        },
-        "reason": reason,
-        "message": message[:1024],
-        "type": kind,
-        "source": {"component": MANAGER},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
+    async def _post(self, event: Raw) -> None:
+        await self.request("POST", RESOURCES["Event"].path(event["metadata"]["namespace"]), event)
 
 
 def _message(payload: bytes) -> str:
