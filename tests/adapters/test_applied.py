@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.adapters.applied import Applied, Refusals
+from rlhf_operator.adapters.applied import Applied, Refusals, mark
 
 Store = dict[tuple[str, str, str], dict[str, Any]]
 
@@ -28,7 +28,9 @@ def server() -> Store:
 
 @pytest.fixture
 def applied(server: Store) -> Applied:
-    made = Applied(lambda *address: server.get(address))
+    made = Applied(
+        lambda *address: mark(server[address]["metadata"]) if address in server else None
+    )
     made.note(manifest(), stored())
     return made
 

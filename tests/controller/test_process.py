@@ -15,6 +15,7 @@ import pytest
 from rlhf_operator.controller import process
 from rlhf_operator.controller.config import OperatorConfig
 from rlhf_operator.controller.process import Process
+from rlhf_operator.core.observed import Key
 
 CONFIG = OperatorConfig.model_validate(
     {
@@ -88,3 +89,31 @@ def test_watches_that_end_by_themselves_are_an_error(
     asyncio.run(asyncio.wait_for(lead._lead(asyncio.Event()), 10))
     (entry,) = [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
     assert "watches ended" in entry.message
+
+
+def test_passes_that_wait_for_nothing_do_not_hold_up_the_loop(
+    lead: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, turns = 0, 0
+
+    async def nothing_to_write(_: Key) -> None:
+        nonlocal handled
+        handled += 1
+
+    async def others() -> None:
+        nonlocal turns
+        while handled < 100:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        for number in range(100):
+            lead.queue.add(Key(namespace="team", name=str(number)))
+        lead._synced.set()
+        worker = asyncio.create_task(lead._worker())
+        await asyncio.wait_for(others(), 10)
+        worker.cancel()
+
+    monkeypatch.setattr(lead, "_one", nothing_to_write)
+    asyncio.run(work())
+    assert turns > 90, "others had a turn after each pass"

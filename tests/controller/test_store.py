@@ -170,3 +170,21 @@ def test_a_deployment_is_kept_without_its_pod_template() -> None:
         }
     }
     assert spec["template"] is template, "what was given is not changed"
+
+
+def test_an_object_says_its_mark_also_while_it_is_packed() -> None:
+    store = MemoryStore(unpacked=1)
+    for name, generation in (("a", 3), ("b", 4)):
+        store.put(
+            {
+                "kind": "Service",
+                "metadata": {
+                    "namespace": "team", "name": name, "uid": name, "resourceVersion": "9",
+                    "generation": generation,
+                },
+            }
+        )  # fmt: skip
+    assert [store.mark("Service", "team", name) for name in "abc"] == [3, 4, None]
+    for name in "abab":  # unpacked, packed and unpacked again it is still the same
+        found = store.get("Service", "team", name)
+        assert found is not None and found["metadata"]["generation"] == {"a": 3, "b": 4}[name]

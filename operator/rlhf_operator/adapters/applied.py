@@ -58,7 +58,8 @@ def digest(manifest: Raw) -> bytes:
 class Applied:
     """The manifests that were applied, and whether they stand. Mutable; owned by one loop."""
 
-    def __init__(self, known: Callable[[str, str, str], Raw | None]) -> None:
+    def __init__(self, known: Callable[[str, str, str], object]) -> None:
+        """Compare with what `known` says is an object's mark now; None where there is none."""
         self._known = known
         self._last: dict[Address, tuple[bytes, object]] = {}
         self._sets: dict[tuple[str, str], tuple[str, tuple[Address, ...]]] = {}
@@ -96,8 +97,8 @@ class Applied:
         last = self._last.get(address)
         if last is None or address[0] in UNWATCHED:
             return last is not None
-        stored = self._known(*address)
-        return stored is not None and mark(stored["metadata"]) == last[1]
+        found = self._known(*address)
+        return found is not None and found == last[1]
 
 
 def _address(manifest: Raw) -> Address:

@@ -78,7 +78,7 @@ class KubernetesCluster:
         client: ApiClient,
         *,
         seen: Callable[[Raw], object] = lambda _: None,
-        known: Callable[[str, str, str], Raw | None] = lambda *_: None,
+        known: Callable[[str, str, str], object] = lambda *_: None,
         gone: Callable[[str, str, str], object] = lambda *_: None,
         calm: Callable[[], Awaitable[object]] | None = None,
     ) -> None:

@@ -69,7 +69,7 @@ class Process:
         self.cluster = KubernetesCluster(
             client,
             seen=self.receiver.stored,
-            known=self.store.get,
+            known=self.store.mark,
             gone=self.receiver.gone,
             calm=self.queue.calm,
         )
@@ -95,6 +95,8 @@ class Process:
         )
         self._failures: dict[Key, int] = {}
         self._synced = asyncio.Event()
+        self._turn = asyncio.Lock()
+        """Held for one turn of the loop: in each, one pass begins that is not urgent."""
         self._alive = time.monotonic()
         self._last_sweep = time.monotonic()
 
@@ -196,6 +198,10 @@ class Process:
         await self._synced.wait()
         while True:
             key, late = await self.queue.get()
+            if not self.queue.is_urgent(key):
+                # A pass that writes nothing waits for nothing: hundreds would hold up the loop.
+                async with self._turn:
+                    await asyncio.sleep(0)
             self.telemetry.lateness.observe(late)
             began = time.monotonic()
             try:

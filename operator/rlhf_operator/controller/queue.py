@@ -53,6 +53,10 @@ class DeadlineQueue(Generic[Item]):
         self._due.pop(item, None)
         self._soothe(item)
 
+    def is_urgent(self, item: Item) -> bool:
+        """Return whether a key that was handed out is an urgent one."""
+        return item in self._urgent
+
     @property
     def urgent(self) -> int:
         """Return how many urgent keys wait or are being handled."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from rlhf_operator.adapters.applied import mark
 from rlhf_operator.api.schema import GROUP
 from rlhf_operator.core import names
 from rlhf_operator.core.observed import Key
@@ -29,13 +30,14 @@ _PLACING = ("nodeSelector", "affinity", "tolerations")
 class _Kept:
     """One object: as it is while it is in use, else as compressed JSON."""
 
-    __slots__ = ("_like", "_packed", "raw", "uid", "version")
+    __slots__ = ("_like", "_packed", "mark", "raw", "uid", "version")
 
     def __init__(self, raw: Raw) -> None:
         self.raw: Raw | None = raw
         self._packed = self._like = b""
         self.uid = raw["metadata"].get("uid")
         self.version = raw["metadata"].get("resourceVersion")
+        self.mark = mark(raw["metadata"])
 
     def text(self) -> bytes:
         """Return it as JSON."""
@@ -43,15 +45,15 @@ class _Kept:
 
     def pack(self, like: bytes) -> None:
         """Keep it small: as what differs from the text of another object of its kind."""
-        packing = zlib.compressobj(1, zdict=like)
-        self._packed, self._like = packing.compress(self.text()) + packing.flush(), like
+        if not self._packed:
+            packing = zlib.compressobj(1, zdict=like)
+            self._packed, self._like = packing.compress(self.text()) + packing.flush(), like
         self.raw = None
 
     def unpacked(self) -> Raw:
-        """Return it, and keep it as it is."""
+        """Return it, and keep it as it is; to pack it again then costs nothing."""
         if self.raw is None:
             self.raw = from_json(zlib.decompressobj(zdict=self._like).decompress(self._packed))
-            self._packed = self._like = b""
         assert self.raw is not None
         return self.raw
 
@@ -75,6 +77,11 @@ class MemoryStore:
         """Return one object, or None."""
         address = (namespace, name)
         return self._one(kind, address) if address in self._objects[kind] else None
+
+    def mark(self, kind: str, namespace: str, name: str) -> object:
+        """Return what changes when an object's content does; None where it is not known."""
+        kept = self._objects[kind].get((namespace, name))
+        return None if kept is None else kept.mark
 
     def _one(self, kind: str, address: Address) -> Raw:
         kept = self._objects[kind][address]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 
@@ -15,7 +16,8 @@ from rlhf_operator.reconcile.observe import observe
 from rlhf_operator.reconcile.ports import World
 
 _SOON = timedelta(seconds=2)
-_STEADY = timedelta(seconds=30)
+_STEADY = timedelta(seconds=45)
+_SPREAD = timedelta(seconds=15)
 _RESYNC = timedelta(minutes=5)
 _AT_ONCE = frozenset({Action.START, Action.OPEN, Action.LIFT})
 
@@ -80,15 +82,20 @@ def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> 
     if decision.wake is not None:
         moments.append(decision.wake)
     elif decision.action is Action.HOLD:
-        moments.append(seen.now + _STEADY)
+        moments.append(seen.now + _STEADY + _apart(seen.key))
     if run is not None and not run.is_settled:
-        moments.append(seen.now + (_STEADY if _is_steady(run) else _SOON))
+        moments.append(seen.now + (_STEADY + _apart(seen.key) if _is_steady(run) else _SOON))
         if run.status.in_force_at is not None and not run.is_active:
             moments.append(run.status.in_force_at + world.settings.drain)
     standby = run.status.standby if run is not None else None
     if standby is not None and seen.now < standby.until:
         moments.append(standby.until)
     return min(moments)
+
+
+def _apart(key: Key) -> timedelta:
+    """Return a delay of a model's own: what began together is not looked at together for ever."""
+    return _SPREAD * (zlib.crc32(f"{key.namespace}/{key.name}".encode()) % 1000) / 1000
 
 
 def _is_steady(run: Run) -> bool:
