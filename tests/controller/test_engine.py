@@ -635,6 +635,23 @@ async def test_users_are_compared_where_they_stay_with_their_version() -> None:
                 if not query.startswith("last")}) == 4  # fmt: skip
 
 
+async def test_a_maximum_counts_each_user_once_on_both_versions() -> None:
+    """One attacker on each of them breaks nothing; counted by answers, 20 % are over 5 %."""
+    world = World()
+    for version in ("v1", "v2"):
+        world.grow(60, *zip(world.guard(version), (2, 10), strict=True))
+        firsts(world, version, 0.02, 9)
+    capped = {name: value for name, value in STICKY.items() if name != "versusStable"}
+    world.engine.follow(replace(subject(capped | {"max": "0.05"}, stable="v1"), sticky=True))
+    for second in (20, 40, 60):
+        await world.tick(second)
+    found = world.engine.results(KEY)
+    assert found is not None
+    verdicts = [each.verdict for each in (*found.results, *found.stable_results)]
+    assert verdicts == [Verdict.SUCCESSFUL] * 2, found.results[0].message
+    assert "each user once" in found.results[0].message
+
+
 async def test_answers_are_compared_where_chance_decides_on_each() -> None:
     world = sticky_world()
     firsts(world, "v1", 0.2, 10)
@@ -656,7 +673,7 @@ async def test_a_guard_of_an_older_image_makes_answers_count_and_it_is_told() ->
     found = world.engine.results(KEY)
     assert found is not None
     assert found.results[0].verdict is Verdict.FAILED
-    assert "answers are compared, for users are not told apart" in found.results[0].message
+    assert "answers are counted, for users are not told apart" in found.results[0].message
 
 
 async def test_categories_and_votes_are_compared_by_answers_and_it_is_told() -> None:
@@ -669,7 +686,7 @@ async def test_categories_and_votes_are_compared_by_answers_and_it_is_told() -> 
     await world.tick(60)
     found = world.engine.results(KEY)
     assert found is not None
-    assert "answers are compared" in found.results[0].message
+    assert "answers are counted" in found.results[0].message
 
 
 async def test_a_successor_counts_users_on_from_the_checkpoint() -> None:

@@ -184,7 +184,8 @@ def test_where_users_are_compared_they_are_counted_in_what_is_told() -> None:
     firsts = FirstCounts(events=4, samples=50, stable_events=9, stable_samples=50)
     counted = replace(judged, results=(*guards, thumbs.model_copy(update={"firsts": firsts})))
     seen = make.make_observed(run=trial_of(60), canary=counted, route=HALVES)
-    assert "each user once 4 of 50 against 9 of 50" in rollout.decide(seen).message
+    told = rollout.decide(seen).message
+    assert "(4 of 50) against stable's" in told and "(9 of 50), each user once" in told
 
 
 def test_what_a_shadow_gets_is_told_as_copies() -> None:

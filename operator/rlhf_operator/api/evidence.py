@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 class FirstCounts(ApiType):
     """Each user's first event alone, and the samples of users who had none before.
 
-    So users are compared who stay with their version; the guards of both tell it.
+    So rates are judged where users stay with their version; the guards of both tell it.
     """
 
     events: Count
@@ -68,7 +68,7 @@ class SLOResult(ApiType):
     verdict: Verdict
     """What the measurement says."""
     value: DecimalText | None = None
-    """The measured value."""
+    """The measured value; of a rate that of `firsts`, where each user counts once."""
     stable_value: DecimalText | None = None
     """The stable version's value at the same time."""
     events: Count | None = None
@@ -80,7 +80,7 @@ class SLOResult(ApiType):
     stable_samples: Count | None = None
     """The stable version's samples in the same time."""
     firsts: FirstCounts | None = None
-    """Both versions' counts in that time as they are compared where users stay with theirs."""
+    """Both versions' counts in that time with each user once, by which the rate is judged then."""
     sums: Sums | None = None
     """Of a mean: its values since the last weight change."""
     stable_sums: Sums | None = None
@@ -171,7 +171,7 @@ class ArmCount(ApiType):
     samples: Count
     """Samples."""
     first_events: Count | None = None
-    """Each user's first event alone, where users are compared."""
+    """Each user's first event alone, where each counts once."""
     first_samples: Count | None = None
     """What they are counted among."""
     sums: Sums | None = None
@@ -194,7 +194,7 @@ class StratumRecord(ApiType):
     stable_samples: Count
     """Stable's samples."""
     firsts: FirstCounts | None = None
-    """The same as it is compared where users stay with their version."""
+    """The same with each user once, where users stay with their version."""
     sums: Sums | None = None
     """Of a mean: the canary's values."""
     stable_sums: Sums | None = None

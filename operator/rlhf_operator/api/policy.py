@@ -66,9 +66,10 @@ class SLO(ApiType):
     query: Query | None = None
     """A measure of the team's own."""
     max: DecimalText | None = None
-    """The measure must not be above this."""
+    """The measure must not be above this. In a run in which users stay with their version, a
+    built-in rate that is judged by evidence counts each user once; else every answer counts."""
     min: DecimalText | None = None
-    """The measure must not be below this."""
+    """The measure must not be below this; counted as for max."""
     max_count: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """For counts: more events than this violate the objective."""
     min_samples: Annotated[int, Field(ge=1, le=100_000_000)] = 1

@@ -79,7 +79,7 @@ class Plan(ApiType):
     on_inconclusive: Literal["RollBack", "Hold"]
     """What happens after `maxHold`."""
     stickiness: Literal["Arm"] | None = None
-    """Arm where users stay with their version: comparisons count each user's first event alone."""
+    """Arm where users stay with their version: rates count each user's first event alone."""
 
     def told(self, weight: int, sign: str = "%") -> str:
         """Return a weight as people read it: a shadow's requests are copied, not served."""

@@ -177,12 +177,13 @@ def slo_table(results: tuple[SLOResult, ...]) -> RenderableType:
     for title in ("OBJECTIVE", "CLASS", "VERDICT", "VALUE", "STABLE", "BOUND", "SAMPLES"):
         table.add_column(title, no_wrap=title != "BOUND")
     for each in results:
+        counts = each.firsts or each
         table.add_row(
             Text(each.name, "name"),
             each.class_,
             marks.verdict(each.verdict),
-            _amount(each.value, each.events, each.samples),
-            _amount(each.stable_value, each.stable_events, each.stable_samples),
+            _amount(each.value, counts.events, counts.samples),
+            _amount(each.stable_value, counts.stable_events, counts.stable_samples),
             each.bound or "",
             "none" if each.samples is None else str(each.samples),
         )
@@ -214,7 +215,8 @@ def _weighed(result: SLOResult) -> Iterator[str]:
         )
     sure = []
     if result.low is not None and result.high is not None:
-        sure.append(f"the rate is {_between(result.low, result.high)}")
+        unit = "the rate" if result.firsts is None else "the rate, each user once,"
+        sure.append(f"{unit} is {_between(result.low, result.high)}")
     if result.ratio_low is not None:
         sure.append(f"{_between(result.ratio_low, result.ratio_high)} times stable's")
     if result.difference_low is not None:

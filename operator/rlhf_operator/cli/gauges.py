@@ -54,7 +54,8 @@ def _decided_in(status: RolloutStatus, result: SLOResult) -> timedelta | None:
     at, since = evidence_at(status), status.in_force_at
     if result.needs is None or at is None or since is None or at <= since:
         return None
-    answers = (result.samples or 0) + (result.stable_samples or 0)
+    counts = result.firsts or result
+    answers = (counts.samples or 0) + (counts.stable_samples or 0)
     return (at - since) * result.needs / answers if answers else None
 
 

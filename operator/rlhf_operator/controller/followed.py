@@ -95,8 +95,8 @@ class Followed:
     def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
         query, is_query = goal.slo.query, goal.measure.form is Form.QUERY
         starts = {version: self._start(goal, version) for version in self.versions}
-        compares = goal.tests is not None and goal.tests.margin is not None
-        sticky = self.subject.sticky and compares and len(self.versions) > 1
+        # A mean is never counted by user; that is told where it is compared all the same.
+        sticky = self.subject.sticky and goal.tests is not None and len(self.versions) > 1
         users = goal.measure.by_user if sticky else None
         closed = stretches(self.checkpoint.strata if self.checkpoint else (), goal.name)
         made = Goal(

@@ -99,9 +99,9 @@ class Goal:
     canary: Verdicts
     stable: Verdicts
     users: Measure | None = None
-    """How users are counted, where they are compared."""
+    """How users are counted, where they stay with their version and the guard tells them."""
     users_unknown: bool = False
-    """Whether users should be compared, but the guard does not count them for this measure."""
+    """Whether users should count, but the guard does not tell them for this measure."""
     past: Past = NO_PAST
     """What the run showed of it before; a stretch is closed every `WINDOW`."""
     stable_past: Past = NO_PAST
@@ -218,16 +218,18 @@ def reading(
 def _with_users(
     found: Reading, goal: Goal, model: ModelKey, version: str, reader: Reader
 ) -> Reading:
-    """Add what each user counts once; a guard of an older image counts no users."""
+    """Count each user once; a guard of an older image knows no users."""
     assert goal.users is not None
     start = goal.starts[version]
     tally = reader.ledger.tally(model, version, goal.users, start.mark)
     if tally is None:
         return replace(found, users_unknown=True)
+    events, samples = start.first_events + tally.events, start.first_samples + tally.samples
     return replace(
         found,
-        first_events=start.first_events + tally.events,
-        first_samples=start.first_samples + tally.samples,
+        value=events / samples if samples else None,
+        first_events=events,
+        first_samples=samples,
     )
 
 

@@ -19,7 +19,7 @@ from rlhf_operator.core.objective import (
     short,
 )
 from rlhf_operator.core.sequential import Proof, Rate
-from rlhf_operator.core.stretches import Past, Stretch, compared, mixes_units, total
+from rlhf_operator.core.stretches import Past, Stretch, by_unit, mixes_units, total
 
 
 def judge(
@@ -49,6 +49,7 @@ def judge(
             stable=stable,
             evidence=previous.evidence if previous is not None else None,
         )
+    reading, stable = _alike(reading, stable, past)
     stretches = past.until(counted(reading, stable))
     compares = stable is not None or bool(past.before)
     # Most looks come between two scrapes: what was counted then still proves as much.
@@ -61,9 +62,8 @@ def judge(
         seconds=lasted.total_seconds(),
     )
     verdict, message = _concluded(goal, tests, reading, stable, found, past.stable_before)
-    unknown = reading.users_unknown or (stable is not None and stable.users_unknown)
-    if unknown or mixes_units(stretches):
-        message += "; answers are compared, for users are not told apart here"
+    if reading.users_unknown:
+        message += "; answers are counted, for users are not told apart here"
     return Judgement(
         verdict=verdict,
         failures=1 if verdict is Verdict.FAILED else 0,
@@ -72,6 +72,15 @@ def judge(
         stable=stable,
         evidence=found,
     )
+
+
+def _alike(reading: Reading, stable: Reading | None, past: Past) -> tuple[Reading, Reading | None]:
+    """Return readings in one unit: answers, unless all guards knew users all the time."""
+    read = [each for each in (reading, stable) if each is not None and each.problem is None]
+    unknown = any(each.users_unknown for each in read)
+    if not unknown and not mixes_units(past.until(counted(reading, stable))):
+        return reading, stable
+    return reading.by_answer(), stable.by_answer() if stable is not None else None
 
 
 def _known(
@@ -109,9 +118,8 @@ def _concluded(
     shown = f"{goal.slo.name} {_amount(goal, reading)}"
     for proof in found.proofs:
         if proof.harm >= tests.levels.harm:
-            breaks = bool(bounds.broken(goal, reading))
             return Verdict.FAILED, (
-                f"{shown} {_broken(goal, tests, proof, found, before, breaks=breaks)}: evidence "
+                f"{shown} {_broken(goal, tests, proof, found, before, reading)}: evidence "
                 f"{sequential.odds(proof.harm)}, {sequential.odds(tests.levels.harm)} is proof"
             )
     least = goal.slo.min_samples
@@ -168,24 +176,22 @@ def _broken(
     proof: Proof,
     found: Evidence,
     before: Stretch | None,
-    *,
-    breaks: bool,
+    reading: Reading,
 ) -> str:
     if isinstance(tests, Mean):
         return _too_far(tests, found)
     if proof.bound in ("max", "min"):
         bound = f"> {goal.slo.max}" if proof.bound == "max" else f"< {goal.slo.min}"
-        return bound if breaks else f"{bound} of late"
-    shown = compared(found.stretches)
-    counts, is_by_user = total(shown), shown is not found.stretches
+        return bound if bounds.broken(goal, reading) else f"{bound} of late"
+    counts = total(by_unit(found.stretches))
     events, samples = counts.stable_events, counts.stable_samples
     if before is not None:
-        events, samples, is_by_user = before.events, before.samples, False
+        events, samples = before.events, before.samples
     part = events / samples if samples else 0.0
     sign, times = (">", "") if tests.lower_is_better else ("<", "")
     if tests.harm_ratio != 1:
         times = f"{short(tests.harm_ratio)} times "
-    how = ", each user once" if is_by_user else ""
+    how = ", each user once" if reading.first_samples is not None and before is None else ""
     when = " before" if before is not None else ""
     return f"{sign} {times}stable's {short(part)} ({events} of {samples}{how}){when}"
 

@@ -252,14 +252,14 @@ def _recorded(name: str, run: Run, checkpoint: Checkpoint | None) -> Stretch:
 
 
 def _first_of(mine: ArmCount | None, other: ArmCount | None) -> Stretch | None:
-    """Return what both versions had counted of users, if both told it."""
-    if mine is None or other is None or None in (mine.first_samples, other.first_samples):
+    """Return what the versions had counted of users, if all that counted told it."""
+    if mine is None or mine.first_samples is None or (other and other.first_samples is None):
         return None
     return Stretch(
         events=mine.first_events or 0,
-        samples=mine.first_samples or 0,
-        stable_events=other.first_events or 0,
-        stable_samples=other.first_samples or 0,
+        samples=mine.first_samples,
+        stable_events=(other.first_events or 0) if other else 0,
+        stable_samples=(other.first_samples or 0) if other else 0,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.moments import NO_VALUES, Moments, decimal_text, sums_of
 from rlhf_operator.core.queries import longest_range
 from rlhf_operator.core.sequential import Proof, Rate
-from rlhf_operator.core.stretches import Stretch, compared, firsts_of, total
+from rlhf_operator.core.stretches import Stretch, by_unit, firsts_of, total
 from rlhf_operator.core.watch import Watch
 
 
@@ -38,10 +38,18 @@ class Reading:
     problem: Problem | None = None
     message: str = ""
     first_events: int | None = None
-    """Events with each user's first alone, where users are compared and the guard tells them."""
+    """Each user's first event alone, where users count and the guard tells them."""
     first_samples: int | None = None
+    """What these are counted among; where it is known, the value of a rate is theirs."""
     users_unknown: bool = False
-    """Whether users should be compared and cannot be told apart."""
+    """Whether users should count and cannot be told apart."""
+
+    def by_answer(self) -> Reading:
+        """Return it counted by answers, since users cannot be told apart everywhere."""
+        value = self.value
+        if self.first_samples is not None:
+            value = (self.events or 0) / self.samples if self.samples else None
+        return replace(self, value=value, first_events=None, first_samples=None, users_unknown=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,6 +192,9 @@ def amount(goal: Objective, reading: Reading) -> str:
     if reading.value is None:
         return "?"
     match goal.measure.form:
+        case Form.RATE if reading.first_samples is not None:
+            counts = f"{reading.first_events} of {reading.first_samples}, each user once"
+            return f"{short(reading.value)} ({counts})"
         case Form.RATE:
             return f"{short(reading.value)} ({reading.events} of {reading.samples})"
         case Form.COUNT:
@@ -205,12 +216,12 @@ def counted(reading: Reading, stable: Reading | None) -> Stretch:
     """Return the counts of both arms since the last weight change."""
     other = stable if stable is not None and stable.problem is None else None
     firsts = None
-    if other is not None and None not in (reading.first_samples, other.first_samples):
+    if reading.first_samples is not None and not (other and other.first_samples is None):
         firsts = Stretch(
             events=reading.first_events or 0,
-            samples=reading.first_samples or 0,
-            stable_events=other.first_events or 0,
-            stable_samples=other.first_samples or 0,
+            samples=reading.first_samples,
+            stable_events=(other.first_events or 0) if other else 0,
+            stable_samples=(other.first_samples or 0) if other else 0,
         )
     return Stretch(
         events=reading.events or 0,
@@ -241,7 +252,7 @@ def result(goal: Objective, version: str, found: Judgement) -> SLOResult:
         samples=(reading.samples or 0) if usable else None,
         stable_events=compared.events if compared else None,
         stable_samples=(compared.samples or 0) if compared else None,
-        firsts=firsts_of(counted(reading, compared)) if compared else None,
+        firsts=firsts_of(counted(reading, compared)),
         sums=sums_of(reading.moments),
         stable_sums=sums_of(compared.moments) if compared else None,
         **_shown(goal, found.evidence),
@@ -283,13 +294,14 @@ def _shown_directions(higher: float, lower: float) -> dict[str, Any]:
 
 
 def _shown_ratio(rate: Rate, evidence: Evidence) -> dict[str, Any]:
-    counted = total(evidence.stretches)
+    parts = by_unit(evidence.stretches)
+    counted = total(parts)
     shown: dict[str, Any] = {}
     if counted.samples:
         seen = min(counted.events, counted.samples)
         interval = statistics.rate_interval(seen, counted.samples, _REPORTED)
         shown = {"low": decimal_text(interval.low), "high": decimal_text(interval.high)}
-    strata = sequential.strata_of(compared(evidence.stretches))
+    strata = sequential.strata_of(parts)
     if rate.margin is not None and strata:
         interval = statistics.ratio_interval(strata, _REPORTED)
         shown |= {
@@ -314,11 +326,12 @@ def _needed(goal: Objective, found: Judgement) -> tuple[int, str] | None:
         return None
     if not evidence.proofs or not found.measured or goal.watch is not None:
         return None
-    newest = evidence.stretches[-1]
+    parts = by_unit(evidence.stretches)
+    newest = parts[-1]
     both = newest.samples + newest.stable_samples
     pace = both / evidence.seconds if evidence.seconds > 0 else 0.0
     if goal.rate is not None:
-        need = sequential.needed(goal.rate, evidence.stretches, evidence.weakest, pace)
+        need = sequential.needed(goal.rate, parts, evidence.weakest, pace)
         if need is None:
             return None
         answers, lasts = need

@@ -33,7 +33,11 @@ def change(asked: Rate | None, closed: Iterable[Stretch]) -> RateChange | None:
 
 def of_stable(stretch: Stretch) -> Stretch:
     """Return what a stretch shows of stable alone."""
-    return Stretch(events=stretch.stable_events, samples=stretch.stable_samples)
+    return Stretch(
+        events=stretch.stable_events,
+        samples=stretch.stable_samples,
+        firsts=of_stable(stretch.firsts) if stretch.firsts is not None else None,
+    )
 
 
 def closed(past: Past, asked: Rate | None, newest: Stretch) -> Past:
@@ -61,6 +65,7 @@ def renewed(
 
 
 def _bad(asked: Rate, stretch: Stretch) -> Count:
-    seen = min(stretch.events, stretch.samples)
-    events = seen if asked.lower_is_better else stretch.samples - seen
-    return Count(events=events, samples=stretch.samples)
+    counted = stretch.unit
+    seen = min(counted.events, counted.samples)
+    events = seen if asked.lower_is_better else counted.samples - seen
+    return Count(events=events, samples=counted.samples)

@@ -17,7 +17,7 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import statistics
 from rlhf_operator.core.indicators import Better, Form, Measure
-from rlhf_operator.core.stretches import NOTHING, Stretch, compared, total
+from rlhf_operator.core.stretches import NOTHING, Stretch, by_unit, total
 
 _LARGEST = 25.0
 """ln E beyond which a number is only "more than 10^10"."""
@@ -131,8 +131,11 @@ def rate(slo: SLO, measure: Measure, wanted: Levels) -> Rate:
 
 
 def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Proof, ...]:
-    """Return the evidence on each bound; without `compares` there is no stable beside it."""
-    found = []
+    """Return the evidence on each bound, all of one unit.
+
+    Without `compares` there is no stable beside it.
+    """
+    found, parts = [], by_unit(parts)
     if asked.ceiling is not None:
         counted = total(parts)
         seen = min(counted.events, counted.samples)
@@ -143,7 +146,7 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
         )
         found.append(Proof(bound="max" if asked.lower_is_better else "min", harm=harm, good=good))
     if asked.margin is not None and compares:
-        strata = strata_of(compared(parts))
+        strata = strata_of(parts)
         worse = asked.lower_is_better
         found.append(
             Proof(
@@ -176,7 +179,8 @@ def needed(
 ) -> tuple[int, timedelta | None] | None:
     """Return about how many answers of both arms a bound still needs, and how long they take.
 
-    Supposing that the rates stay as they are; None where such rates never lead there.
+    Supposing that the rates stay as they are; None where such rates never lead there. The parts
+    are those that are judged, and so is the pace.
     """
     counted, last = total(parts), parts[-1] if parts else NOTHING
     if not counted.samples or proof.good >= asked.levels.good:
@@ -199,15 +203,14 @@ def needed(
             return None
         answers = round(need.responses / share)
     else:
-        shown = compared(parts)
-        counted, stratum = total(shown), shown[-1].stratum()
+        stratum = last.stratum()
         if stratum is None or asked.margin is None or not asked.lower_is_better:
             return None
         pooled = (counted.events + counted.stable_events) / max(
             1, counted.samples + counted.stable_samples
         )
         need = statistics.ratio_need(
-            strata_of(shown),
+            strata_of(parts),
             ratio=asked.margin,
             harm=False,
             threshold=asked.levels.good,

@@ -57,6 +57,11 @@ class Stretch:
             stable_moments=self.stable_moments + other.stable_moments,
         )
 
+    @property
+    def unit(self) -> Stretch:
+        """Return it with each user's first event alone, where that is known."""
+        return self.firsts or self
+
     def stratum(self) -> statistics.Stratum | None:
         """Return it for the comparison; None where an arm is silent, which compares nothing.
 
@@ -194,21 +199,19 @@ def total(parts: Iterable[Stretch]) -> Stretch:
 NO_PAST = Past()
 
 
-def compared(parts: Sequence[Stretch]) -> Sequence[Stretch]:
-    """Return the stretches by which two versions are compared: each user once, where all know it.
+def by_unit(parts: Sequence[Stretch]) -> Sequence[Stretch]:
+    """Return the stretches as they are judged: each user once, where that is known of all.
 
     Where users stay with their version, chance assigned the user: docs/decisions-bench.md. One
-    stretch without them, as of an older guard, would mix two units; then answers are compared.
+    stretch without them, as of an older guard, would mix two units; then answers are judged.
     """
-    both = tuple(part for part in parts if part.samples and part.stable_samples)
-    firsts = tuple(part.firsts for part in both if part.firsts is not None)
-    return firsts if firsts and len(firsts) == len(both) else parts
+    if all(part.firsts is None for part in parts) or mixes_units(parts):
+        return parts
+    return tuple(part.unit for part in parts)
 
 
 def mixes_units(parts: Sequence[Stretch]) -> bool:
-    """Return whether users are known of some stretches, and not of all: answers are compared."""
-    return (
-        any(part.firsts is not None for part in parts)
-        and compared(parts) is parts
-        and any(part.firsts is None for part in parts if part.samples and part.stable_samples)
+    """Return whether users are known of some stretches, and not of all: answers are judged."""
+    return any(part.firsts is not None for part in parts) and any(
+        part.firsts is None for part in parts if part.samples and part.stable_samples
     )

@@ -37,7 +37,7 @@ class Subject:
     strata: tuple[StratumRecord, ...] = ()
     """What was shown at earlier weights of the run."""
     sticky: bool = False
-    """Whether users stay with their version, so that each counts once in comparisons."""
+    """Whether users stay with their version, so that each counts once."""
     previous: tuple[SLOResult, ...] = ()
     """Recorded results, so that runs of failures go on after a restart."""
     before_switch: tuple[ArmCount, ...] | None = None

@@ -69,16 +69,14 @@ def told(test: ABTest, found: SLOResult | None) -> str:
     if found is None or found.good is None or found.harm is None:
         why = found.message if found is not None else "nothing was measured yet"
         return why if why.startswith(name) else f"{name}: {why}"
+    counts = found.firsts or found
     arms = (
-        f"{_short(found.value)} ({found.events or 0} of {found.samples or 0}) against stable's "
-        f"{_short(found.stable_value)} ({found.stable_events or 0} of {found.stable_samples or 0})"
+        f"{_short(found.value)} ({counts.events or 0} of {counts.samples or 0}) against stable's "
+        f"{_short(found.stable_value)} "
+        f"({counts.stable_events or 0} of {counts.stable_samples or 0})"
     )
     if found.firsts is not None:
-        users = found.firsts
-        arms += (
-            f", each user once {users.events} of {users.samples} against "
-            f"{users.stable_events} of {users.stable_samples}"
-        )
+        arms += ", each user once"
     ratio = ""
     if found.ratio_low is not None:
         ends = f"{_short(found.ratio_low)} to {_short(found.ratio_high)}"
