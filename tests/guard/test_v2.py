@@ -84,6 +84,44 @@ async def test_a_blocked_answer_leaves_in_no_form(make_world: MakeWorld, verb: s
     assert (await world.metrics())["blocked_responses_total"] == 1
 
 
+BOMBS = [{"category": "violence", "keywords": ["bomb"]}]
+BIAS = [{"category": "bias", "keywords": ["those people"]}]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        pytest.param(["Hi", "a bomb", "those people"], (3, 3, 0), id="one is blocked"),
+        pytest.param(["a bomb", "Hi", "broken"], (3, 2, 1), id="one is withheld beside"),
+        pytest.param(["broken", "Hi"], (2, 0, 2), id="one is withheld"),
+        pytest.param(["Hi", "those people"], (2, 0, 0), id="all may pass"),
+    ],
+)
+async def test_each_answer_of_a_batch_counts_once_as_it_is_read(
+    make_world: MakeWorld, prompts: list[str], expected: tuple[int, int, int]
+) -> None:
+    spec = judged_by_service("Closed", fallback={"type": "Message", "message": "Not now."})
+    stages = [a_stage(action="Block", rules=BOMBS), a_stage("bias", rules=BIAS), *spec["stages"]]
+    world = await make_world(
+        guard={**spec, "stages": stages}, remotes={"service": Service()}, refusalText="No."
+    )
+    world.triton.echoes = True
+    asked = {"inputs": [{**tensor(""), "shape": [len(prompts), 1], "data": prompts}]}
+    reply = await world.users.post(INFER, json=asked)
+    read = (await reply.json())["outputs"][0]["data"]
+    seen = await world.metrics()
+    responses, blocked, withheld = expected
+    assert (seen["generated_responses_total"], seen["responses_total"]) == (len(read), responses)
+    assert (seen["blocked_responses_total"], seen["withheld_total"]) == (blocked, withheld)
+    assert seen['blocked_total{category="violence"}'] == blocked
+    if blocked or withheld:
+        assert read == ["No." if blocked else "Not now."] * responses
+        assert seen["unsafe_served_responses_total"] == 0
+    # What the model made counts as it made it, whatever was read of it.
+    assert seen['unsafe_generated_total{category="violence"}'] == ("a bomb" in prompts)
+    assert seen['unsafe_generated_total{category="bias"}'] == ("those people" in prompts)
+
+
 REDACT = {"stages": [a_stage(action="Redact", appliesTo=["Input", "Output"])]}
 
 

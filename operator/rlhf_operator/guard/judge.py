@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from rlhf_operator.guard.text import count_words
 from rlhf_operator.guard.verdict import Decided, Outcome, Verdict, worst
@@ -91,3 +92,18 @@ def answer(
         is_refusal=is_refusal,
         length=count_words(served) if made.is_stopped or tokens is None else tokens,
     )
+
+
+def taken_along(answers: Sequence[Judged]) -> list[Judged]:
+    """Return a batch as it is read of which an answer was stopped: all have the text in its place.
+
+    What was found in the strictest one is why none of the others is read.
+    """
+    strictest = worst(each.outcome for each in answers)
+    why = next(each for each in answers if each.outcome is strictest)
+    return [
+        replace(
+            each, text=why.text, length=why.length, made=each.made if each.is_stopped else why.made
+        )
+        for each in answers
+    ]

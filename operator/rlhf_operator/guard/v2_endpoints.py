@@ -120,10 +120,9 @@ async def _ask(
         prompt=_known(made.prompt_tokens, prompts), answer=_known(made.tokens, texts)
     )
     outcome = worst(judged.outcome for judged in answers)
-    stopped = [each for each in answers if each.is_stopped]
-    if stopped:
+    if any(each.is_stopped for each in answers):
         # One blocked answer takes its batch along: other tensors may tell the same in numbers.
-        return _refused(guard, call, message, verb, prompts, stopped, count=len(answers))
+        return _refused(guard, call, message, verb, prompts, judge.taken_along(answers))
     response_id = guard.new_id(call)
     headers = {ID_HEADER: response_id, **_told(outcome, answers)}
     guard.leaving(call, *answers)
@@ -144,8 +143,6 @@ def _refused(
     verb: v2.Verb,
     prompts: list[str],
     stopped: list[Judged],
-    *,
-    count: int | None = None,
 ) -> web.Response:
     """Return refusals in place of all answers."""
     outcome = worst(judged.outcome for judged in stopped)
@@ -155,7 +152,7 @@ def _refused(
         verb,
         model=guard.setup.config.triton_model,
         text=stopped[0].text,
-        count=len(stopped) if count is None else count,
+        count=len(stopped),
     )
     kind = "text/event-stream" if verb == "generate_stream" else "application/json"
     response_id = guard.new_id(call)
