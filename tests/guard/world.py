@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from prometheus_client import CollectorRegistry
 
 from rlhf_operator.api.stages import Direction
-from rlhf_operator.guard import config, pipeline, v2
+from rlhf_operator.guard import config, pipeline, triton, v2
 from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.verdict import Verdict
@@ -80,6 +80,10 @@ class StubTriton:
     status: int = 200
     error: str = "secret prompt"
     is_ready: bool = True
+    is_sound: bool = True
+    """Whether it answers plain questions, whatever its status for others."""
+    plain: int = 0
+    """Plain questions so far; they are not among what was asked."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     gate: asyncio.Event | None = None
     outputs: list[dict[str, Any]] | None = None
@@ -128,13 +132,26 @@ class StubTriton:
         config = {"input": [{"name": name} for name in INPUTS]}
         return web.json_response(self.config or config)
 
+    def _take(self, asked: dict[str, Any]) -> bool:
+        """Take a question in, and tell whether it is answered."""
+        if self._is_plain(asked):
+            self.plain += 1
+            return self.is_sound
+        self.asked.append(asked)
+        return self.status == 200
+
+    @staticmethod
+    def _is_plain(asked: dict[str, Any]) -> bool:
+        return bool(asked["text_input"] == triton._PLAIN)
+
     async def _generate(self, request: web.Request) -> web.Response:
-        self.asked.append(await request.json())
+        asked = await request.json()
+        is_answered, raw = self._take(asked), None if self._is_plain(asked) else self.raw
         if self.gate is not None:
             await self.gate.wait()
-        if self.status != 200:
+        if not is_answered:
             return web.json_response({"error": self.error}, status=self.status)
-        return self.raw or web.json_response(self.generated())
+        return raw or web.json_response(self.generated())
 
     def generated(self) -> dict[str, Any]:
         numbers: list[float] = [-0.5] * self.tokens
@@ -147,8 +164,7 @@ class StubTriton:
         }
 
     async def _generate_stream(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(await request.json())
-        if self.status != 200:
+        if not self._take(await request.json()):
             text = f"data: {json.dumps({'error': self.error})}\n\n"
             kind = "text/event-stream"
             return web.Response(text=text, status=self.status, content_type=kind)
@@ -173,6 +189,8 @@ class StubTriton:
 
     async def _infer(self, request: web.Request) -> web.Response:
         self.asked.append({"body": await request.read(), "headers": dict(request.headers)})
+        if self.status != 200:
+            return web.json_response({"error": self.error}, status=self.status)
         if self.raw is not None:
             return self.raw
         if self.outputs is None:

@@ -23,6 +23,7 @@ from rlhf_operator.guard.generation import (
     Refused,
     TritonError,
 )
+from rlhf_operator.guard.health import Readiness
 
 __all__ = ["Refused", "Reply", "Triton", "TritonError", "Unanswered"]
 
@@ -30,6 +31,8 @@ _READY_SECONDS = 2.0
 _CONFIG_SECONDS = 5.0
 _LONGEST_REPLY = 64 * 1024 * 1024
 _AS_IT_COMES: dict[str, Any] = {"allow_redirects": False, "auto_decompress": False}
+_PLAIN = "Are you there?"
+_SOUND_SECONDS = 10.0
 _SILENT_SECONDS = 60.0
 """A model whose process died leaves its streams open for ever."""
 
@@ -63,6 +66,7 @@ class Triton:
         self._model = model
         self._exclude_input = exclude_input
         self._abilities: Abilities | None = None
+        self._sound = Readiness(self._answers)
 
     async def is_ready(self) -> bool:
         """Tell whether server and model answer that they are ready."""
@@ -76,6 +80,23 @@ class Triton:
         if not is_ready:
             self._abilities = None  # it may come back as another one
         return is_ready
+
+    async def is_sound(self) -> bool:
+        """Tell whether the model answers a plain question; asked at most once a second."""
+        return await self._sound.is_ready()
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_SOUND_SECONDS):
+                inputs = (await self.abilities()).inputs
+                if inputs and v2.TEXT_INPUT not in inputs:
+                    return True  # nobody knows a question that it must answer
+                await self.generate(_PLAIN, Parameters(max_tokens=1))
+        except TimeoutError:
+            return True  # slow is not broken
+        except (TritonError, Refused):
+            return False
+        return True
 
     async def abilities(self) -> Abilities:
         """Return what the model can do; asked once while Triton lives."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from rlhf_operator.guard import deltas, generation, judge, rules, stream, v2, v2_inputs
+from rlhf_operator.guard import blame, deltas, generation, judge, rules, stream, v2, v2_inputs
 from rlhf_operator.guard.conversation import Conversation, passed
 from rlhf_operator.guard.events import Events
 from rlhf_operator.guard.generation import Generation, TritonError
@@ -23,8 +23,6 @@ from rlhf_operator.guard.triton import Reply, Unanswered
 from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
-_NOT_IMPLEMENTED = 501
-_LONGEST_MISTAKE = 300
 _READ_SECONDS = 5.0
 """What may be read takes no place in flight, so nobody may wait for it for long."""
 _MOST_TEXTS = 256
@@ -42,7 +40,7 @@ async def read_triton(guard: Guard, request: web.Request) -> web.Response:
     except TimeoutError:
         raise TritonError("no answer about itself") from None
     if reply.status != 200:
-        raise await _failure(guard, reply)
+        raise await blame.mistake(guard, reply)
     if v2.is_probe(path):
         return web.Response(text="")
     return web.Response(body=reply.body, content_type="application/json")
@@ -105,7 +103,7 @@ async def _ask(
     """Return Triton's whole reply to a request that may pass, with its texts checked."""
     reply = await guard.triton.forward("POST", path, message.encode(), _headers(message))
     if reply.status != 200:
-        raise await _failure(guard, reply)
+        raise await blame.find(guard, reply)
     answered, texts = _answers(guard, reply, verb)
     # In a batch nobody says whose tokens they are.
     is_single = verb == "generate" and len(texts) == 1
@@ -188,7 +186,7 @@ async def _stream(
     try:
         stopped = await stream.send(courier, passage, parts())
     except Unanswered as error:
-        raise await _failure(guard, error.reply) from None
+        raise await blame.find(guard, error.reply) from None
     if stopped is not None:
         return _refused(guard, call, message, "generate_stream", [prompt], [stopped])
     if passage.read is not None:
@@ -283,20 +281,3 @@ def _headers(message: v2.Message) -> dict[str, str]:
         "Content-Type": "application/octet-stream",
         _HEADER_LENGTH: str(message.header_length),
     }
-
-
-async def _failure(guard: Guard, reply: Reply) -> Exception:
-    """Return what a reply other than 200 means: the client's mistake or Triton's."""
-    # What cannot be had of a decoupled model is the client's mistake.
-    if 400 <= reply.status < 500 or reply.status == _NOT_IMPLEMENTED:
-        return BadRequest(await _mistake(guard, reply.body))
-    return TritonError(f"status {reply.status}")
-
-
-async def _mistake(guard: Guard, body: bytes) -> str:
-    """Return what Triton says is wrong with a request, if that may be told."""
-    try:
-        said = v2.parse(body.strip().removeprefix(b"data:"))["error"]
-    except (v2.Malformed, KeyError):
-        said = ""
-    return await guard.checked_mistake(str(said)[:_LONGEST_MISTAKE])
