@@ -159,8 +159,14 @@ async def test_judging_has_a_longest_time(make_world: MakeWorld, service: StubSe
 
 
 async def test_it_goes_on_while_answers_are_refused(make_world: MakeWorld) -> None:
-    world = await make_world(guard=stages(a_stage(appliesTo=BOTH)), refuse=True)
+    block = a_stage(appliesTo=BOTH, action="Block")
+    world = await make_world(guard=stages(block), refuse=True)
+    assert (await world.complete()).status == 503
     assert (await moderated(world, "a bomb")).results[0].flagged is True
+    asked = {"texts": ["a bomb"], "input_type": "request"}
+    reply = await world.users.post(LITELLM, json=asked)
+    assert (reply.status, (await reply.json())["action"]) == (200, "BLOCKED")
+    assert world.triton.asked == []
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "send", "arguments": '{"a": "bomb"}'}}

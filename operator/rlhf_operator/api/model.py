@@ -127,7 +127,8 @@ class Rollout(ApiType):
     """What happens after `maxHold`."""
     when_nothing_is_safe: Literal["ServeFallback", "Refuse", "KeepServing"] = "ServeFallback"
     """When stable and fallback both fail Safety: serve the fallback with every guard rule set to
-    Block; answer every request with 503; or go on as before. What was generated and blocked
+    Block; answer every request for an answer with 503 (judging texts goes on, as it asks no
+    model); or go on as before. What was generated and blocked
     (UnsafeGeneratedRate) never leads to 503: then the fallback serves."""
     cool_down: Duration = "5m"
     """How long after a rollback no new run starts."""
