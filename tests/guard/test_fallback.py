@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from rlhf_operator.guard import fallback
+from rlhf_operator.guard import fallback, v2
 from rlhf_operator.guard.state import VERDICT_HEADER
 from tests.guard.test_stream import Service, ends, judged_by_service, read_until
+from tests.guard.test_v2 import binary
 from tests.guard.world import MakeWorld, World
 
 MESSAGE = "Not now."
@@ -65,6 +66,59 @@ async def test_a_withheld_prompt_goes_to_the_fallback_too(make_world: MakeWorld)
     reply = await world.complete("broken")
     assert reply.headers["x-rlhf-version"] == "support-sft"
     assert (world.triton.asked, len(floor.triton.asked)) == ([], 1)
+
+
+HI = {"name": "text_input", "datatype": "BYTES", "shape": [1, 1], "data": ["Hi"]}
+WANTED = [{"name": "text_output", "parameters": {"binary_data": True}}]
+TWO = {**HI, "shape": [2, 1], "data": ["Hi", "Ho"]}
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked", "count"),
+    [
+        pytest.param("generate", {"text_input": "Hi"}, 1, id="generate"),
+        pytest.param("generate_stream", {"text_input": "Hi"}, 1, id="generate_stream"),
+        pytest.param("infer", {"inputs": [HI]}, 1, id="infer"),
+        pytest.param("infer", {"inputs": [HI], "outputs": WANTED}, 1, id="infer, binary"),
+        pytest.param("infer", {"inputs": [TWO]}, 2, id="a batch"),
+    ],
+)
+async def test_tritons_own_api_is_answered_by_the_fallback_version_too(
+    make_world: MakeWorld, verb: str, asked: dict[str, Any], count: int
+) -> None:
+    world, floor = await pair(make_world)
+    plain = await floor.users.post(f"/v2/models/model/{verb}", json=asked)
+    reply = await world.users.post(f"/v2/models/model/{verb}", json=asked)
+    assert await reply.read() == await plain.read() != b""
+    for name in ("Content-Type", v2.HEADER_LENGTH, "x-rlhf-version", "x-rlhf-verdict"):
+        assert reply.headers.get(name) == plain.headers.get(name)
+    mine = await world.metrics()
+    assert (mine["withheld_total"], mine["responses_total"]) == (count, count)
+    assert mine["blocked_responses_total"] == mine["errors_total"] == 0
+    assert ends(mine) == ({"withheld": 1} if verb == "generate_stream" else {})
+
+
+async def test_binary_tensors_reach_the_fallback_as_they_came(make_world: MakeWorld) -> None:
+    world, floor = await pair(make_world)
+    body, length = binary("Hi", "inputs", "text_input")
+    headers = {v2.HEADER_LENGTH: length}
+    reply = await world.users.post("/v2/models/model/infer", data=body, headers=headers)
+    assert reply.headers["x-rlhf-version"] == "support-sft"
+    assert floor.triton.asked[0]["body"].endswith(body[int(length) :])
+
+
+@pytest.mark.parametrize("verb", ["generate", "generate_stream", "infer"])
+async def test_where_the_fallback_fails_tritons_own_api_gives_the_message(
+    make_world: MakeWorld, verb: str
+) -> None:
+    world, floor = await pair(make_world)
+    floor.triton.status, floor.triton.is_sound = 400, False
+    asked = {"inputs": [HI]} if verb == "infer" else {"text_input": "Hi"}
+    reply = await world.users.post(f"/v2/models/model/{verb}", json=asked)
+    assert MESSAGE in await reply.text()
+    assert reply.headers["x-rlhf-version"] == "support-v7"
+    seen = await world.metrics()
+    assert seen["withheld_total"] == seen["responses_total"] == 1
 
 
 @pytest.mark.parametrize("is_stream", [True, False])

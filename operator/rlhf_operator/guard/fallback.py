@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from rlhf_operator.api.guard import RUN_HEADER
 from rlhf_operator.api.sampling import CONSENT_HEADER
+from rlhf_operator.guard import v2
 from rlhf_operator.guard.generation import TritonError
 from rlhf_operator.guard.state import VERDICT_HEADER, Call, Guard
 
@@ -19,10 +20,16 @@ HEADER = "x-rlhf-fallback"
 """Set on what is passed on: who receives it passes nothing on."""
 
 _PREFIX = "x-rlhf-"
+_TOLD = ("content-type", "cache-control", v2.HEADER_LENGTH.lower())
 
 
-async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamResponse | None:
-    """Pass on what the fallback version answers, as it comes; None where it does not."""
+async def answer(
+    guard: Guard, request: web.Request, call: Call, *, count: int = 1
+) -> web.StreamResponse | None:
+    """Pass on what the fallback version answers, as it comes; None where it does not.
+
+    `count` is how many answers were withheld. All versions have their model under one name.
+    """
     config = guard.setup.config
     if (
         config.guard.fallback.type != "Version"
@@ -30,11 +37,12 @@ async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamRe
         or HEADER in request.headers
     ):
         return None
-    url = config.fallback_url.rstrip("/") + request.path
+    url = config.fallback_url.rstrip("/") + request.rel_url.raw_path
     sent = CIMultiDict({"Content-Type": "application/json", HEADER: "1"})
     sampling = config.guard.sampling
     asked = sampling.consent_header if sampling is not None else None
-    for name in filter(None, (config.guard.user_header, RUN_HEADER, CONSENT_HEADER, asked)):
+    names = (config.guard.user_header, RUN_HEADER, CONSENT_HEADER, asked, v2.HEADER_LENGTH)
+    for name in filter(None, names):
         for value in request.headers.getall(name, ()):
             sent.add(name, value)
     try:
@@ -47,7 +55,7 @@ async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamRe
             if VERDICT_HEADER not in reply.headers:
                 log.warning("the fallback's answer was judged by no guard")
                 return None
-            return await _pass_on(guard, request, call, reply)
+            return await _pass_on(guard, request, call, reply, count)
     except ConnectionResetError:
         if call.response is None:
             return None
@@ -60,7 +68,7 @@ async def answer(guard: Guard, request: web.Request, call: Call) -> web.StreamRe
 
 
 async def _pass_on(
-    guard: Guard, request: web.Request, call: Call, reply: aiohttp.ClientResponse
+    guard: Guard, request: web.Request, call: Call, reply: aiohttp.ClientResponse, count: int
 ) -> web.StreamResponse | None:
     first = await reply.content.readany()
     if not first:
@@ -72,7 +80,7 @@ async def _pass_on(
     call.response = response
     # Not before: where its head could not leave, our own message is counted.
     guard.first_byte(call)
-    guard.instruments.count_passed_on()
+    guard.instruments.count_passed_on(count)
     await response.write(first)
     async for piece in reply.content.iter_any():
         await response.write(piece)
@@ -81,6 +89,5 @@ async def _pass_on(
 
 
 def _is_told(name: str) -> bool:
-    return name.lower() in ("content-type", "cache-control") or (
-        name.lower().startswith(_PREFIX) and name.lower() != "x-rlhf-arm"
-    )
+    name = name.lower()
+    return name in _TOLD or (name.startswith(_PREFIX) and name != "x-rlhf-arm")

@@ -192,10 +192,10 @@ class Instruments:
         if judged.made is not None and judged.made.text is not None:
             self._redacted.inc()
 
-    def count_passed_on(self) -> None:
-        """Count an answer that was withheld, where another version answered in its place."""
-        self._responses.inc()
-        self._withheld.inc()
+    def count_passed_on(self, count: int) -> None:
+        """Count answers that were withheld, where another version answered in their place."""
+        self._responses.inc(count)
+        self._withheld.inc(count)
 
     def count_tokens(self, *, prompt: int, answer: int) -> None:
         """Count the tokens of one question and of what the model made of it."""

@@ -234,7 +234,7 @@ class Triton:
         return Reply(
             status=reply.status,
             content_type=reply.headers.get("Content-Type", "application/json"),
-            header_length=reply.headers.get("Inference-Header-Content-Length"),
+            header_length=reply.headers.get(v2.HEADER_LENGTH),
             body=bytes(body),
         )
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+HEADER_LENGTH = "Inference-Header-Content-Length"
+"""The header that says how much of a body is JSON; binary tensors follow."""
+
 TEXT_INPUT = "text_input"
 TEXT_OUTPUT = "text_output"
 
@@ -87,12 +90,12 @@ def verb(path: str) -> Verb | None:
 def decode(body: bytes, header_length: str | None) -> Message:
     """Return the message in a body; the header says how long its JSON part is."""
     if header_length is not None and not (header_length.isascii() and header_length.isdigit()):
-        raise Malformed("Inference-Header-Content-Length is not a number")
+        raise Malformed(f"{HEADER_LENGTH} is not a number")
     if header_length is not None and len(header_length) > _LONGEST_NUMBER:
-        raise Malformed("Inference-Header-Content-Length is larger than the body")
+        raise Malformed(f"{HEADER_LENGTH} is larger than the body")
     length = len(body) if header_length is None else int(header_length)
     if length > len(body):
-        raise Malformed("Inference-Header-Content-Length is larger than the body")
+        raise Malformed(f"{HEADER_LENGTH} is larger than the body")
     return Message(fields=parse(body[:length]), binary=body[length:])
 
 

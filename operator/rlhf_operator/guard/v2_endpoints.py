@@ -9,7 +9,17 @@ from typing import Literal
 
 from aiohttp import web
 
-from rlhf_operator.guard import blame, deltas, generation, judge, rules, stream, v2, v2_inputs
+from rlhf_operator.guard import (
+    blame,
+    deltas,
+    fallback,
+    generation,
+    judge,
+    rules,
+    stream,
+    v2,
+    v2_inputs,
+)
 from rlhf_operator.guard.conversation import Conversation, passed
 from rlhf_operator.guard.events import Events
 from rlhf_operator.guard.generation import Generation, TritonError
@@ -22,7 +32,6 @@ from rlhf_operator.guard.text import count_words
 from rlhf_operator.guard.triton import Reply, Unanswered
 from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 
-_HEADER_LENGTH = "Inference-Header-Content-Length"
 _READ_SECONDS = 5.0
 """What may be read takes no place in flight, so nobody may wait for it for long."""
 _MOST_TEXTS = 256
@@ -53,7 +62,7 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
     if verb is None:
         raise web.HTTPNotFound(text="this part of Triton's API is closed")
     try:
-        message = v2.decode(await request.read(), request.headers.get(_HEADER_LENGTH))
+        message = v2.decode(await request.read(), request.headers.get(v2.HEADER_LENGTH))
         prompts = _texts(message, verb, "inputs")
         beside = _beside(guard, message, verb, len(prompts))
         if rules.applies(guard.setup.config.guard, "Output"):
@@ -83,24 +92,25 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
         refused = [judge.refuse(asked, guard.setup.instead) for _ in prompts]
         if verb == "generate_stream":
             guard.instruments.streams.ended(asked.outcome.value)
-        return _refused(guard, call, message, verb, prompts, refused)
+        return await _refused(guard, request, call, message, verb, prompts, refused)
     if asked.text is not None:
         message = v2.replace(message, verb, "inputs", v2.TEXT_INPUT, prompts)
     if verb == "generate_stream":
         return await _stream(guard, request, call, message, asked, "".join(prompts))
-    return await _ask(guard, call, path, message, verb, asked, prompts)
+    return await _ask(guard, request, call, message, verb, asked, prompts)
 
 
 async def _ask(
     guard: Guard,
+    request: web.Request,
     call: Call,
-    path: str,
     message: v2.Message,
     verb: v2.Verb,
     asked: Verdict,
     prompts: list[str],
-) -> web.Response:
+) -> web.StreamResponse:
     """Return Triton's whole reply to a request that may pass, with its texts checked."""
+    path = request.rel_url.raw_path
     reply = await guard.triton.forward("POST", path, message.encode(), _headers(message))
     if reply.status != 200:
         raise await blame.find(guard, reply)
@@ -120,7 +130,8 @@ async def _ask(
     outcome = worst(judged.outcome for judged in answers)
     if any(each.is_stopped for each in answers):
         # One blocked answer takes its batch along: other tensors may tell the same in numbers.
-        return _refused(guard, call, message, verb, prompts, judge.taken_along(answers))
+        stopped = judge.taken_along(answers)
+        return await _refused(guard, request, call, message, verb, prompts, stopped)
     response_id = guard.new_id(call)
     headers = {ID_HEADER: response_id, **_told(outcome, answers)}
     guard.leaving(call, *answers)
@@ -134,16 +145,21 @@ async def _ask(
     return web.Response(body=answered.encode(), headers={**headers, **_headers(answered)})
 
 
-def _refused(
+async def _refused(
     guard: Guard,
+    request: web.Request,
     call: Call,
     message: v2.Message,
     verb: v2.Verb,
     prompts: list[str],
     stopped: list[Judged],
-) -> web.Response:
-    """Return refusals in place of all answers."""
+) -> web.StreamResponse:
+    """Return refusals in place of all answers, or what the fallback version says to all."""
     outcome = worst(judged.outcome for judged in stopped)
+    if outcome is Outcome.WITHHELD:
+        other = await fallback.answer(guard, request, call, count=len(stopped))
+        if other is not None:
+            return other
     guard.leaving(call, *stopped)
     body = v2.refusal(
         message,
@@ -188,7 +204,7 @@ async def _stream(
     except Unanswered as error:
         raise await blame.find(guard, error.reply) from None
     if stopped is not None:
-        return _refused(guard, call, message, "generate_stream", [prompt], [stopped])
+        return await _refused(guard, request, call, message, "generate_stream", [prompt], [stopped])
     if passage.read is not None:
         guard.finished(
             call,
@@ -279,5 +295,5 @@ def _headers(message: v2.Message) -> dict[str, str]:
         return {"Content-Type": "application/json"}
     return {
         "Content-Type": "application/octet-stream",
-        _HEADER_LENGTH: str(message.header_length),
+        v2.HEADER_LENGTH: str(message.header_length),
     }
