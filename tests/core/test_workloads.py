@@ -2,7 +2,6 @@
 
 import copy
 import json
-from datetime import timedelta
 
 import pytest
 import yaml
@@ -10,10 +9,12 @@ import yaml
 from rlhf_operator.api.guard import GuardConfig
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.operation import GuardTracing
+from rlhf_operator.api.sampling import FLUSH_SECONDS
 from rlhf_operator.api.version import VersionSpec
 from rlhf_operator.core import names, patches, rendering, workloads
 from rlhf_operator.core.guards import Offer
 from rlhf_operator.core.observed import Key
+from rlhf_operator.core.triton import EXIT_SECONDS
 from tests.golden import files
 
 KEY = Key(namespace="shop", name="support")
@@ -307,12 +308,14 @@ def test_the_guard_reads_its_configuration():
     assert config.stickiness.arm_token == "token"
 
 
-def test_the_pod_outlives_its_longest_answer():
+def test_the_pod_outlives_its_longest_answer_and_its_last_samples():
     found = a_rendering()
     config = GuardConfig.model_validate_json(found.data["guard.json"])
-    guard = timedelta(seconds=config.lame_duck_seconds + config.drain_seconds)
+    guard = config.lame_duck_seconds + config.drain_seconds + FLUSH_SECONDS
     assert config.drain_seconds >= config.limits.timeout_seconds
-    assert timedelta(seconds=found.template["spec"]["terminationGracePeriodSeconds"]) > guard
+    # One after the other: Triton waits for the guard's end, and then has its own time.
+    grace = found.template["spec"]["terminationGracePeriodSeconds"]
+    assert grace == guard + EXIT_SECONDS + 10
 
 
 def test_the_probes_stand_a_long_model_load():

@@ -97,6 +97,8 @@ class StubSink:
     headers: list[CIMultiDict[str]] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
     port: int = 0
+    gate: asyncio.Event | None = None
+    """What it waits for before it answers."""
     _runner: web.AppRunner | None = None
 
     @property
@@ -118,6 +120,8 @@ class StubSink:
 
     async def _take(self, request: web.Request) -> web.Response:
         self.headers.append(CIMultiDict(request.headers))
+        if self.gate is not None:
+            await self.gate.wait()
         body = await request.read()
         self.bodies.append(body.decode())
         status = self.statuses.pop(0) if self.statuses else 202

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestServer, unused_port
 
 from rlhf_operator.api.samples import SampleEvent
+from rlhf_operator.guard import server
 from rlhf_operator.guard.remotes.inquiry import NotSetUp
 from tests.guard.samples import StubSink, find_mail
 from tests.guard.world import MakeWorld, World, a_stage
@@ -225,3 +227,29 @@ async def test_a_dead_sink_changes_no_answer(make_world: MakeWorld, sink: StubSi
     # One is on its way, one waits, and what comes on top is dropped.
     assert (await world.metrics())['samples_total{outcome="dropped"}'] >= 3
     await world.guard.sampler._sender.close(within=0)
+
+
+async def test_the_last_samples_leave_before_metrics_and_triton_stop(
+    make_world: MakeWorld, sink: StubSink
+) -> None:
+    operations = unused_port()
+    world = await a_world(
+        make_world, sink, sampling={"batch": 50, "maxDelay": "1h"}, operationsPort=operations
+    )
+    sink.gate = asyncio.Event()
+    stop = asyncio.Event()
+    serving = asyncio.create_task(server.serve(world.guard, stop))
+    # It would wait for more.
+    await (await world.complete()).read()
+    stop.set()
+    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        while not sink.headers:
+            await asyncio.sleep(0.01)
+        # Triton waits for the end of this port.
+        seen = await (await session.get(f"http://127.0.0.1:{operations}/metrics")).text()
+        assert 'rlhf_guard_samples_total{outcome="sent"} 0.0' in seen
+        sink.gate.set()
+        await serving
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(f"http://127.0.0.1:{operations}/metrics")
+    assert (await world.metrics())['samples_total{outcome="sent"}'] == 1

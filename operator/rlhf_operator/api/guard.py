@@ -234,7 +234,8 @@ class GuardConfig(LiveGuard):
     """After SIGTERM: how long to go on serving while endpoints and routes forget this pod."""
 
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 120.0
-    """After that: how long requests in flight may take to finish."""
+    """After that: how long requests in flight may take to finish. Then samples that wait have
+    5 s to reach the sink."""
 
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     """Port for requests and health."""

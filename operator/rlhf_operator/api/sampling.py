@@ -12,6 +12,10 @@ from rlhf_operator.api.stages import Recognizer, SecretKey, ServiceRef
 CONSENT_HEADER = "x-rlhf-consent"
 """With `no`, the answer to a request is never sampled, whatever else is set."""
 
+FLUSH_SECONDS = 5.0
+"""How long a guard on its way out, with its last answer gone, waits for the sink to take the rest;
+its pod is given so much longer."""
+
 
 class Sampling(ApiType):
     """A share of the production traffic, without what names a person, sent to a sink."""

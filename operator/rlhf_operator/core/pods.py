@@ -9,6 +9,7 @@ import hashlib
 import math
 from typing import Any
 
+from rlhf_operator.api.sampling import FLUSH_SECONDS
 from rlhf_operator.core import containers, guards, names, repository, sources, triton
 from rlhf_operator.core.containers import HTTP_PORT, OPERATIONS_PORT
 from rlhf_operator.core.pod_plan import PodPlan
@@ -24,17 +25,18 @@ LIVE_FILE = f"{_LIVE_FOLDER}/{guards.FILE}"
 CREDENTIALS_FOLDER = f"{_GUARD_FOLDER}/credentials"
 TLS_FOLDER = f"{_GUARD_FOLDER}/tls"
 _USER = 65532
+_MARGIN_SECONDS = 10
 
 
 def template(plan: PodPlan) -> Manifest:
     """Return the pod template, before the team's own patch."""
-    grace = plan.defaults.drain + plan.defaults.longest_generation
+    answering = plan.defaults.drain + plan.defaults.longest_generation
+    # The guard goes on serving, finishes, and brings the last samples away; then Triton may stop.
+    grace = answering.total_seconds() + FLUSH_SECONDS + triton.EXIT_SECONDS + _MARGIN_SECONDS
     spec: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": math.ceil(grace.total_seconds())
-        + triton.EXIT_SECONDS
-        + 10,
+        "terminationGracePeriodSeconds": math.ceil(grace),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,

@@ -10,6 +10,7 @@ from typing import Literal
 
 import aiohttp
 
+from rlhf_operator.api.sampling import FLUSH_SECONDS
 from rlhf_operator.guard.remotes.service import open_session
 from rlhf_operator.guard.sampling.buffer import Buffer
 from rlhf_operator.guard.sampling.counts import SampleCounts
@@ -28,8 +29,6 @@ BATCH_BYTES = 4 * 1024 * 1024
 """About the largest request; a single larger event goes alone."""
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between the tries of one batch; after the last it has failed."""
-FLUSH_SECONDS = 5.0
-"""How long the end of the process waits for what is left."""
 
 Pause = Callable[[float], Awaitable[None]]
 _Outcome = Literal["sent", "dropped", "failed", "not_redacted"]
