@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -141,7 +142,9 @@ async def test_requests_in_flight_are_limited_with_all_others(
     while not service.asked:
         await asyncio.sleep(0.005)
     for path in ("/v1/moderations", LITELLM, "/v1/completions"):
-        assert (await world.users.post(path, json={"input": "x"})).status == 503
+        reply = await world.users.post(path, json={"input": "x"})
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        assert (await reply.json())["error"]["code"] == "overloaded"
     service.gate.set()
     assert (await first).results[0].flagged is False
     assert (await moderated(world, "hello")).results[0].flagged is False
@@ -154,7 +157,22 @@ async def test_judging_has_a_longest_time(make_world: MakeWorld, service: StubSe
         guard={"stages": [stage], "budget": "30s"}, limits={"timeoutSeconds": 0.05}
     )
     reply = await world.users.post("/v1/moderations", json={"input": "x"})
-    assert reply.status == 504
+    assert (reply.status, (await reply.json())["error"]["code"]) == (504, "timeout")
+    assert world.guard.load.in_flight == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/moderations", LITELLM, "/v1/completions"])
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    make_world: MakeWorld, path: str
+) -> None:
+    world = await make_world(limits={"bodySeconds": 0.05})
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    reply = await world.users.post(path, data=endless())
+    assert (reply.status, (await reply.json())["error"]["code"]) == (408, "timeout")
     assert world.guard.load.in_flight == 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
@@ -22,6 +23,8 @@ UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
 """What a body raises that is not coded as its headers say."""
 
 Answering = Callable[[Guard, web.Request, Call], Awaitable[web.StreamResponse]]
+Judging = Callable[[Guard, web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def problem(status: int, message: str, *, code: str) -> web.Response:
@@ -35,9 +38,7 @@ def too_slow() -> web.Response:
     return problem(408, "the request body took too long to arrive", code="timeout")
 
 
-def limited(
-    guard: Guard, answer: Answering, tracer: Tracer | None = None
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def limited(guard: Guard, answer: Answering, tracer: Tracer | None = None) -> Handler:
     """Return a handler that keeps the limits and counts what fails."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -66,24 +67,64 @@ def limited(
     return handle
 
 
+def uncounted(guard: Guard, answer: Judging) -> Handler:
+    """Return a handler that keeps the same limits and counts nothing; `answer` asks no model."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        mine = guard.as_now()
+        try:
+            async with _placed(mine, request) as arrived_request:
+                try:
+                    async with asyncio.timeout(mine.setup.config.limits.timeout_seconds):
+                        return await answer(mine, arrived_request)
+                except TimeoutError:
+                    return problem(504, "judging took too long", code="timeout")
+        except TimeoutError:
+            return too_slow()
+        except _Busy:
+            return _busy()
+
+    return handle
+
+
+class _Busy(Exception):  # noqa: N818 - it names what is
+    """There is no place for one more request in flight."""
+
+
 async def _admit(
     mine: Guard, request: web.Request, call: Call, answer: Answering
 ) -> web.StreamResponse:
-    limits = mine.setup.config.limits
     try:
-        request = await arrived(request, limits)
+        async with _placed(mine, request) as arrived_request:
+            return await _in_time(mine, arrived_request, call, answer)
     except TimeoutError:
         return _too_late(mine, request, call)
-    if mine.load.in_flight >= limits.concurrency:
+    except _Busy:
         mine.fail(call)
-        busy = problem(503, "too many requests in flight", code="overloaded")
-        busy.headers["Retry-After"] = "1"
-        return busy
+        return _busy()
+
+
+@asynccontextmanager
+async def _placed(mine: Guard, request: web.Request) -> AsyncIterator[web.Request]:
+    """Give a request whose body has arrived a place in flight.
+
+    Raises TimeoutError where the body does not come, _Busy where all places are taken.
+    """
+    limits = mine.setup.config.limits
+    request = await arrived(request, limits)
+    if mine.load.in_flight >= limits.concurrency:
+        raise _Busy
     mine.load.in_flight += 1
     try:
-        return await _in_time(mine, request, call, answer)
+        yield request
     finally:
         mine.load.in_flight -= 1
+
+
+def _busy() -> web.Response:
+    busy = problem(503, "too many requests in flight", code="overloaded")
+    busy.headers["Retry-After"] = "1"
+    return busy
 
 
 async def arrived(request: web.Request, limits: GuardLimits) -> web.Request:

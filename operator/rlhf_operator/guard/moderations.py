@@ -8,9 +8,8 @@ word for it, so the answer is 503; LiteLLM's form says BLOCKED.
 from __future__ import annotations
 
 import asyncio
-import functools
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -29,7 +28,6 @@ MOST_INPUTS = 64
 MOST_TEXTS = 1000
 """Texts in one conversation of LiteLLM's."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -102,8 +100,8 @@ def _words(value: Any) -> list[str]:
 
 def add_routes(app: web.Application, guard: Guard) -> None:
     """Offer moderation in an application."""
-    app.router.add_post("/v1/moderations", _limited(guard, moderate))
-    app.router.add_post(GUARDRAIL_PATH, _limited(guard, guardrail))
+    app.router.add_post("/v1/moderations", admission.uncounted(guard, moderate))
+    app.router.add_post(GUARDRAIL_PATH, admission.uncounted(guard, guardrail))
 
 
 async def moderate(guard: Guard, request: web.Request) -> web.Response:
@@ -187,32 +185,6 @@ def _parse(kind: type[Body], body: bytes, wrong: str) -> Body:
         return kind.model_validate_json(body)
     except ValidationError:  # its text repeats what was sent
         raise BadRequest(wrong) from None
-
-
-def _limited(guard: Guard, answer: Callable[[Guard, web.Request], Awaitable[Any]]) -> Handler:
-    """Return a handler that keeps the limits of this guard and counts nothing."""
-
-    @functools.wraps(answer)
-    async def handle(request: web.Request) -> web.StreamResponse:
-        mine = guard.as_now()
-        limits, load = mine.setup.config.limits, mine.load
-        try:
-            request = await admission.arrived(request, limits)
-        except TimeoutError:
-            raise web.HTTPRequestTimeout(text="the request body took too long to arrive") from None
-        if load.in_flight >= limits.concurrency:
-            raise web.HTTPServiceUnavailable(text="too many requests in flight")
-        load.in_flight += 1
-        try:
-            async with asyncio.timeout(limits.timeout_seconds):
-                response: web.StreamResponse = await answer(mine, request)
-                return response
-        except TimeoutError:
-            raise web.HTTPGatewayTimeout(text="judging took too long") from None
-        finally:
-            load.in_flight -= 1
-
-    return handle
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ OPERATIONS = (
         summary="Judge texts by this guard's stages, also while no version is safe; uncounted.",
         takes={JSON: moderations._Moderation},
         gives={JSON: answers.Moderations},
-        errors=(400, 413, 500, 503, 504),
+        errors=(400, 408, 413, 500, 503, 504),
     ),
     Operation(
         name="guardrail",
@@ -168,7 +168,7 @@ OPERATIONS = (
         summary="The same in the form of LiteLLM's generic guardrail API.",
         takes={JSON: moderations._Guardrail},
         gives={JSON: answers.GuardrailAnswer},
-        errors=(400, 413, 500, 503, 504),
+        errors=(400, 408, 413, 500, 503, 504),
     ),
     Operation(
         name="vote",
