@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from rlhf_operator.guard import admission, tokens
+from tests.guard.test_stream import Service, judged_by_service
 from tests.guard.world import KEY, MakeWorld, World, a_stage
 
 BLOCK = {"stages": [a_stage(action="Block", appliesTo=["Input", "Output"])]}
@@ -265,7 +266,10 @@ async def test_golden_prompts_are_judged_and_counted_nowhere(make_world: MakeWor
         {"name": "other", "prompt": "Hi", "maxTokens": 8, "mustMatch": "paris"},
         {"name": "never", "prompt": "Hi", "maxTokens": 8, "mustNotMatch": "fine"},
     ]
-    world = await make_world(guard={"stages": [a_stage()], "golden": golden})
+    broken = judged_by_service("Open")["stages"][0] | {"appliesTo": ["Input", "Output"]}
+    guard = {"stages": [a_stage(), broken], "golden": golden}
+    world = await make_world(guard=guard, remotes={"service": Service()})
+    before = await world.metrics()
     body = await (await world.operations.post("/golden")).json()
     assert body["passed"] is False
     assert [(each["name"], each["message"]) for each in body["results"]] == [
@@ -276,12 +280,14 @@ async def test_golden_prompts_are_judged_and_counted_nowhere(make_world: MakeWor
     world.triton.text = "a fine answer with a bomb"
     body = await (await world.operations.post("/golden")).json()
     assert body["results"][0]["message"] == "flagged for violence"
+    world.triton.text = "broken"
+    body = await (await world.operations.post("/golden")).json()
+    assert body["results"][0]["message"] == "ok for stage service: unreachable"
     for world.triton.status, world.triton.error in ((500, ""), (400, "x: invalid request: Hi")):
         body = await (await world.operations.post("/golden")).json()
         assert body["results"][0]["message"].startswith("no answer")
         assert "Hi" not in body["results"][0]["message"]
-    assert (await world.metrics())["requests_total"] == 0
-    assert (await world.metrics())["unsafe_generated_responses_total"] == 0
+    assert await world.metrics() == before
 
 
 async def test_what_the_model_refuses_is_the_clients_mistake_and_no_error(

@@ -165,8 +165,9 @@ GUARD_FEEDBACK = Metric(
 )
 GUARD_STAGE_DECISIONS = Metric(
     name="rlhf_guard_stage_decisions_total",
-    help="Texts that a stage was shown, by what it decided: allowed, flagged, redacted, blocked, "
-    "or error where it could not judge.",
+    help="Texts of users and answers to them that a stage was shown, by what it decided: allowed, "
+    "flagged, redacted, blocked, or error where it could not judge. Golden prompts and moderation "
+    "count in no metric.",
     labels=(STAGE, DIRECTION, DECISION),
 )
 GUARD_STAGE_ERRORS = Metric(

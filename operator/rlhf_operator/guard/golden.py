@@ -1,12 +1,12 @@
 """Golden prompts: run on request of the operator, before a version gets traffic.
 
-Results name the prompts and never quote them; nothing here counts as a user's traffic.
+Results name the prompts and never quote them; nothing here counts, as it is no user's traffic.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlhf_operator.api.guard import GoldenPrompt
 from rlhf_operator.guard import openai, rules, text
@@ -27,7 +27,7 @@ class Result:
 
 async def run(guard: Guard) -> list[Result]:
     """Return one result for each golden prompt, in the order of the spec."""
-    results, guard = [], guard.as_now()
+    results, guard = [], replace(guard, pipeline=guard.pipeline.uncounted())
     for golden in guard.setup.config.guard.golden:
         # Greedy and seeded, so that the same version gives the same result.
         question = openai.Question(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import web
@@ -21,7 +20,7 @@ from rlhf_operator.guard import admission
 from rlhf_operator.guard.openai import BadRequest
 from rlhf_operator.guard.remotes.contracts.litellm import PATH as GUARDRAIL_PATH
 from rlhf_operator.guard.state import VERDICT_HEADER, Guard
-from rlhf_operator.guard.verdict import Failure, Outcome, Verdict, worst
+from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 
 MOST_INPUTS = 64
 """Texts in one moderation request."""
@@ -176,7 +175,7 @@ def _result(categories: Sequence[str], verdict: Verdict) -> dict[str, Any]:
 
 
 async def _judge(guard: Guard, texts: Sequence[str], direction: Direction) -> list[Verdict]:
-    stages = replace(guard.pipeline, counts=_Uncounted())
+    stages = guard.pipeline.uncounted()
     return await asyncio.gather(*(stages.check(text, direction) for text in texts))
 
 
@@ -185,17 +184,3 @@ def _parse(kind: type[Body], body: bytes, wrong: str) -> Body:
         return kind.model_validate_json(body)
     except ValidationError:  # its text repeats what was sent
         raise BadRequest(wrong) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Uncounted:
-    """Counts nothing; the pipeline's `Counts`."""
-
-    def decided(self, stage: str, direction: Direction, decision: str) -> None:
-        """Count nothing."""
-
-    def failed(self, stage: str, failure: Failure, direction: Direction) -> None:
-        """Count nothing."""
-
-    def took(self, stage: str, seconds: float) -> None:
-        """Note nothing."""

@@ -68,6 +68,17 @@ class Counts(Protocol):
         """Note how long a classifier or service took."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Uncounted:
+    """Counts nothing."""
+
+    def decided(self, stage: str, direction: Direction, decision: str) -> None: ...
+
+    def failed(self, stage: str, failure: Failure, direction: Direction) -> None: ...
+
+    def took(self, stage: str, seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
     """One stage, ready to run."""
@@ -87,6 +98,10 @@ class Pipeline:
     steps: tuple[Step, ...]
     budget: float
     counts: Counts
+
+    def uncounted(self) -> Pipeline:
+        """Return the same stages for texts that are no traffic of users."""
+        return replace(self, counts=_Uncounted())
 
     def steps_for(self, direction: Direction) -> tuple[Step, ...]:
         """Return the stages that look at text in this direction."""

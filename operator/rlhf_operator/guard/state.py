@@ -148,7 +148,7 @@ class Guard:
 
     async def checked_mistake(self, said: str) -> str:
         """Return what the model server says is wrong with a request, if that may be told."""
-        verdict = await self.pipeline.check(said, "Output")
+        verdict = await self.pipeline.uncounted().check(said, "Output")  # it is no answer
         told = said if verdict.text is None else verdict.text
         return NO_WORD if verdict.is_stopped or not told else told
 
