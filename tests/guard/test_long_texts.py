@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from rlhf_operator.guard import pipeline
+from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.pipeline import LONG
 from rlhf_operator.guard.rules import RulesCheck
 from rlhf_operator.guard.verdict import Judgement
@@ -42,3 +46,34 @@ def test_a_long_text_is_read_beside_the_others(
     monkeypatch.setattr(RulesCheck, "judge", judge)
     checked(a_setup(), "x" * length)
     assert [each != threading.get_ident() for each in where] == [elsewhere]
+
+
+async def test_long_texts_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, most, read = 0, 0, ""
+    go_on = threading.Event()
+
+    def judge(_self: RulesCheck, text: str) -> Judgement:
+        nonlocal reading, most, read
+        read += text[0]
+        reading += 1
+        most = max(most, reading)
+        go_on.wait(20)
+        reading -= 1
+        return Judgement()
+
+    monkeypatch.setattr(RulesCheck, "judge", judge)
+    setup = a_setup()
+    counts = StageInstruments(CollectorRegistry())
+    stages = pipeline.prepare(setup.config.guard, setup.rules, {}, counts)
+    asked = [
+        asyncio.create_task(stages.check(letter * (LONG + 1), "Output")) for letter in "abcdef"
+    ]
+    while not reading:
+        await asyncio.sleep(0.001)
+    # Who has gone is not read any more.
+    gone = asked.pop()
+    gone.cancel()
+    await asyncio.wait([gone])
+    go_on.set()
+    await asyncio.gather(*asked)
+    assert (most, read) == (1, "abcde")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -30,6 +31,9 @@ from rlhf_operator.guard.verdict import (
 
 LONG = 20_000
 """Characters from which on rules take long enough to hold other requests up."""
+
+_LONG_TEXTS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-texts")
+"""One at a time: all share the interpreter, and short texts wait for each thread in turn."""
 
 
 class CannotJudge(Exception):  # noqa: N818 - it names what is, not that something is wrong
@@ -148,7 +152,8 @@ class Pipeline:
         if len(seen) <= LONG:
             judged = step.check.judge(seen)
         else:
-            judged = await asyncio.to_thread(step.check.judge, seen)
+            loop = asyncio.get_running_loop()
+            judged = await loop.run_in_executor(_LONG_TEXTS, step.check.judge, seen)
         return self.add(step, before, seen, direction, judged)
 
     async def _remotes(
