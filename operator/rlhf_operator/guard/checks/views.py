@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rlhf_operator.guard.checks import spacing
 from rlhf_operator.guard.checks.expressions import compile_own
 from rlhf_operator.guard.checks.lookalikes import (
     ENCLOSED,
@@ -56,6 +57,7 @@ _ARTICLES = frozenset("aieouyàéèóивскяу")
 _LETTER = re.compile(r"[^\W_]")
 _REPETITION = re.compile(r"([^\W\d_])\1{2,}")
 _FEWEST_APART = 4
+_FEWEST_ALIKE = 8
 _UNITS = "st nd rd th er re do ta kg km cm mm ml mb gb tb kb ms ns px pm am hz kw mw".split()  # noqa: SIM905
 # A digit and two letters, as in ordinary text.
 _MEASURES = frozenset(digit + unit for digit in "013457" for unit in _UNITS)
@@ -87,7 +89,8 @@ def read(view: View) -> Readings:
             plain = uncover(plain)
     readings = [plain]
     if _SPACED.search(plain.encoded):
-        readings = [_joined(plain, after) for after in (0, 1)]
+        readings = [_joined(plain, 0), _joined(plain, 1), _joined(plain, 0, by_words=True)]
+        readings = list({reading.text: reading for reading in readings}.values())
     if any(_LEET.search(reading.encoded) for reading in readings):
         readings = [_unleet(reading, one) for reading in readings for one in "il"]
     if any(_REPEATED.search(reading.encoded) for reading in readings):
@@ -183,11 +186,12 @@ def _in_one_script(word: str) -> str:
     return word.translate(_TO_CYRILLIC if cyrillic > latin else _LOOSE)
 
 
-def _joined(view: View, articles: int) -> View:
+def _joined(view: View, articles: int, *, by_words: bool = False) -> View:
     """Return a view in which letters that are set apart are words again.
 
-    The gap that is there most often parts letters, any other parts words. The first letter may be
-    a word of its own, such as an article: up to `articles` of them are left alone.
+    The gap that is there most often parts letters, any other parts words; where all gaps are the
+    same, known words may part them. The first letter may be a word of its own, such as an article:
+    up to `articles` of them are left alone.
     """
 
     def pieces() -> Iterator[tuple[str, int, int]]:
@@ -199,10 +203,13 @@ def _joined(view: View, articles: int) -> View:
             yield view.text[at : run.start()], at, run.start()
             gaps = [view.text[one + 1 : other] for one, other in itertools.pairwise(letters)]
             usual = Counter(gaps).most_common(1)[0][0]
-            first = letters[0] if articles and view.text[letters[0]] in _ARTICLES else None
-            for place, gap in zip(letters, (*gaps, usual), strict=True):
+            parted = {0} if articles and view.text[letters[0]] in _ARTICLES else set()
+            if by_words and len(set(gaps)) == 1 and len(letters) >= _FEWEST_ALIKE:
+                starts = spacing.beginnings("".join(view.text[place] for place in letters))
+                parted = {start - 1 for start in starts}
+            for at_letter, (place, gap) in enumerate(zip(letters, (*gaps, usual), strict=True)):
                 yield view.text[place], place, place + 1
-                if gap != usual or place == first:
+                if gap != usual or at_letter in parted:
                     yield " ", place + 1, place + 1 + len(gap)
             at = run.end()
         yield view.text[at:], at, len(view.text)
