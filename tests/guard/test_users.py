@@ -55,6 +55,11 @@ def by(name: str, text: str = BAD, run: str | None = None, **headers: str):
             [by("ann", run="support-7"), by("ann", run="support-8"), by("ann", run="support-8")],
             2, 2, id="a user counts once in each run",
         ),
+        pytest.param(
+            [by("ann", run="support-7", x_rlhf_arms=f"v2=5;step={step};run=support-7")
+             for step in (0, 0, 1, 1)],
+            2, 2, id="and in each step of it, for then the arms get other users",
+        ),
         pytest.param([(BAD, {"safety_identifier": "ann", "user": "x"}, {}),
                       (BAD, {"safety_identifier": "ann", "user": "y"}, {})], 1, 1,
                      id="the newer name of the field comes first"),

@@ -132,7 +132,7 @@ GUARD_REFUSED = Metric(
 )
 GUARD_FIRST_EVENTS = Metric(
     name="rlhf_guard_first_events_total",
-    help="Events by kind, each user's first on this pod in a run of the model alone; an event of a "
+    help="Events by kind, each user's first on this pod in a step of a run alone; an event of a "
     "user who is not known counts always. A user of several pods counts once for each.",
     labels=(KIND,),
 )

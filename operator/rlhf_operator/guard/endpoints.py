@@ -61,7 +61,7 @@ async def complete(
     if question.stream and (await guard.triton.abilities()).is_decoupled:
         return await _stream(guard, request, call, question, asked)
     judged, made = await guard.answer(question, asked)
-    guard.instruments.count_generated(judged, call.user)
+    guard.instruments.count_generated(judged, call.counted)
     read = made.prompt_tokens
     read = count_words(question.prompt) if read is None else read
     answer = count_words(made.text) if made.tokens is None else made.tokens

@@ -56,6 +56,17 @@ class Call:
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
 
+    @property
+    def counted(self) -> bytes | None:
+        """Return who asks, as the counters know them: another one at each step of a run.
+
+        When the weight rises the canary gets users whom it has not met. If stable's had been
+        counted before and did not count again, the two would not be alike.
+        """
+        if self.user is None or self.origin.arms is None:
+            return self.user
+        return self.user + bytes((self.origin.arms.step,))
+
     def became(self, judged: Judged, *, finish_reason: str | None = None) -> None:
         """Note what became of the answer."""
         self.verdict = judged.outcome.value
@@ -137,14 +148,14 @@ class Guard:
     def begin(self, call: Call) -> None:
         """Count a request that is well formed."""
         call.is_counted = True
-        self.instruments.count_request(call.user)
+        self.instruments.count_request(call.counted)
 
     def fail(self, call: Call) -> None:
         """Count a request that fails through our side's fault."""
         if not call.is_counted:
             self.begin(call)
         call.is_failed = True
-        self.instruments.count_error(call.user)
+        self.instruments.count_error(call.counted)
 
     async def checked_mistake(self, said: str) -> str:
         """Return what the model server says is wrong with a request, if that may be told."""
@@ -214,7 +225,7 @@ class Guard:
         self.first_byte(call)
         call.is_answered = True
         for judged in answers:
-            self.instruments.count_served(judged, call.user)
+            self.instruments.count_served(judged, call.counted)
 
     def finished(self, call: Call, *exchanges: Exchange) -> None:
         """Offer what has left to the sampler; nothing waits for it."""

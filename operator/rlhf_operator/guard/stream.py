@@ -264,9 +264,9 @@ def _count(courier: Courier, passage: Passage, judged: Judged, end: str) -> None
     for category, many in escaped.items():
         log.warning("%d characters of what was found as %s had left", many, category)
     guard.instruments.streams.ended(end, has_escaped=bool(escaped))
-    guard.instruments.count_generated(judged, call.user)
+    guard.instruments.count_generated(judged, call.counted)
     call.prompt_tokens, call.answer_tokens = passage.read_tokens(), passage.made_tokens()
     call.became(judged)
     guard.instruments.count_tokens(prompt=call.prompt_tokens, answer=call.answer_tokens)
     if passage.left or not judged.is_stopped:
-        guard.instruments.count_served(judged, call.user)
+        guard.instruments.count_served(judged, call.counted)

@@ -1,7 +1,7 @@
 """Which users had which kind of event: once counted, they do not count again.
 
-A user is a keyed hash that only guards of this namespace can make; a new run makes other hashes.
-Kept in memory alone, which does not grow.
+A user is a keyed hash that only guards of this namespace can make; a new run makes other hashes,
+and in each of its steps all count anew. Kept in memory alone, which does not grow.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ async def _ask(
         for text, said in zip(texts, _said(prompts, texts), strict=True)
     ]
     for judged in answers:
-        guard.instruments.count_generated(judged, call.user)
+        guard.instruments.count_generated(judged, call.counted)
     guard.instruments.count_tokens(
         prompt=_known(made.prompt_tokens, prompts), answer=_known(made.tokens, texts)
     )
