@@ -9,7 +9,7 @@ import pytest
 
 from e2e.harness import prometheus
 from e2e.harness.errors import HarnessError
-from e2e.harness.kubectl import Object
+from e2e.harness.kubectl import Object, condition
 from e2e.harness.person import Person
 from e2e.harness.traffic import Opinions
 from e2e.stories.world import HALF, MODEL, TRIGGER, WORDS, Story, reason_of, steps_of
@@ -154,6 +154,54 @@ def test_an_ab_test_finds_the_better_of_two(story: Story) -> None:
     _keep(story, "ab-test", _ann(story).rlhf("why", MODEL))
 
 
+def test_a_test_of_three_drops_the_unsafe_one_and_finds_the_best(story: Story) -> None:
+    """One is unsafe, one is as good as what serves, and one is better, which nobody asks for."""
+    users = story.opinions = Opinions(
+        done={"sft": 0.35, "equal": 0.35, "better": 0.75, "unsafe": 0.75}, seed=10
+    )
+    for version in ("sft", "equal", "better"):
+        story.a_version(version)
+    story.a_version("unsafe", share=0.7, seed=11)
+    story.a_policy()
+    primary = {"name": "tasks-done", "indicator": {"type": "TaskCompletionRate"}}
+    others = [{"version": "unsafe", "weight": 25}, {"version": "better", "weight": 25}]
+    plan = {
+        "weight": 25, "others": others, "minimum": "5s", "duration": "150s", "primary": primary,
+    }  # fmt: skip
+    story.a_model("sft", guard=WORDS, rollout={"strategy": "ABTest", "abTest": plan})
+    ann = _ann(story)
+
+    story.commit("equal")
+    story.until("the unsafe one is dropped", lambda _: "unsafe" in _dropped(story))
+    assert _dropped(story)["unsafe"] == "SafetyFailed"
+    story.until("the route is without it", lambda _: "unsafe" not in story.routed(), seconds=10)
+    assert story.routed() == {"sft": 50, "equal": 25, "better": 25}
+    seen = ann.rlhf("watch", MODEL, "--once")
+    story.throughout(5, "it stays out", lambda _: "unsafe" not in story.routed())
+
+    story.until_stable("better", seconds=330)
+    record = story.history[-1]
+    assert story.told()[-1] == ("Rollout", "equal", "Promoted")
+    assert record["status"]["stable"]["name"] == "better"
+    assert _dropped(story) == {"unsafe": "SafetyFailed", "equal": "OtherWon"}
+    blamed = [each["version"] for each in record["status"]["vetoes"]]
+    assert blamed == ["unsafe"], "who is only not the best is not to blame"
+    found = _evidence(record, "tasks-done")
+    assert found["version"] == "better"
+    assert 0 < found["events"] <= users.said["better", "done"]
+    story.every_answer_comes_from("better")
+    assert not story.pods("unsafe") and not story.pods("equal")
+
+    model = story.until_stalled("OtherWon")
+    assert "set spec.version to better" in condition(model, "Stalled")["message"]
+    assert len(story.history) == 2, "what has lost is not tested again"
+    plan["others"] = []
+    story.commit("better", rollout=story.model["spec"]["rollout"] | {"abTest": plan})
+    story.until("Ready", lambda model: story.ready(model, "True"))
+    story.nobody_was_turned_away()
+    _keep(story, "ab-test-of-three", seen, ann.rlhf("why", MODEL), ann.rlhf("history", MODEL))
+
+
 def test_a_shadow_never_answers_a_user(story: Story) -> None:
     story.a_version("sft")
     story.a_version("worse", share=0.7, seed=9)
@@ -245,6 +293,12 @@ def _evidence(record: Object, name: str = "unsafe-answers") -> Object:
     (found,) = (each for each in record["status"]["steps"][-1]["slos"] if each["name"] == name)
     evidence: Object = found
     return evidence
+
+
+def _dropped(story: Story) -> dict[str, str]:
+    """Return the versions that the newest run has dropped, and why."""
+    arms = story.history[-1].get("status", {}).get("arms", ())
+    return {each["version"]: each["reason"] for each in arms if each["state"] == "Dropped"}
 
 
 def _asked_of(story: Story, version: str) -> float:

@@ -17,9 +17,18 @@ arms = st.builds(
     run=st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", fullmatch=True),
     is_copied=st.booleans(),
 )
+several = st.builds(
+    Arms,
+    canary=st.just("v8"),
+    percent=st.integers(1, 30),
+    others=st.lists(st.tuples(names.filter(lambda name: name != "v8"), st.integers(1, 10)),
+                    max_size=6, unique_by=lambda pair: pair[0]).map(tuple),
+    step=st.just(0),
+    run=st.just("support-7"),
+)  # fmt: skip
 
 
-@given(arms)
+@given(arms | several)
 def test_what_is_written_is_read(said: Arms) -> None:
     assert read_arms(said.header) == said
 
@@ -47,6 +56,9 @@ def test_whatever_is_read_is_in_our_form(text: str) -> None:
         pytest.param("Support_v8=5;step=1;run=r-7", id="no name of a version"),
         pytest.param("support-v8=\u0665;step=1;run=r-7", id="a digit of another script"),
         pytest.param(f"{'v' * 64}=5;step=1;run=r-7", id="too long a name"),
+        pytest.param("v8=5,v8=6;step=1;run=r-7", id="a version twice"),
+        pytest.param("v8=50,v9=51;step=1;run=r-7", id="more than all together"),
+        pytest.param("v8=5,;step=1;run=r-7", id="a comma too many"),
     ],
 )
 def test_another_form_says_nothing(header: str | None) -> None:
@@ -60,9 +72,11 @@ def test_another_form_says_nothing(header: str | None) -> None:
         ("v8=5;step=0;run=r", "v7", "stable", 0.95),
         ("v8=20;step=0;run=r;copies", "v8", "canary", 0.2),
         ("v8=20;step=0;run=r;copies", "v7", "stable", 1.0),
+        ("v8=20,v9=30;step=0;run=r", "v9", "canary", 0.3),
+        ("v8=20,v9=30;step=0;run=r", "v7", "stable", 0.5),
     ],
 )
 def test_an_arm_has_its_share(header: str, version: str, arm: str, share: float) -> None:
     found = read_arms(header)
     assert found is not None and found.arm_of(version) == arm
-    assert found.share_of(found.arm_of(version)) == pytest.approx(share)
+    assert found.share_of(version) == pytest.approx(share)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rlhf_operator.api.model import Rollout
+from rlhf_operator.api.model import ModelSpec, Rollout
 
 CANARY = {"steps": [{"weight": 10, "hold": "1m"}]}
 PRIMARY = {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}
@@ -21,6 +21,9 @@ BLUE_GREEN = {"hold": "10m"}
     [
         pytest.param({"strategy": "Canary", "canary": CANARY}, id="a canary"),
         pytest.param({"strategy": "ABTest", "abTest": TEST}, id="a test with its defaults"),
+        pytest.param({"strategy": "ABTest", "abTest": TEST | {
+            "weight": 33, "others": [{"version": name, "weight": 33} for name in "ab"]}},
+                     id="a test of several that leaves the control 1 percent"),
         pytest.param({"strategy": "Shadow", "shadow": SHADOW}, id="a shadow"),
         pytest.param({"strategy": "Shadow", "shadow": SHADOW | {"percent": 100}},
                      id="a shadow of every request"),
@@ -59,10 +62,26 @@ def test_what_may_be_asked_for(rollout: dict[str, Any]) -> None:
                      "between 0.0001 and 0.5", id="a test that may never err"),
         pytest.param({"strategy": "ABTest", "abTest": TEST | {"weight": 100}},
                      "less than or equal to 99", id="a test without a control"),
-        pytest.param({"strategy": "ABTest", "abTest": TEST | {"arms": []}}, "arms",
-                     id="a test of more than two versions"),
+        pytest.param({"strategy": "ABTest", "abTest": TEST | {
+            "others": [{"version": "a", "weight": 50}]}}, "leave the stable version 1",
+                     id="a test of several without a control"),
+        pytest.param({"strategy": "ABTest", "abTest": TEST | {
+            "others": [{"version": "a", "weight": 1}, {"version": "a", "weight": 2}]}}, "unique",
+                     id="a version twice in a test"),
+        pytest.param({"strategy": "ABTest", "abTest": TEST | {
+            "others": [{"version": f"v{number}", "weight": 1} for number in range(7)]}},
+                     "more than 6", id="more versions than a record has room for"),
     ],
 )  # fmt: skip
 def test_what_is_refused(rollout: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Rollout.model_validate(rollout)
+
+
+def test_a_version_is_not_tested_beside_itself() -> None:
+    test = TEST | {"weight": 10, "others": [{"version": "v2", "weight": 10}]}
+    rollout = {"strategy": "ABTest", "abTest": test}
+    spec = {"version": "v1", "fallback": {"version": "sft"}, "rollout": rollout}
+    assert ModelSpec.model_validate(spec).version == "v1"
+    with pytest.raises(ValidationError, match="tested beside"):
+        ModelSpec.model_validate(spec | {"version": "v2"})

@@ -557,7 +557,7 @@ async def test_counts_are_exact_through_resets_gaps_late_scrapes_and_restarts(
     since = round(since, 3)
     true = [scripted(random, world.metrics, pod, since) for pod in range(random.randint(1, 3))]
     await live(random, world, since, restarts)
-    [goal] = world.engine._followed[KEY].goals
+    [goal] = world.engine._followed[KEY][0].goals
     reader = world.engine._readers["default"]
     start = goal.starts["v2"]
     tally = reader.ledger.tally(("shop", "support"), "v2", goal.objective.measure, start.mark)

@@ -11,13 +11,68 @@ from rlhf_operator.api.metrics import GUARD_ERRORS, GUARD_REQUESTS
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import plans
 from tests import builders as make
-from tests.controller.test_engine import KEY, UNSAFE, World, policy, subject
+from tests.controller.test_engine import KEY, UNSAFE, World, at, policy, subject
 
 TEST = {
     "strategy": "ABTest",
     "abTest": {"primary": {"name": "errors", "indicator": {"type": "ErrorRate"}}},
 }
 PLAN = make.make_run(plan=TEST).plan
+
+
+SEVERAL = make.make_run(
+    plan=TEST | {"abTest": TEST["abTest"] | {"weight": 30, "others": [  # type: ignore[operator]
+        {"version": "v3", "weight": 30}]}}
+).plan  # fmt: skip
+
+
+async def test_several_versions_are_judged_side_by_side_against_one_stable() -> None:
+    world, counters = World(), []
+    for version, errors in (("v1", 5.0), ("v2", 2.0), ("v3", 5.0)):
+        unsafe, responses = world.guard(version)
+        counters += [(unsafe, 0.0), (responses, 100.0)]
+        counters += [
+            (world.metrics.add(GUARD_REQUESTS.name, version), 100.0),
+            (world.metrics.add(GUARD_ERRORS.name, version), errors),
+        ]
+    world.grow(100, *counters)
+    policies = plans.asked(SEVERAL, (policy(UNSAFE),))
+    second = replace(subject(stable="v1"), policies=policies, tested=2)
+    third = replace(second, version="v3")
+    world.engine.follow(second, third)
+    await world.tick(100)
+    found = {name: world.engine.results(KEY, name) for name in ("v2", "v3", "v4")}
+    assert found["v4"] is None
+    verdicts = {
+        name: [each.verdict for each in judged.results]
+        for name, judged in found.items()
+        if judged is not None
+    }
+    assert verdicts == {
+        "v2": [Verdict.SUCCESSFUL, Verdict.SUCCESSFUL],
+        "v3": [Verdict.SUCCESSFUL, Verdict.INCONCLUSIVE],
+    }
+    assert found["v2"] is not None
+    primary = found["v2"].results[1]
+    # An error of 5 % is shared over two versions, and over better and worse.
+    assert primary.harm_proven is not None and float(primary.harm_proven) == pytest.approx(
+        4.38, 0.01
+    )
+    one, two = (world.engine.checkpoint(KEY, at(90), name) for name in ("v2", "v3"))
+    assert one is not None and two is not None
+    counts = {(each.slo, each.version): each.events for each in (*one.counts, *two.counts)}
+    assert (counts["ab-test/errors", "v2"], counts["ab-test/errors", "v3"]) == (180, 450)
+
+    # One is dropped: the other is followed alone from its checkpoint on, and loses no count.
+    world.engine.follow(replace(third, checkpoint=two))
+    assert world.engine.results(KEY, "v2") is None
+    world.grow(200, *counters)
+    await world.tick(200)
+    left = world.engine.results(KEY)
+    assert left is not None
+    assert (left.version, left.results[1].events) == ("v3", 1000)
+    world.engine.forget(KEY)
+    assert world.engine.results(KEY, "v3") is None
 
 
 async def judged_test(mine: float, stable: float) -> tuple[SLOResult, ...]:

@@ -59,7 +59,7 @@ class Served(World):
 
     @property
     def vigil(self) -> Vigil:
-        vigil = self.engine._followed[KEY].goals[0].vigil
+        vigil = self.engine._followed[KEY][0].goals[0].vigil
         assert vigil is not None
         return vigil
 
@@ -250,7 +250,7 @@ async def test_windows_are_exact_through_resets_gaps_and_late_scrapes(
         second += random.choice([interval, 1, 1])
     world.metrics.silence = None
     await world.tick(86)
-    [goal] = world.engine._followed[KEY].goals
+    [goal] = world.engine._followed[KEY][0].goals
     assert goal.vigil is not None
     (ended,) = goal.vigil._windows.each()
     names = (GUARD_ERRORS.name, GUARD_REQUESTS.name)
@@ -356,6 +356,6 @@ async def test_windows_are_read_back_by_one_subquery_for_all_models(models: int)
     asked = [query for query in world.metrics.asked if ":" in query]
     assert len(asked) == 2
     assert all(("rlhf_model" in query) is (models == 1) for query in asked)
-    for followed in world.engine._followed.values():
+    for (followed,) in world.engine._followed.values():
         vigil = followed.goals[0].vigil
         assert vigil is not None and list(vigil._windows.each()) == [(300, 300)] * 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType, StandbyRecord
-from rlhf_operator.core import capacity, drills, holdback
+from rlhf_operator.core import capacity, contenders, drills, holdback
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route, Run, Workload
 from tests import builders as make
@@ -93,6 +93,8 @@ class Cluster:
         canary = self.run.status.canary
         if canary is not None:
             assert weights.get(canary.name, 0) <= self.run.weight, "I2"
+        for arm in self.run.status.arms:
+            assert weights.get(arm.version, 0) <= arm.weight, "I2"
         if layout.mirror is not None:
             assert canary is not None and layout.mirror.version == canary.name, "I23"
             assert 0 < layout.mirror.percent <= self.run.status.weight, "I23"
@@ -327,3 +329,77 @@ def test_a_drill_takes_no_pod_from_stable(replicas: int, surge: str) -> None:
     found = capacity.layout(seen, DRAIN)
     assert found.pods == {"v1": replicas, "sft": capacity.pods_for(2, replicas)}
     assert found.weights == {"v1": 98, "sft": 2}
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[Cluster, list[int]]:
+    count = draw(st.integers(2, 4))
+    weights = draw(
+        st.lists(st.integers(1, 60), min_size=count, max_size=count).filter(
+            lambda found: sum(found) <= 99
+        )
+    )
+    surge = draw(st.sampled_from(["None", "One", "Full"]))
+    replicas = draw(st.integers(count + 1 if surge == "None" else 1, 12))
+    names = [make.ref(f"v{number}", str(number)) for number in range(1, count + 1)]
+    planned = [
+        {"version": ref.name, "weight": part}
+        for ref, part in zip(names[1:], weights[1:], strict=True)
+    ]
+    primary = {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}
+    plan = {
+        "strategy": "ABTest", "surge": surge, "steps": [{"weight": weights[0], "hold": "1h"}],
+        "abTest": {"weight": weights[0], "others": planned, "primary": primary},
+    }  # fmt: skip
+    run = make.preparing(
+        plan=plan, in_force_at=None, others=tuple(names[1:]), arms=contenders.begun(names[1:])
+    )
+    chance = Random(draw(st.integers(0, 2**16)))
+    cluster = Cluster(replicas=replicas, surge=surge, chance=chance, run=run)
+    cluster.budget = replicas + count * capacity.surge_pods(surge, replicas)
+    return cluster, weights
+
+
+@settings(max_examples=80, deadline=None)
+@given(crowds())
+def test_several_versions_keep_every_bound_until_one_is_left_and_promoted(
+    drawn: tuple[Cluster, list[int]],
+) -> None:
+    cluster, weights = drawn
+    cluster.declare(-1, 0)
+    cluster.run = status(cluster.run, arms=contenders.weighed(cluster.run, has_traffic=True))
+    cluster.declare(0, weights[0])
+    shares = {f"v{number}": part for number, part in enumerate(weights, start=1)}
+    assert cluster.route == {"sft": 100 - sum(weights)} | shares
+    while len(shares) > 1:
+        loser = cluster.chance.choice(sorted(shares))
+        del shares[loser]
+        left = contenders.without(
+            cluster.run.status, (loser,), Reason.LOST_AB_TEST, "worse", cluster.seen.now
+        )
+        cluster.run = replace(cluster.run, status=left)
+        cluster.run = status(cluster.run, in_force_at=None)
+        cluster.turn()
+        assert loser not in cluster.route, "at once, whatever the pods are"
+        if cluster.chance.random() < 0.5:  # the next may be dropped before this one has drained
+            cluster.until(lambda gone=loser: gone not in cluster.pods)
+            assert cluster.route == {"sft": 100 - sum(shares.values())} | shares
+    cluster.until(lambda: cluster.run.status.in_force_at is not None)
+    cluster.until(lambda: not contenders.still_there(cluster.seen, cluster.run))
+    (winner,) = shares
+    changes = {"outcome": Outcome.PROMOTED, "stable": cluster.run.status.canary, "canary": None}
+    cluster.run = status(cluster.run, in_force_at=None, phase="Settling", weight=0, **changes)
+    cluster.until(lambda: set(cluster.pods) == {winner} and cluster.rests(winner))
+    assert cluster.route == {winner: 100}
+
+
+@settings(max_examples=40, deadline=None)
+@given(crowds())
+def test_a_test_of_several_that_ends_drains_them_all(drawn: tuple[Cluster, list[int]]) -> None:
+    cluster, weights = drawn
+    cluster.declare(-1, 0)
+    cluster.run = status(cluster.run, arms=contenders.weighed(cluster.run, has_traffic=True))
+    cluster.declare(0, weights[0])
+    arms = contenders.closed(cluster.run.status.arms, "Aborted", "ann", cluster.seen.now)
+    cluster.run = status(cluster.run, arms=arms)
+    cluster.end(Outcome.ROLLED_BACK)

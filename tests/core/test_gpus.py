@@ -83,9 +83,21 @@ def test_what_a_pod_asks_for(spec: dict[str, Any], count: int) -> None:
     ],
 )  # fmt: skip
 def test_what_one_more_pod_can_get(nodes: Any, pods: Any, ours: Any, count: int) -> None:
-    assert gpus.room(nodes, pods, ours, {}, GPU) == gpus.Room(
-        free=count, nodes=len(nodes), excluded={}
-    )
+    found = gpus.room(nodes, pods, ours, {}, GPU)
+    assert (found.free, found.nodes, found.excluded) == (count, len(nodes), {})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pods", "ours", "count"),
+    [
+        pytest.param([node("a", 4), node("b", 3)], [], [], 3, id="as many as fit on each node"),
+        pytest.param([node("a", 4)], [pod("a", 1)], [], 1, id="what is left over is too little"),
+        pytest.param([node("a", 4)], [], [wish("v1", 2)], 1, id="ours that wait come first"),
+        pytest.param([node("a", 2)], [], [wish("v1", 5)], 0, id="never less than none"),
+    ],
+)
+def test_how_many_pods_of_two_can_get_theirs(nodes: Any, pods: Any, ours: Any, count: int) -> None:
+    assert gpus.room(nodes, pods, ours, {}, GPU).seats(2) == count
 
 
 POOLS = [node("a", 4, {"pool": "a"}), node("b", 2, {"pool": "b"}), node("c", 8, {"pool": "c"})]

@@ -38,8 +38,9 @@ def wrapped(patch: Patch, where: Any, name: str, change: Callable[..., Any]) -> 
 
 
 def without(*rules: Any) -> Bug:
+    names = {rule.__name__ for rule in rules}
     return lambda patch: patch.setattr(
-        rollout, "RULES", tuple(rule for rule in rollout.RULES if rule not in rules)
+        rollout, "RULES", tuple(rule for rule in rollout.RULES if rule.__name__ not in names)
     )
 
 
@@ -52,8 +53,12 @@ def weights_do_not_sum(patch: Patch) -> None:
 
 
 def more_than_declared(patch: Patch) -> None:
-    true = capacity._pair
-    patch.setattr(capacity, "_pair", lambda one, two, part: true(one, two, min(99, part + 7)))
+    def change(layout: capacity.Layout, *_: Any) -> capacity.Layout:
+        part = min(99, layout.weights.get("v1", 0) + 7)
+        split = len(layout.weights) > 1
+        return replace(layout, weights={"sft": 100 - part, "v1": part}) if split else layout
+
+    wrapped(patch, capacity, "layout", change)
 
 
 def weight_before_pods(patch: Patch) -> None:

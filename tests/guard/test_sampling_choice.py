@@ -36,7 +36,7 @@ def test_equal_numbers_of_both_arms_are_expected(share: float, percent: int, cop
     arms = a_run(percent, is_copied=copies)
     canary, stable = (choice.probability(share, arms, version) for version in ("v8", "v7"))
     assert 0 < canary <= 1 and 0 < stable <= 1
-    expected = canary * arms.share_of("canary"), stable * arms.share_of("stable")
+    expected = canary * arms.share_of("v8"), stable * arms.share_of("v7")
     assert expected[0] == pytest.approx(expected[1])
 
 
@@ -47,7 +47,7 @@ def test_both_arms_together_give_the_share_unless_one_is_too_small(
 ) -> None:
     arms = a_run(percent)
     both = sum(
-        choice.probability(share, arms, version) * arms.share_of(arms.arm_of(version))
+        choice.probability(share, arms, version) * arms.share_of(version)
         for version in ("v8", "v7")
     )
     smaller = min(percent, 100 - percent) / 100

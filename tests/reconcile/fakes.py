@@ -242,11 +242,13 @@ class FakeSLOs:
 
     script: Callable[[str, datetime], Verdict | None]
     clock: Callable[[], datetime]
-    subjects: dict[Key, Subject] = field(default_factory=dict)
+    subjects: dict[Key, tuple[Subject, ...]] = field(default_factory=dict)
     errors: Verdict | None = None
     """What the Performance objective `errors` says of the version under judgement, if asked."""
     primary: Verdict = Verdict.INCONCLUSIVE
     """What the primary of a test says of the version under judgement, where there is one."""
+    primaries: dict[str, tuple[Verdict, str]] = field(default_factory=dict)
+    """What it says of single versions, and the ratio to stable, where there are several."""
 
     counted: dict[str, int] | None = None
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
@@ -257,14 +259,18 @@ class FakeSLOs:
     baselines: tuple[BaselineRecord, ...] = ()
     """Baselines of means that a promoted version has shown by now."""
 
-    def follow(self, subject: Subject) -> None:
-        self.subjects[subject.key] = subject
+    def follow(self, first: Subject, *others: Subject) -> None:
+        self.subjects[first.key] = (first, *others)
 
     def forget(self, key: Key) -> None:
         self.subjects.pop(key, None)
 
-    def results(self, key: Key) -> Judged | None:
-        subject = self.subjects.get(key)
+    def _of(self, key: Key, version: str | None) -> Subject | None:
+        found = self.subjects.get(key, ())
+        return next((each for each in found if version in (None, each.version)), None)
+
+    def results(self, key: Key, version: str | None = None) -> Judged | None:
+        subject = self._of(key, version)
         if subject is None:
             return None
         mine = self._result(subject, subject.version) + self._errors(subject.version)
@@ -330,21 +336,23 @@ class FakeSLOs:
 
     def _primary(self, subject: Subject) -> tuple[SLOResult, ...]:
         slos = [slo for each in subject.policies if each.name == TEST_POLICY for slo in each.slos]
+        verdict, ratio = self.primaries.get(subject.version, (self.primary, None))
         return tuple(
             SLOResult(
                 policy=TEST_POLICY,
                 name=slo.name,
                 class_="Informational",
                 version=subject.version,
-                verdict=self.primary,
+                verdict=verdict,
                 samples=1000,
-                message=f"{slo.name} of {subject.version}: {self.primary}",
+                ratio=ratio,
+                message=f"{slo.name} of {subject.version}: {verdict}",
             )
             for slo in slos
         )
 
-    def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:
-        subject = self.subjects.get(key)
+    def checkpoint(self, key: Key, at: datetime, version: str | None = None) -> Checkpoint | None:
+        subject = self._of(key, version)
         return Checkpoint(since=subject.since, at=at) if subject else None
 
     async def try_queries(self, *_: object) -> tuple[str, ...]:

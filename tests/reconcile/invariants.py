@@ -1,4 +1,4 @@
-"""I1 to I25: what must hold at every change of every stored object.
+"""I1 to I26: what must hold at every change of every stored object.
 
 Each invariant looks at one change and at what was stored before it, and tells violations as
 sentences. They know the API and no code of the operator, so they check a fake and a real
@@ -84,7 +84,7 @@ class Change:
             at = status_of(raw).get("inForceAt")
             if at and self.now >= moment(at) + self.drain:
                 return True
-            if version in (named(raw["spec"].get("from")), named(raw["spec"]["to"])):
+            if version in (named(raw["spec"].get("from")), *tried(raw)):
                 return False
         return True
 
@@ -101,6 +101,25 @@ def weights(route: Raw) -> dict[str, int]:
     """Percent by version of an HTTPRoute's weighted rule: the last one."""
     refs = route["spec"]["rules"][-1]["backendRefs"]
     return {ref["name"].removesuffix("-serving"): ref["weight"] for ref in refs}
+
+
+def tried(record: Raw) -> set[str | None]:
+    """Every version that a record was made to test."""
+    spec = record["spec"]
+    return {named(spec["to"]), *(named(each) for each in spec.get("others", ()))}
+
+
+def shares(status: Mapping[str, Any]) -> dict[str | None, int]:
+    """What each version that was ever tested gets, as declared; dropped ones get nothing."""
+    found = {each["version"]: each.get("weight", 0) for each in status.get("arms", ())}
+    canary = named(status.get("canary"))
+    return found | ({canary: status.get("weight", 0)} if canary else {})
+
+
+def rises(was: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether any version is declared to get more than before."""
+    before = shares(was)
+    return any(part > before.get(name, 0) for name, part in shares(now).items())
 
 
 def is_shadow(record: Raw | None) -> bool:
@@ -153,10 +172,9 @@ def i2_never_above_the_declared_weight(change: Change) -> Iterator[str]:
     if change.kind != "HTTPRoute" or change.after is None:
         return
     status, spec = status_of(change.newest), (change.newest or {}).get("spec", {})
-    allowed = {
-        named(status.get("stable")): 100,
-        named(status.get("canary")): 0 if is_shadow(change.newest) else status.get("weight", 0),
-    }
+    allowed = shares(status) | {named(status.get("stable")): 100}
+    if is_shadow(change.newest):
+        allowed[named(status.get("canary"))] = 0
     if status.get("outcome") == "Promoted":
         held = (status.get("standby") or {}).get("weight", 0) if status.get("inForceAt") else 100
         allowed.setdefault(named(spec.get("from")), held)
@@ -176,6 +194,7 @@ def i3_weight_rises_on_ready_pods(change: Change) -> Iterator[str]:
         return
     status = status_of(change.newest)
     taken = status.get("outcome") not in (None, "Promoted") or status.get("phase") == "Parked"
+    taken |= any(each["state"] == "Dropped" for each in status.get("arms", ()))
     refuge = named(status.get("stable")) if taken else None
     for version, part in weights(change.after).items():
         rises = part > change.route.get(version, 0) and version != refuge
@@ -215,9 +234,9 @@ def i6_traffic_first_then_scale(change: Change) -> Iterator[str]:
     status, version = status_of(change.newest), version_of(change.before)
     left = status.get("outcome") not in (None, "Promoted") or status.get("phase") == "Parked"
     fewer = replicas(change.after) < replicas(change.before)
+    dropped = {one["version"] for one in status.get("arms", ()) if one["state"] == "Dropped"}
     if (
-        left
-        and version == named(change.newest["spec"]["to"])
+        version in (tried(change.newest) if left else dropped)
         and fewer
         and change.route.get(version)
     ):
@@ -250,7 +269,7 @@ def i7_quarantine_holds(change: Change) -> Iterator[str]:
     identities = {
         ref["name"]: ref["identity"]
         for raw in change.records
-        for ref in (raw["spec"].get("from"), raw["spec"]["to"])
+        for ref in (raw["spec"].get("from"), raw["spec"]["to"], *raw["spec"].get("others", ()))
         if ref
     }
     status = status_of(change.newest)
@@ -285,7 +304,7 @@ def i8_rises_rest_on_evidence(change: Change) -> Iterator[str]:
         return
     was, now = status_of(change.before), status_of(change.after)
     promoted = now.get("outcome") == "Promoted" and was.get("canary") and not was.get("outcome")
-    if now.get("weight", 0) <= was.get("weight", 0) and not promoted:
+    if not rises(was, now) and not promoted:
         return
     if was.get("step", -1) < 0:
         if not (was.get("golden") or now.get("golden") or {}).get("passed"):
@@ -422,7 +441,7 @@ def i17_pods_stay_in_the_budget(change: Change) -> Iterator[str]:
         yield "pods are added by a spec that cannot be read"
         return
     size = spec["serving"]["replicas"]
-    budget = size + {"None": 0, "One": 1, "Full": size}[plan["surge"]]
+    budget = size + {"None": 0, "One": 1, "Full": size}[plan["surge"]] * len(tried(change.newest))
     standby = spec.get("standby", {})
     held = -(-size * standby.get("holdback", 0) // 100)
     budget += spec["fallback"].get("replicas", 1) + max(standby.get("replicas", 1), held)
@@ -442,7 +461,7 @@ def i18_suspension_raises_nothing(change: Change) -> Iterator[str]:
         return
     was, now = status_of(change.before), status_of(change.after)
     still = bool(change.spec.get("suspend")) or bool(was.get("paused"))
-    if still and now.get("weight", 0) > was.get("weight", 0):
+    if still and rises(was, now):
         yield "a weight rises while it should stand still"
     kind = change.after["spec"]["type"]
     if (
@@ -487,6 +506,7 @@ def i20_what_serves_keeps_what_it_is_made_of(change: Change) -> Iterator[str]:
     standby = status.get("standby")
     kept = standby["version"] if standby and change.now < moment(standby["until"]) else None
     live = {named(part) for part in (status.get("stable"), status.get("canary"), kept)}
+    live |= {one["version"] for one in status.get("arms", ()) if one["state"] == "Testing"}
     deployment = change.deployment(version_of(change.raw))
     if version_of(change.raw) in live and change.name in json.dumps(deployment or {}):
         yield f"{change.name} goes and is still mounted"
@@ -601,6 +621,20 @@ def i25_a_control_arm_only_shrinks(change: Change) -> Iterator[str]:
         yield f"a control arm keeps {after}% while another run goes on"
 
 
+def i26_what_was_dropped_stays_out(change: Change) -> Iterator[str]:
+    """A version that a test has dropped is out of it for good; stable always keeps some traffic."""
+    if change.kind != "RLHFRollout" or change.after is None:
+        return
+    was, now = status_of(change.before), status_of(change.after)
+    gone = {one["version"]: one for one in was.get("arms", ()) if one["state"] == "Dropped"}
+    after = {one["version"]: one for one in now.get("arms", ())}
+    for name, one in gone.items():
+        if after.get(name) != one or shares(now)[name] > 0:
+            yield f"{name} was dropped and comes back"
+    if now.get("arms") and sum(shares(now).values()) > 99:
+        yield f"{shares(now)} leaves nothing to compare with"
+
+
 AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i1_weights_sum_to_100,
     i2_never_above_the_declared_weight,
@@ -625,6 +659,7 @@ AT_EVERY_CHANGE: tuple[Callable[[Change], Iterator[str]], ...] = (
     i23_nobody_meets_a_shadow,
     i24_a_drill_changes_nothing,
     i25_a_control_arm_only_shrinks,
+    i26_what_was_dropped_stays_out,
 )
 """I9 and I16 speak of passes, not of changes: `i9_unsafe_weight_falls`, `i16_rest_is_quiet`."""
 

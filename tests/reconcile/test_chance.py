@@ -14,9 +14,9 @@ import pytest
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.reconcile.ports import Fenced
 from tests.reconcile import invariants
-from tests.reconcile.stage import KEY, MINUTE, Stage, identity_of, model
+from tests.reconcile.stage import KEY, MINUTE, Stage, identity_of, model, version
 
-VERSIONS = ("sft", "v1", "v2")
+VERSIONS = ("sft", "v1", "v2", "v3")
 
 
 class Life:
@@ -25,6 +25,7 @@ class Life:
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
         self.stage = Stage(script=self.verdict)
+        self.stage.put(version("v3", "3"))
         self.stage.edit(serving={"replicas": self.chance.choice([1, 2, 3, 5])})
         self.verdicts = dict.fromkeys(VERSIONS, Verdict.SUCCESSFUL)
         self.said = 0
@@ -68,7 +69,7 @@ class Life:
             case "Lift":
                 self.lift(name)
             case "Approve" | "Veto" as action:
-                number = self.chance.randrange(3)
+                number = self.chance.randrange(len(VERSIONS))
                 identity = identity_of(VERSIONS[number], str(number))
                 author = self.chance.choice(["ann", "bob"])
                 self.stage.say(action, name=name, identity=identity, author=author)
@@ -147,9 +148,43 @@ class Life:
         self.stage.run(20 * MINUTE)
 
 
+class LifeOfTests(Life):
+    """A life in which every run tests one version, or several at once."""
+
+    def plan(self) -> None:
+        wanted = self.stage.model["spec"]["version"]
+        others = [name for name in VERSIONS if name != wanted]
+        chosen = self.chance.sample(others, self.chance.randint(0, len(others)))
+        gate = {"gate": self.chance.choice(["Leave", "Enter"]), "timeout": "30m"}
+        test = {
+            "weight": self.chance.choice([1, 10, 25]),
+            "others": [
+                {"version": name, "weight": self.chance.choice([1, 10, 24])} for name in chosen
+            ],
+            "minimum": "1m", "duration": self.chance.choice(["2m", "10m"]),
+            "primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}},
+        } | ({"approval": gate} if self.chance.random() < 0.2 else {})  # fmt: skip
+        self.stage.edit(rollout={
+            "strategy": "ABTest", "abTest": test, "coolDown": "1m", "readyTimeout": "5m",
+            "surge": self.chance.choice(["One", "Full"]),
+        })  # fmt: skip
+
+    def commit(self) -> None:
+        super().commit()
+        self.plan()
+
+    def judge(self) -> None:
+        super().judge()
+        says = [Verdict.SUCCESSFUL] * 3 + [Verdict.INCONCLUSIVE] * 2 + [Verdict.FAILED]
+        self.stage.slos.primaries = {
+            name: (self.chance.choice(says), f"{self.chance.random():.3f}") for name in VERSIONS
+        }
+
+
 @pytest.mark.parametrize("seed", range(30))
-def test_no_life_breaks_an_invariant_and_calm_ends_well(seed: int) -> None:
-    life = Life(seed)
+@pytest.mark.parametrize("kind", [Life, LifeOfTests])
+def test_no_life_breaks_an_invariant_and_calm_ends_well(kind: type[Life], seed: int) -> None:
+    life = kind(seed)
     for _ in range(40):
         life.step()
     life.calm()

@@ -186,6 +186,41 @@ def nobody_wins(stage: Stage) -> None:
     stage.slos.primary = Verdict.INCONCLUSIVE
 
 
+OF_SEVERAL = by(
+    "ABTest",
+    abTest={
+        "weight": 20,
+        "others": [{"version": "v2", "weight": 30}],
+        "minimum": "30s",
+        "duration": "90s",
+        "primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}},
+    },
+)
+
+
+def v2_is_the_better_winner(stage: Stage) -> None:
+    won = Verdict.SUCCESSFUL
+    stage.slos.primaries = {"v1": (won, "0.9"), "v2": (won, "0.5")}
+
+
+def v1_is_unsafe_and_v2_wins(stage: Stage) -> None:
+    v1_is_unsafe(stage)
+    v2_is_the_better_winner(stage)
+
+
+def both_lose(stage: Stage) -> None:
+    stage.slos.primaries = {"v1": (Verdict.FAILED, "2"), "v2": (Verdict.FAILED, "3")}
+
+
+def ann_vetoes_v2(stage: Stage) -> None:
+    """While both have traffic, a person forbids v2; then v1 wins."""
+    runs = stage.runs
+    tested = runs and runs[-1].spec.others and runs[-1].status.checkpoint is not None
+    if tested and not stage.said("no"):
+        stage.say("Veto", name="no", identity=identity_of("v2", "2"))
+    stage.slos.primaries = {"v1": (Verdict.SUCCESSFUL, "0.9")}
+
+
 def v1_turns_unsafe_in_service(stage: Stage) -> None:
     """Half a minute after all traffic went to v1, it fails."""
 
@@ -218,6 +253,16 @@ STORIES = [
     pytest.param(one_after_another(AB_TEST, v1_wins), "v1", id="a test is won"),
     pytest.param(one_after_another(AB_TEST, v1_loses), "sft", id="a test is lost"),
     pytest.param(one_after_another(AB_TEST, nobody_wins), "sft", id="a test without a winner"),
+    pytest.param(
+        one_after_another(OF_SEVERAL, v2_is_the_better_winner), "v2", id="the better of two wins"
+    ),
+    pytest.param(
+        one_after_another(OF_SEVERAL, v1_is_unsafe_and_v2_wins),
+        "v2",
+        id="the first of two is unsafe",
+    ),
+    pytest.param(one_after_another(OF_SEVERAL, both_lose), "sft", id="both of two lose"),
+    pytest.param(one_after_another(OF_SEVERAL, ann_vetoes_v2), "v1", id="one of two is vetoed"),
     pytest.param(nothing, "v1", id="promote"),
     pytest.param(v1_is_unsafe, "sft", id="unsafe canary"),
     pytest.param(v1_turns_unsafe, "sft", id="unsafe after promotion"),

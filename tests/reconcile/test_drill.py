@@ -172,7 +172,7 @@ def test_a_cold_fallback_is_brought_up_and_taken_down_again() -> None:
 
 def test_what_a_drill_counts_is_asked_of_the_metrics() -> None:
     stage = drilled()
-    subject = stage.slos.subjects[KEY]
+    (subject,) = stage.slos.subjects[KEY]
     assert (subject.version, subject.stable) == ("sft", "v1")
     assert "drill-answers" in [slo.name for slo in subject.policies[0].slos]
 

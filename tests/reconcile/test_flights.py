@@ -23,10 +23,10 @@ def trying_v2(**changes: object) -> Stage:
 
 def proven_slowly(stage: Stage, name: str) -> None:
     """From now on a version is unsafe; whoever begins to count anew must count for long."""
-    began = stage.slos.subjects[KEY].since
+    began = stage.slos.subjects[KEY][0].since
 
     def script(version: str, now: datetime) -> Verdict:
-        subject = stage.slos.subjects[KEY]
+        (subject,) = stage.slos.subjects[KEY]
         proven = subject.since == began or now - subject.since > timedelta(minutes=20)
         if version != name:
             return Verdict.SUCCESSFUL

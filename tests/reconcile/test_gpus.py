@@ -55,6 +55,27 @@ def test_nodes_on_which_the_pods_may_not_run_have_nothing_to_give() -> None:
     assert stage.weights == {"v3": 100}
 
 
+def test_a_test_of_several_waits_for_the_gpus_of_all() -> None:
+    stage = with_v3([node("a", 3), node("b", 1)])
+    stage.put(version("v4", "4", serving={"gpu": {"count": 2}}))
+    test = {
+        "strategy": "ABTest",
+        "abTest": {
+            "weight": 20, "others": [{"version": "v4", "weight": 20}],
+            "primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}},
+        },
+    }  # fmt: skip
+    stage.edit(version="v3", rollout=test)
+    stage.run(MINUTE)
+    assert stage.condition("Stalled") == ("True", "InsufficientGPU")
+    assert "2 pods need 2 GPUs each, and 1 can get them" in stage.status["message"]
+    wide = node("a", 4)
+    stage.put({**wide, "kind": "Node",
+               "metadata": {**wide["metadata"], "namespace": "", "generation": 2}})  # fmt: skip
+    stage.run(MINUTE)
+    assert stage.weights == {"v1": 60, "v3": 20, "v4": 20}
+
+
 def test_without_the_right_to_read_pods_only_ours_count_and_that_is_told() -> None:
     stage = with_v3([node("a", 1)])
     stage.cluster.on_nodes = None

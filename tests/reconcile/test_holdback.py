@@ -33,7 +33,7 @@ def failing(stage: Stage, *names: str) -> None:
 
 def test_the_promoted_version_is_judged_against_it_from_when_it_is_in_force() -> None:
     stage = promoted()
-    subject = stage.slos.subjects[KEY]
+    (subject,) = stage.slos.subjects[KEY]
     assert (subject.version, subject.stable) == ("v2", "v1")
     assert subject.since == stage.runs[-1].status.in_force_at
     assert stage.condition("Ready") == ("True", "Serving")

@@ -29,18 +29,18 @@ _SILENT = "no answer"
 
 
 class GoldenProber:
-    """Has each run's golden prompts asked once; a lost result is simply asked for again."""
+    """Has each version's golden prompts asked once a run; a lost result is asked for again."""
 
     def __init__(self, *, now: Callable[[], datetime], notify: Callable[[Any], None]) -> None:
         self._now = now
         self._notify = notify
-        self._results: dict[tuple[Any, str], GoldenResult] = {}
-        self._asking: dict[tuple[Any, str], asyncio.Task[None]] = {}
+        self._results: dict[tuple[Any, str, str], GoldenResult] = {}
+        self._asking: dict[tuple[Any, str, str], asyncio.Task[None]] = {}
 
     def golden(self, key: Any, run: str, host: str) -> GoldenResult | None:
-        """Return the result for this run, or None while it is being asked."""
-        mark = (key, run)
-        for other in [each for each in self._asking if each[0] == key and each != mark]:
+        """Return the result of a host in this run, or None while it is being asked."""
+        mark = (key, run, host)
+        for other in [each for each in self._asking if each[0] == key and each[1] != run]:
             self._asking.pop(other).cancel()  # an earlier run that ended meanwhile
         if mark in self._results:
             return self._results[mark]
@@ -54,7 +54,7 @@ class GoldenProber:
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
-    async def _ask(self, mark: tuple[Any, str], host: str) -> None:
+    async def _ask(self, mark: tuple[Any, str, str], host: str) -> None:
         try:
             failures = await ask(host)
             # A wrong answer will not get better; silence may. `readyTimeout` bounds the waiting.

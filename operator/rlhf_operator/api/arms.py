@@ -13,10 +13,10 @@ from typing import Literal
 Arm = Literal["canary", "stable"]
 
 _VERSION = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_PERCENT = r"(?:0|[1-9][0-9]?|100)"
 _RUN = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
 _HEADER = re.compile(
-    rf"(?P<canary>{_VERSION})"
-    r"=(?P<percent>0|[1-9][0-9]?|100)"
+    rf"(?P<tested>{_VERSION}={_PERCENT}(?:,{_VERSION}={_PERCENT}){{0,6}})"
     r";step=(?P<step>0|[1-9][0-9]?)"
     rf";run=(?P<run>{_RUN})"
     r"(?P<copies>;copies)?",
@@ -37,16 +37,18 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arms:
-    """The two arms of a run as the route in force has them."""
+    """The arms of a run as the route in force has them."""
 
     canary: str
-    """Name of the version that is tried; every other version is stable's arm."""
+    """Name of the version that is tried; what is not tried is stable's arm."""
     percent: int
     """What the canary gets of the traffic, 0 to 100."""
     step: int
     """The step of the plan, from 0, as in the status of the RLHFRollout."""
     run: str
     """Name of the RLHFRollout."""
+    others: tuple[tuple[str, int], ...] = ()
+    """Further versions that a test tries at the same time, and what each gets of the traffic."""
     is_copied: bool = False
     """The canary gets copies, and stable answers everything: strategy Shadow."""
 
@@ -54,21 +56,33 @@ class Arms:
     def header(self) -> str:
         """Return the value of ARMS_HEADER, for instance `support-v8=5;step=1;run=support-7`."""
         copies = ";copies" if self.is_copied else ""
-        return f"{self.canary}={self.percent};step={self.step};run={self.run}{copies}"
+        shares = ",".join(f"{version}={percent}" for version, percent in self.tested.items())
+        return f"{shares};step={self.step};run={self.run}{copies}"
+
+    @property
+    def tested(self) -> dict[str, int]:
+        """Return what each tried version gets of the traffic, in percent."""
+        return {self.canary: self.percent, **dict(self.others)}
 
     def arm_of(self, version: str) -> Arm:
         """Return the arm of which a version is."""
-        return "canary" if version == self.canary else "stable"
+        return "canary" if version in self.tested else "stable"
 
     def place_of(self, version: str) -> Place:
         """Return where in the run an answer of a version is made."""
         return Place(run=self.run, step=self.step, arm=self.arm_of(version))
 
-    def share_of(self, arm: Arm) -> float:
-        """Return the share of all requests that an arm answers, 0 to 1."""
-        if arm == "canary":
-            return self.percent / 100
-        return 1.0 if self.is_copied else (100 - self.percent) / 100
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Return the shares of all requests, 0 to 1: stable's, and that of each tried version."""
+        stable = 1.0 if self.is_copied else (100 - sum(self.tested.values())) / 100
+        return (stable, *(percent / 100 for percent in self.tested.values()))
+
+    def share_of(self, version: str) -> float:
+        """Return the share of all requests that a version answers, 0 to 1."""
+        stable, *_ = self.shares
+        tested = self.tested.get(version)
+        return stable if tested is None else tested / 100
 
 
 def token_of(arm_token: str, run: str) -> str:
@@ -85,9 +99,14 @@ def read_arms(header: str | None) -> Arms | None:
     found = _HEADER.fullmatch(header or "")
     if found is None:
         return None
+    pairs = (each.split("=") for each in found["tested"].split(","))
+    (canary, percent), *others = ((version, int(percent)) for version, percent in pairs)
+    if len({canary, *dict(others)}) <= len(others) or percent + sum(dict(others).values()) > 100:
+        return None
     return Arms(
-        canary=found["canary"],
-        percent=int(found["percent"]),
+        canary=canary,
+        percent=percent,
+        others=tuple(others),
         step=int(found["step"]),
         run=found["run"],
         is_copied=found["copies"] is not None,

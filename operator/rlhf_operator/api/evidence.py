@@ -133,7 +133,7 @@ class StepRecord(ApiType):
     index: Annotated[int, Field(ge=-1, le=64)]
     """The step's place in the plan, from 0; -1 is weight 0 outside the plan."""
     weight: Percent
-    """Percent of the traffic."""
+    """Percent of the traffic; where several versions are tested, of all of them together."""
     declared_at: Time
     """When the weight was recorded as wanted."""
     in_force_at: Time | None = None
@@ -144,7 +144,7 @@ class StepRecord(ApiType):
     """The rule that ended the step."""
     message: Message | None = None
     """The rule's numbers."""
-    slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
+    slos: Annotated[tuple[SLOResult, ...], Field(max_length=896)] = ()
     """The evidence on which it ended."""
 
 

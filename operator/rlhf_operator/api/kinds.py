@@ -23,6 +23,7 @@ MODEL = Kind(
         Column(name="Stable", path=".status.stable.name"),
         Column(name="Canary", path=".status.canary.name"),
         Column(name="Weight", path=".status.weight", type="integer"),
+        Column(name="Tested", path=".status.tested", wide=True),
         Column(name="Copied", path=".status.copied", type="integer", wide=True),
         Column(name="Step", path=".status.step"),
         Column(name="Phase", path=".status.phase"),

@@ -110,13 +110,14 @@ class Rollout(ApiType):
     canary: Canary | None = None
     """The plan of the Canary strategy: a stepwise rise of the weight."""
     ab_test: ABTest | None = None
-    """The plan of the ABTest strategy: two versions until one is shown to be better."""
+    """The plan of the ABTest strategy: versions side by side until one is shown to be better."""
     shadow: Shadow | None = None
     """The plan of the Shadow strategy: the new version gets copies, users do not get it."""
     blue_green: BlueGreen | None = None
     """The plan of the BlueGreen strategy: all traffic at once, with all pods kept behind."""
     surge: Literal["None", "One", "Full"] = "One"
-    """GPUs that a run may take beyond `replicas`: none, one pod, or a full second set."""
+    """GPUs that a run may take beyond `replicas`: none, one pod, or a full second set; for each
+    version of a test."""
     ready_timeout: Duration = "30m"
     """How long a canary may take to become ready."""
     max_hold: Duration = "24h"
@@ -306,6 +307,16 @@ class ModelSpec(ApiType):
         """Return whether the last step leaves the control arm anything."""
         return self.standby.holdback == 0 or self.rollout.strategy != "BlueGreen"
 
+    @rule(
+        "!has(self.rollout.abTest) || !has(self.rollout.abTest.others) || "
+        "self.rollout.abTest.others.all(o, o.version != self.version)",
+        "abTest.others are tested beside spec.version and cannot be it",
+    )
+    def others_are_others(self) -> bool:
+        """Return whether no version is tested twice at once."""
+        test = self.rollout.ab_test
+        return test is None or all(each.version != self.version for each in test.others)
+
 
 class ModelVersionSummary(ApiType):
     """One version that runs now."""
@@ -335,6 +346,8 @@ class ModelStatus(ApiType):
     """The version under test."""
     weight: Percent | None = None
     """Percent of the traffic that the canary gets, as declared; 0 where it is a shadow."""
+    tested: Text | None = None
+    """Every version under test with its percent, where a test has several."""
     copied: Percent | None = None
     """Percent of the requests that are copied to the canary, where it is a shadow."""
     step: Annotated[str, Field(max_length=16)] | None = None

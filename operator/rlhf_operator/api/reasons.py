@@ -138,6 +138,8 @@ class Reason(StrEnum):
     """The stable version was shown to be better at the test's primary; it stays."""
     NO_DIFFERENCE = "NoDifference"
     """Neither arm was shown to be better within the test's `duration`; stable stays."""
+    OTHER_WON = "OtherWon"
+    """Another version of the same test is better than stable by the best estimate."""
     APPROVAL_TIMEOUT = "ApprovalTimeout"
     """The step waited for approval for longer than its `timeout`."""
     SUPERSEDED = "Superseded"

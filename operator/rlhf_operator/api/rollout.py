@@ -137,6 +137,8 @@ class RolloutSpec(ApiType):
     """What was stable before."""
     to: VersionRef
     """What should be stable after."""
+    others: Annotated[tuple[VersionRef, ...], Keyed("name", 6)] = ()
+    """Further versions that a test compares with stable in the same run."""
     plan: Plan
     """The pinned plan."""
     plan_digest: Digest
@@ -275,6 +277,42 @@ class Repin(ApiType):
     """When."""
 
 
+class ArmRecord(ApiType):
+    """One more version of a test: its traffic, what it showed, and how its part ended."""
+
+    version: Name
+    """The version."""
+    identity: Digest
+    """Its identity."""
+    weight: Percent = 0
+    """Percent of the traffic that it gets, as declared."""
+    state: Literal["Testing", "Dropped"] = "Testing"
+    """Whether it is tested still; what was dropped gets no traffic again in this run."""
+    reason: ReasonWord | None = None
+    """Why it was dropped, in one word."""
+    message: Message | None = None
+    """The same with numbers."""
+    at: Time | None = None
+    """When it was dropped."""
+    blind_since: Time | None = None
+    """Since when a Safety SLO has had no usable data of it."""
+    reward_hacking_since: Time | None = None
+    """Since when it has been suspected of reward hacking."""
+    golden: GoldenResult | None = None
+    """What the golden prompts showed of it."""
+    slos: Annotated[tuple[SLOResult, ...], Field(max_length=128)] = ()
+    """The newest recorded evidence of it."""
+    checkpoint: Checkpoint | None = None
+    """Counts from which a restarted operator counts on."""
+    strata: Annotated[tuple[StratumRecord, ...], Field(max_length=4096)] = ()
+    """What it and stable showed before the present weights."""
+
+    @property
+    def ref(self) -> VersionRef:
+        """Return it as what it is a record of."""
+        return VersionRef(name=self.version, identity=self.identity)
+
+
 class RolloutStatus(ApiType):
     """The live state of the run; the one commit record. Written before any deed."""
 
@@ -293,7 +331,9 @@ class RolloutStatus(ApiType):
     stable: VersionRef | None = None
     """What serves by default."""
     canary: VersionRef | None = None
-    """What is under test."""
+    """What is under test; of several, the first that is left."""
+    arms: Annotated[tuple[ArmRecord, ...], Keyed("version", 6)] = ()
+    """The other versions of a test: those that are tested still, and those that were dropped."""
     fallback: VersionRef | None = None
     """The floor, as the model's spec said when it could last be read."""
     weight: Percent = 0
@@ -313,6 +353,8 @@ class RolloutStatus(ApiType):
     """When the present weights were recorded as wanted."""
     in_force_at: Time | None = None
     """When the router was first seen doing them."""
+    step_since: Time | None = None
+    """From when this step's time counts, where a dropped version has changed the weights since."""
     held_for: Duration = "0s"
     """Time of this step that does not count against `maxHold`: suspended or paused."""
     not_holding_since: Time | None = None
@@ -356,8 +398,9 @@ class RolloutStatus(ApiType):
     """Since when another version than the fallback serves: the first drill counts from here."""
     quarantine: QuarantineRecord | None = None
     """The identity that failed here."""
-    vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=64)] = ()
-    """Identities that people forbade while this was the newest record, and not by ending it."""
+    vetoes: Annotated[tuple[QuarantineRecord, ...], Field(max_length=80)] = ()
+    """Identities that people forbade while this was the newest record, and not by ending it; and
+    those of tested versions that failed and were dropped while the test went on."""
     not_the_model: Message | None = None
     """Why no further move is made by itself: what was fled to fails alike."""
     alike: Annotated[tuple[Annotated[str, Field(max_length=127)], ...], Field(max_length=16)] = ()
@@ -369,6 +412,11 @@ class RolloutStatus(ApiType):
     """The human acts that changed this run."""
     conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
     """Observations in the standard form."""
+
+    @property
+    def testing(self) -> tuple[ArmRecord, ...]:
+        """Return the versions that are tested beside the canary."""
+        return tuple(arm for arm in self.arms if arm.state == "Testing")
 
     @property
     def quarantines(self) -> tuple[QuarantineRecord, ...]:

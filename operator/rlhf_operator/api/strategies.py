@@ -13,6 +13,7 @@ from rlhf_operator.api.schema import (
     ApiType,
     DecimalText,
     Duration,
+    Keyed,
     Name,
     decimal,
     parse_duration,
@@ -94,21 +95,33 @@ class Primary(ApiType):
         return self.indicator.type.endswith("Rate")
 
 
-class ABTest(ApiType):
-    """Two versions at one fixed weight, until one is shown to be better or time is over.
+class OtherArm(ApiType):
+    """One more version of a test."""
 
-    The stable version is the control, the other arm is the version that the spec asks for. The
-    policies are the guardrails and are judged as in every run.
+    version: Name
+    """A version of this model; neither the one that the spec asks for nor the one that serves."""
+    weight: Annotated[int, Field(ge=1, le=98)]
+    """Percent of the traffic that it gets."""
+
+
+class ABTest(ApiType):
+    """Versions at fixed weights, until one is shown to be better or time is over.
+
+    The stable version is the control; the version that the spec asks for, and each of `others`,
+    is compared with it. The policies are the guardrails and are judged as in every run.
     """
 
     weight: Annotated[int, Field(ge=1, le=99)] = 50
-    """Percent of the traffic that the tested version gets."""
+    """Percent of the traffic that the version gets which the spec asks for."""
+    others: Annotated[tuple[OtherArm, ...], Keyed("version", 6)] = ()
+    """Further versions to test at the same time, each at its own weight."""
     minimum: Duration = "1h"
-    """How long the test lasts at least before the tested version may win."""
+    """How long the test lasts at least before a tested version may win."""
     duration: Duration = "24h"
     """How long it lasts at most; without a winner by then the stable version stays."""
     error: DecimalText = "0.05"
-    """The probability that one of two equal versions is found to be better; shared over both."""
+    """The probability that any difference is found where all versions are equal; shared over all
+    tested versions, and over better and worse."""
     primary: Primary
     """What decides the test."""
     approval: Approval | None = None
@@ -130,3 +143,12 @@ class ABTest(ApiType):
     def lengths_in_order(self) -> bool:
         """Return whether the test can have a winner in time."""
         return parse_duration(self.minimum) <= parse_duration(self.duration)
+
+    @rule(
+        "(has(self.weight) ? self.weight : 50) + "
+        "(has(self.others) ? self.others.map(o, o.weight).sum() : 0) <= 99",
+        "the weights of all tested versions together must leave the stable version 1 at least",
+    )
+    def stable_keeps_some(self) -> bool:
+        """Return whether there is a control to compare with."""
+        return self.weight + sum(each.weight for each in self.others) <= 99

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import State, status_of
+from rlhf_operator.core import contenders
 
 Needs = Literal["nothing", "version", "identity", "canary", "slo"]
 """What stands beside the model: a version; an identity; one that is the canary's when left out;
@@ -176,8 +177,11 @@ def previous_stable(state: State, model: str) -> str:
 def _under_test(state: State, model: str) -> str:
     newest = state.newest(model)
     canary = status_of(newest).canary if newest else None
-    if canary is None:
+    if newest is None or canary is None:
         raise Unfit(f"{model} has no version under test; name the version")
+    if status_of(newest).testing:
+        names = ", ".join(contenders.shares(status_of(newest)))
+        raise Unfit(f"{model} has several versions under test, {names}; name one")
     return canary.identity
 
 

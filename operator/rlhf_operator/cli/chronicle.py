@@ -11,7 +11,8 @@ from rich.text import Text
 
 from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout, RunType
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import State, plan_of, status_of
+from rlhf_operator.cli.state import State, plan_of, status_of, tried
+from rlhf_operator.core import contenders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +49,8 @@ class Entry:
     reason: str | None
     message: str | None
     people: tuple[Person, ...]
+    dropped: tuple[str, ...]
+    """Why each tested version is out that was dropped from a test of several."""
     quarantined: str | None
     """Which version may not serve since, and whether that was lifted."""
 
@@ -100,7 +103,7 @@ def _entry(record: RLHFRollout, left: datetime | None) -> Entry:
         began=status.started_at,
         ended=status.finished_at,
         from_=spec.from_.name if spec.from_ else None,
-        to=spec.to.name,
+        to=tried(record),
         outcome=status.outcome,
         story=_story(record, left),
         live=status.stable.name if status.stable else None,
@@ -111,6 +114,7 @@ def _entry(record: RLHFRollout, left: datetime | None) -> Entry:
         reason=status.reason,
         message=status.message,
         people=tuple(people),
+        dropped=tuple(sentences.dropped(arm) for arm in status.arms if arm.state == "Dropped"),
         quarantined=_quarantined(record),
     )
 
@@ -147,7 +151,8 @@ def _attempt(record: RLHFRollout) -> str:
         case RunType.INITIAL:
             return f"{to} was brought up first"
         case RunType.ROLLOUT:
-            return f"{to} was tried in place of {before}"
+            several = f"{tried(record)} were tested" if spec.others else f"{to} was tried"
+            return f"{several} in place of {before}"
         case RunType.ROLLBACK:
             return (
                 f"{who or 'the operator went'} {'to go ' if who else ''}back from {before} to {to}"
@@ -183,6 +188,8 @@ def _end(record: RLHFRollout, left: datetime | None) -> str:
         case None:
             plan = plan_of(record)
             share = plan.told(status.weight, " %")
+            if status.testing:
+                share = sentences.shares(contenders.shares(status))
             return f"it is going on: step {status.step + 1} of {len(plan.steps)}, {share}"
 
 
@@ -210,6 +217,7 @@ def _lines(entry: Entry) -> list[Text | Padding]:
         lines.append("weights: " + ", ".join(entry.shares))
     if entry.reason:
         lines.append(f"why: {': '.join(filter(None, (entry.reason, entry.message)))}")
+    lines += [f"dropped: {each}" for each in entry.dropped]
     lines += [
         f"{each.author}: {each.action}, {sentences.clock(each.at)}: {each.reason}"
         for each in entry.people

@@ -18,7 +18,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import DecisionRecord, Plan, RLHFRollout, RolloutStatus
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.state import plan_of, status_of
+from rlhf_operator.cli.state import newest_results, plan_of, status_of, tried
 from rlhf_operator.core import rollout
 from rlhf_operator.core.sequential import odds
 
@@ -57,6 +57,8 @@ class Explanation:
     cause: str
     author: str | None
     golden: GoldenResult | None
+    dropped: tuple[str, ...]
+    """Why each tested version is out that was dropped from a test of several."""
     decisions: tuple[DecisionRecord, ...]
     steps: tuple[Step, ...]
     slos: tuple[SLOResult, ...]
@@ -73,7 +75,7 @@ def explain(record: RLHFRollout) -> Explanation:
         rollout=record.metadata.name,
         type=spec.type,
         from_=spec.from_.name if spec.from_ else None,
-        to=spec.to.name,
+        to=tried(record),
         outcome=status.outcome,
         rule=last.rule if last is not None and ended else None,
         reason=status.reason,
@@ -82,16 +84,22 @@ def explain(record: RLHFRollout) -> Explanation:
         cause=spec.cause.message,
         author=spec.cause.author,
         golden=status.golden,
+        dropped=tuple(sentences.dropped(arm) for arm in status.arms if arm.state == "Dropped"),
         decisions=status.decisions,
         steps=steps,
-        slos=(last.slos if last is not None and ended and last.slos else status.slos),
+        slos=(last.slos if last is not None and ended and last.slos else newest_results(status)),
     )
 
 
 def _numbers(status: RolloutStatus) -> str | None:
     """Return the sentence of the last decision; while a run waits for evidence, the newest."""
     waits = status.outcome is None and status.reason == Reason.INCONCLUSIVE
-    newest = [each.message for each in status.slos if each.verdict is not Verdict.SUCCESSFUL]
+    found = newest_results(status)
+    newest = [
+        f"{each.version}: {each.message}" if status.testing else each.message
+        for each in found
+        if each.verdict is not Verdict.SUCCESSFUL
+    ]
     return "; ".join(newest) if waits and newest else status.message
 
 
@@ -141,6 +149,7 @@ def render(found: Explanation) -> RenderableType:
         parts.append(Text(f"numbers: {found.message}"))
     if found.golden is not None:
         parts.append(_golden(found.golden))
+    parts += [Text(f"dropped: {each}", "wait") for each in found.dropped]
     parts += [Text(_said(each)) for each in found.decisions]
     if found.slos:
         parts += [Text(""), slo_table(found.slos)]
@@ -179,7 +188,7 @@ def slo_table(results: tuple[SLOResult, ...]) -> RenderableType:
     for each in results:
         counts = each.firsts or each
         table.add_row(
-            Text(each.name, "name"),
+            Text(sentences.objective(each, results), "name"),
             each.class_,
             marks.verdict(each.verdict),
             _amount(each.value, counts.events, counts.samples),
@@ -188,10 +197,12 @@ def slo_table(results: tuple[SLOResult, ...]) -> RenderableType:
             "none" if each.samples is None else str(each.samples),
         )
     parts: list[RenderableType] = [table]
-    if weighed := [Text(line) for each in results for line in _weighed(each)]:
+    named = [(each, sentences.objective(each, results)) for each in results]
+    if weighed := [Text(line) for each, name in named for line in _weighed(each, name)]:
         parts += [Text(""), Text("evidence over the whole run:", "faint"), *_indent(weighed)]
-    asked = [Text(f"{each.name}: {each.query}", "faint") for each in results if each.query]
-    return Group(*parts, Text(""), Text("asked of Prometheus:", "faint"), *_indent(asked))
+    asked = dict.fromkeys(f"{each.name}: {each.query}" for each in results if each.query)
+    told = _indent([Text(line, "faint") for line in asked])
+    return Group(*parts, Text(""), Text("asked of Prometheus:", "faint"), *told)
 
 
 def _amount(value: str | None, events: int | None, samples: int | None) -> str:
@@ -200,19 +211,16 @@ def _amount(value: str | None, events: int | None, samples: int | None) -> str:
     return shown if events is None or not samples else f"{shown} ({events} of {samples})"
 
 
-def _weighed(result: SLOResult) -> Iterator[str]:
+def _weighed(result: SLOResult, name: str) -> Iterator[str]:
     """Yield how strong the evidence is, and between which numbers the truth lies."""
     if result.harm_proven is None or result.good_proven is None:
         return
     good, harm = odds(float(result.good or 0)), odds(float(result.harm or 0))
     passes, proof = odds(float(result.good_proven)), odds(float(result.harm_proven))
     if result.policy == TEST_POLICY:
-        yield f"{result.name}: {good} for better, {harm} for worse ({proof} decides)"
+        yield f"{name}: {good} for better, {harm} for worse ({proof} decides)"
     else:
-        yield (
-            f"{result.name}: {good} against harm ({passes} passes), "
-            f"{harm} for it ({proof} is proof)"
-        )
+        yield (f"{name}: {good} against harm ({passes} passes), {harm} for it ({proof} is proof)")
     sure = []
     if result.low is not None and result.high is not None:
         unit = "the rate" if result.firsts is None else "the rate, each user once,"
@@ -222,7 +230,7 @@ def _weighed(result: SLOResult) -> Iterator[str]:
     if result.difference_low is not None:
         sure.append(f"{_between(result.difference_low, result.difference_high)} from stable's mean")
     if sure:
-        yield f"{result.name}: 95 % sure: {', '.join(sure)}"
+        yield f"{name}: 95 % sure: {', '.join(sure)}"
 
 
 def _between(low: str, high: str | None) -> str:

@@ -145,8 +145,10 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
         yield "error", f"guard: {problem}"
     if not spec.policies and spec.version != spec.fallback.version:
         yield "error", "policies: a rollout needs at least one: nothing else can say success"
-    if spec.rollout.surge == "None" and spec.serving.replicas < 2:
-        yield "error", "rollout.surge: None takes the canary's GPUs from stable: 2 replicas or more"
+    least = 1 + plans.tested(plans.plan(spec))
+    if spec.rollout.surge == "None" and spec.serving.replicas < least:
+        said = f"None takes the canary's GPUs from stable: {least} replicas or more"
+        yield "error", f"rollout.surge: {said}"
     if spec.fallback.replicas == 0:
         yield "advice", "fallback.replicas: 0 is cold; going back to it takes a model load"
     if spec.suspend:
@@ -198,7 +200,9 @@ def together(state: State) -> Iterator[Finding]:
 
 def _of_set(model: RLHFModel, state: State) -> Iterator[tuple[Gravity, str]]:
     spec = model.spec
-    for field, name in (("version", spec.version), ("fallback.version", spec.fallback.version)):
+    wanted_versions = [("version", spec.version), ("fallback.version", spec.fallback.version)]
+    wanted_versions += [("rollout.abTest.others", name) for name in _others(spec)]
+    for field, name in wanted_versions:
         version = state.version(name)
         if version is None:
             yield "advice", f"{field}: RLHFModelVersion {name} is not among these objects"
@@ -217,6 +221,11 @@ def _of_set(model: RLHFModel, state: State) -> Iterator[tuple[Gravity, str]]:
         else:
             yield from _timing(spec, policies[wanted.name])
             yield from _judging(spec, policies[wanted.name])
+
+
+def _others(spec: ModelSpec) -> tuple[str, ...]:
+    test = spec.rollout.ab_test
+    return tuple(each.version for each in test.others) if test is not None else ()
 
 
 def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
@@ -243,7 +252,7 @@ def _timing(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity,
 def of_live(state: State, model: RLHFModel) -> Iterator[Finding]:
     """Yield what a stored model's own conditions complain of, and those of what it names."""
     spec = model.spec
-    named = {spec.version, spec.fallback.version}
+    named = {spec.version, spec.fallback.version, *_others(spec)}
     policies = {each.name for each in spec.policies}
     stored: list[Any] = [model]
     stored += [each for each in state.versions if each.metadata.name in named]

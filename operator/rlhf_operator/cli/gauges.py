@@ -116,7 +116,7 @@ def render(gauges: tuple[Gauge, ...]) -> Table:
             share.append(f" {used:4.0%}")
         samples = "none" if result.samples is None else f"{result.samples}/{each.samples_wanted}"
         table.add_row(
-            Text(result.name, "name"),
+            Text(sentences.objective(result, (one.result for one in gauges)), "name"),
             share,
             sentences.number(result.value),
             _bound(result.bound or ""),

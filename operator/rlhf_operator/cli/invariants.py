@@ -16,8 +16,8 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout
-from rlhf_operator.cli.state import State, plan_of, status_of, users_share
-from rlhf_operator.core import history, verdicts
+from rlhf_operator.cli.state import State, plan_of, status_of, users_shares
+from rlhf_operator.core import contenders, history, verdicts
 
 
 def weights_sum_to_100(state: State, model: RLHFModel) -> Iterator[str]:
@@ -31,16 +31,17 @@ def weights_sum_to_100(state: State, model: RLHFModel) -> Iterator[str]:
 
 
 def canary_gets_what_was_declared(state: State, model: RLHFModel) -> Iterator[str]:
-    """The router gives the canary never more than the record declared."""
+    """The router gives a tested version never more than the record declared."""
     route, record = state.route(model.metadata.name), state.newest(model.metadata.name)
     if route is None or record is None:
         return
     status = status_of(record)
     if status.outcome is not None or status.canary is None:
         return
-    seen, declared = dict(route.weights).get(status.canary.name, 0), users_share(record)
-    if seen > declared:
-        yield f"{status.canary.name} gets {seen} %, declared are {declared} %"
+    for name, declared in users_shares(record).items():
+        seen = dict(route.weights).get(name, 0)
+        if seen > declared:
+            yield f"{name} gets {seen} %, declared are {declared} %"
 
 
 def copies_are_declared(state: State, model: RLHFModel) -> Iterator[str]:
@@ -94,11 +95,11 @@ def quarantined_has_no_weight(state: State, model: RLHFModel) -> Iterator[str]:
     routed = {name: weight for name, weight in (route.weights if route else ()) if weight > 0}
     if status.in_force_at is None:
         routed = {}  # what was decided is on its way to the router
-    declared = {status.canary.name} if status.canary and status.weight > 0 else set()
-    for name in sorted(routed.keys() | declared):
+    declared = {name: part for name, part in contenders.shares(status).items() if part > 0}
+    for name in sorted(routed.keys() | declared.keys()):
         found = banned.get(identities.get(name, ""))
         if found is not None and not (status.force_block or status.refuse):
-            weight = routed.get(name, status.weight)
+            weight = routed.get(name, declared.get(name, 0))
             as_ = f" as {found.version}" if found.version else ""
             yield f"{name} gets {weight} % though quarantined{as_}: {found.message}"
 
@@ -137,8 +138,9 @@ def weights_are_planned(state: State, model: RLHFModel) -> Iterator[str]:
     for record in state.records(model.metadata.name):
         plans = (record.spec.plan, plan_of(record))  # a person may have had it pinned anew
         planned = {0, *(step.weight for plan in plans for step in plan.steps)}
+        most = sum(each.weight for plan in plans if plan.ab_test for each in plan.ab_test.others)
         for step in status_of(record).steps:
-            if step.weight not in planned:
+            if step.weight not in planned and (not most or step.weight > max(planned) + most):
                 yield f"{record.metadata.name}: {step.weight} % is not in its plan"
 
 
@@ -215,7 +217,8 @@ def names_mean_one_artefact(state: State, model: RLHFModel) -> Iterator[str]:
     record = state.newest(model.metadata.name)
     identities = {each.metadata.name: each.spec.identity() for each in state.versions}
     status = status_of(record) if record else None
-    for ref in (status.stable, status.canary) if status else ():
+    tested = [arm.ref for arm in status.testing] if status else []
+    for ref in (status.stable, status.canary, *tested) if status else ():
         if ref is not None and identities.get(ref.name, ref.identity) != ref.identity:
             yield f"{ref.name} serves as {ref.identity}, its spec is {identities[ref.name]}"
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlhf_operator.api.common import Condition
-from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.model import ModelStatus, RLHFModel
 from rlhf_operator.cli import marks, sentences
 from rlhf_operator.cli.state import State
 
@@ -26,6 +26,8 @@ class Row:
     stable: str | None
     canary: str | None
     weight: int | None
+    others: tuple[tuple[str, int], ...]
+    """The versions that are tested beside the canary, and the percent of each."""
     copied: int | None
     """Percent of the requests that are copied to the canary, where it is a shadow."""
     step: str | None
@@ -74,6 +76,7 @@ def _row(model: RLHFModel) -> Row:
         stable=status.stable.name if status and status.stable else None,
         canary=status.canary.name if status and status.canary else None,
         weight=status.weight if status else None,
+        others=_others(status) if status else (),
         copied=status.copied if status else None,
         step=status.step if status else None,
         phase=status.phase if status else None,
@@ -84,6 +87,12 @@ def _row(model: RLHFModel) -> Row:
         proven=status.fallback_proven_at if status else None,
         created=model.metadata.creation_timestamp,
     )
+
+
+def _others(status: ModelStatus) -> tuple[tuple[str, int], ...]:
+    canary = status.canary.name if status.canary else None
+    tested = (each for each in status.versions if each.role == "Canary" and each.name != canary)
+    return tuple((each.name, each.weight) for each in tested)
 
 
 def render(found: Listing, *, everywhere: bool = False) -> RenderableType:
@@ -118,7 +127,9 @@ def _cells(row: Row, now: datetime) -> list[Text | str]:
     traffic: Text | str = ""
     if row.canary:
         weight = row.weight or 0
-        traffic = Text.assemble(marks.bar(weight / 100, 10, "wait"), f" {weight} %")
+        every = (weight, *(part for _, part in row.others))
+        shown = " + ".join(map(str, every))
+        traffic = Text.assemble(marks.bar(sum(every) / 100, 10, "wait"), f" {shown} %")
     if row.canary and row.copied is not None:
         traffic = Text.assemble(marks.bar(row.copied / 100, 10, "faint"), f" {row.copied} % copied")
     ready = marks.truth(row.ready)
@@ -128,7 +139,7 @@ def _cells(row: Row, now: datetime) -> list[Text | str]:
         Text(row.name, "name"),
         row.wanted,
         row.stable or "",
-        row.canary or "",
+        ", ".join((row.canary, *(name for name, _ in row.others))) if row.canary else "",
         traffic,
         row.step or "",
         row.phase or "",

@@ -17,7 +17,15 @@ from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import gauges, marks, sentences
 from rlhf_operator.cli.gauges import Gauge
-from rlhf_operator.cli.state import RouteSeen, State, plan_of, status_of, users_share
+from rlhf_operator.cli.state import (
+    RouteSeen,
+    State,
+    newest_results,
+    plan_of,
+    status_of,
+    users_share,
+    users_shares,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +42,10 @@ class Frame:
     canary: str | None
     weight: int
     """Percent of the users' requests."""
+    others: tuple[tuple[str, int], ...]
+    """The versions that are tested beside the canary, and the percent of each."""
+    dropped: tuple[str, ...]
+    """Why each that was dropped is out, in a sentence."""
     copied: int | None
     """Percent of the requests that are copied, where the canary is a shadow."""
     step: int
@@ -63,11 +75,15 @@ def frame(state: State, model: RLHFModel) -> Frame:
         stable=status.stable.name if status.stable else None,
         canary=status.canary.name if status.canary else None,
         weight=users_share(record) if record else 0,
+        others=tuple((arm.version, arm.weight) for arm in status.testing if status.canary),
+        dropped=tuple(sentences.dropped(arm) for arm in status.arms if arm.state == "Dropped"),
         copied=status.weight if record and plan_of(record).strategy == "Shadow" else None,
         step=status.step,
         steps=tuple(step.weight for step in plan_of(record).steps) if record else (),
         route=state.route(name),
-        gauges=tuple(gauges.gauge(record, each) for each in status.slos) if record else (),
+        gauges=tuple(gauges.gauge(record, each) for each in newest_results(status))
+        if record
+        else (),
         evidence_at=gauges.evidence_at(status),
         waits_for=waits_for,
         due=due,
@@ -97,15 +113,18 @@ def _next(record: RLHFRollout | None, now: datetime) -> tuple[str, datetime | No
             plan.ready_timeout
         )
     if status.in_force_at is None:
+        if len(shares := users_shares(record)) > 1:
+            return f"the router to give {sentences.shares(shares)}", None
         copies = plan.strategy == "Shadow"
         return f"the router to {'copy' if copies else 'give'} {status.weight} %", None
-    end = status.in_force_at + parse_duration(plan.steps[status.step].hold)
+    since = status.step_since or status.in_force_at
+    end = since + parse_duration(plan.steps[status.step].hold)
     last = status.step == len(plan.steps) - 1
     after = "promotion" if last else plan.told(plan.steps[status.step + 1].weight, " %")
     if now < end:
         return f"the hold to end, then {after} if every objective says Successful", end
     if plan.ab_test is not None:
-        over = status.in_force_at + parse_duration(plan.ab_test.duration)
+        over = since + parse_duration(plan.ab_test.duration)
         which = f"{plan.ab_test.primary.name} to show which version is better"
         return f"{which}, and every objective to say Successful; at the latest it ends", over
     limit = end + parse_duration(plan.max_hold) + parse_duration(status.held_for)
@@ -136,9 +155,10 @@ def render(found: Frame) -> RenderableType:
 
 def _weights(found: Frame) -> Table:
     table = Table.grid(padding=(0, 2))
-    declared = [(found.stable, 100 - found.weight), (found.canary, found.weight)]
+    tested = ((found.canary, found.weight), *found.others)
+    declared = [(found.stable, 100 - sum(part for _, part in tested)), *tested]
     routed = dict(found.route.weights) if found.route else {}
-    for (name, weight), style in zip(declared, ("good", "wait"), strict=True):
+    for (name, weight), style in zip(declared, ("good", *("wait" for _ in tested)), strict=True):
         if name is None:
             continue
         seen = routed.get(name, 0)
@@ -161,6 +181,8 @@ def _weights(found: Frame) -> Table:
             for place, weight in enumerate(found.steps)
         )
         table.add_row("plan", Text(f"{plan} → promoted"), "", "")
+    for each in found.dropped:
+        table.add_row("dropped", Text(each, "faint"), "", "")
     return table
 
 

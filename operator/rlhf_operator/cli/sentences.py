@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from rlhf_operator.api.evidence import SLOResult
+from rlhf_operator.api.rollout import ArmRecord
 from rlhf_operator.core.objective import short
 
 
@@ -61,3 +63,20 @@ def number(text: str | None) -> str:
 def count(number: int, word: str) -> str:
     """Return a number with its noun, in the plural where it is not one."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def objective(result: SLOResult, results: Iterable[SLOResult]) -> str:
+    """Return an objective's name, with its version where several are told of."""
+    several = len({each.version for each in results}) > 1
+    return f"{result.version} {result.name}" if several else result.name
+
+
+def shares(found: Mapping[str, int]) -> str:
+    """Return what each version gets of the traffic."""
+    return ", ".join(f"{name} {part} %" for name, part in found.items())
+
+
+def dropped(arm: ArmRecord) -> str:
+    """Return why a version is out of its test."""
+    why = (arm.message or "").removeprefix(arm.version).removeprefix(":").strip()
+    return f"{arm.version}: {arm.reason}, {why}"

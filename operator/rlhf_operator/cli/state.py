@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.common import Object
 from rlhf_operator.api.decision import RLHFDecision
+from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.policy import AlignmentPolicy
 from rlhf_operator.api.rollout import PinnedPolicy, Plan, RLHFRollout, RolloutStatus
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import sentences
-from rlhf_operator.core import capacity, names, routes
+from rlhf_operator.core import capacity, contenders, names, routes
 from rlhf_operator.core.routes.port import TRAFFIC_LABEL, Arm, Pod, Split
 
 Raw = Mapping[str, Any]
@@ -123,9 +124,24 @@ def plan_of(record: RLHFRollout) -> Plan:
 
 def users_share(record: RLHFRollout) -> int:
     """Return the percent of the users' requests that the canary is to answer."""
-    status = status_of(record)
-    shown = status.canary is not None and plan_of(record).strategy != "Shadow"
-    return status.weight if shown else 0
+    canary = status_of(record).canary
+    return users_shares(record)[canary.name] if canary is not None else 0
+
+
+def users_shares(record: RLHFRollout) -> dict[str, int]:
+    """Return the percent of the users' requests that each tested version is to answer."""
+    found = contenders.shares(status_of(record))
+    return dict.fromkeys(found, 0) if plan_of(record).strategy == "Shadow" else found
+
+
+def tried(record: RLHFRollout) -> str:
+    """Return the names of all that a run was made to test."""
+    return ", ".join(ref.name for ref in (record.spec.to, *record.spec.others))
+
+
+def newest_results(status: RolloutStatus) -> tuple[SLOResult, ...]:
+    """Return the newest evidence on record, of every version that is tested still."""
+    return (*status.slos, *(each for arm in status.testing for each in arm.slos))
 
 
 def policies_of(record: RLHFRollout) -> tuple[PinnedPolicy, ...]:
@@ -275,12 +291,12 @@ def _arms(record: RLHFRollout, pods: Iterable[Raw]) -> tuple[Arm, ...]:
     stable, canary = status.stable, status.canary
     assert stable is not None, "the caller asks only where something is stable"
     standby = status.standby.version if status.standby else None
-    refs = (stable, canary, standby, record.spec.from_, record.spec.to)
+    refs = (stable, canary, standby, record.spec.from_, record.spec.to, *record.spec.others)
     weights = {ref.name: 0 for ref in refs if ref is not None}
-    share = users_share(record)
+    shares = users_shares(record)
     weights |= capacity.at_rest(status)
     if canary is not None:
-        weights |= {stable.name: 100 - share, canary.name: share}
+        weights |= {stable.name: 100 - sum(shares.values())} | shares
     return tuple(
         Arm(
             version=version,

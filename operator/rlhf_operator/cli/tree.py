@@ -13,7 +13,8 @@ from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.rollout import RLHFRollout
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import listing, marks, sentences
-from rlhf_operator.cli.state import RouteSeen, ServingPod, State, plan_of, status_of
+from rlhf_operator.cli.state import RouteSeen, ServingPod, State, plan_of, status_of, tried
+from rlhf_operator.core import contenders
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,10 +135,12 @@ def _rollout(record: RLHFRollout) -> RolloutNode:
         name=record.metadata.name,
         type=spec.type,
         from_=spec.from_.name if spec.from_ else None,
-        to=spec.to.name,
+        to=tried(record),
         outcome=status.outcome,
         weight=status.weight,
-        share=plan_of(record).told(status.weight, " %"),
+        share=sentences.shares(contenders.shares(status))
+        if status.testing
+        else plan_of(record).told(status.weight, " %"),
         step=status.step,
         steps=len(plan_of(record).steps),
         reason=status.reason,

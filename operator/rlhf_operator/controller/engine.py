@@ -65,66 +65,78 @@ class Engine:
         self._readers = {
             name: Reader(name, source, now, self._observer) for name, source in sources.items()
         }
-        self._followed: dict[Key, Followed] = {}
-        self._members: dict[Beat, dict[Key, Followed]] = {}
+        self._followed: dict[Key, tuple[Followed, ...]] = {}
+        self._members: dict[Beat, dict[Followed, None]] = {}
         self._due: dict[Beat, datetime] = {}
         self._running: dict[Beat, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
 
     # -- whom to follow -----------------------------------------------------------------------
 
-    def follow(self, subject: Subject) -> None:
-        """Judge this subject from now on; the same subject again changes nothing."""
-        known = self._followed.get(subject.key)
-        if known is not None:
-            if known.is_about(subject):
-                return
-            self._leave(known)
-        followed = Followed(subject, self._now(), known)
-        self._followed[subject.key] = followed
+    def follow(self, first: Subject, *others: Subject) -> None:
+        """Judge these subjects of one model from now on; the same again change nothing.
+
+        There are others where a run tests several versions at once.
+        """
+        key, subjects = first.key, (first, *others)
+        known = self._followed.get(key, ())
+        about = [each.subject.question for each in known]
+        if about == [each.question for each in subjects]:
+            return
+        self._leave(known)
+        before = known[0] if known else None
+        followed = tuple(Followed(each, self._now(), before) for each in subjects)
+        self._followed[key] = followed
         for name, reader in self._readers.items():
-            marks = followed.marks(name)
+            marks = {mark for each in followed for mark in each.marks(name)}
             if marks:
-                reader.ledger.start(_model(subject.key), marks)
+                reader.ledger.start(_model(key), tuple(marks))
             else:
-                reader.ledger.forget(_model(subject.key))
-        for beat in followed.beats:
-            self._members.setdefault(beat, {})[subject.key] = followed
-            self._due.setdefault(beat, _next(self._now(), beat.interval))
+                reader.ledger.forget(_model(key))
+        for each in followed:
+            for beat in each.beats:
+                self._members.setdefault(beat, {})[each] = None
+                self._due.setdefault(beat, _next(self._now(), beat.interval))
         self._changed.set()
 
     def forget(self, key: Key) -> None:
         """Stop judging a model."""
-        followed = self._followed.pop(key, None)
-        if followed is not None:
+        followed = self._followed.pop(key, ())
+        if followed:
             self._leave(followed)
             for reader in self._readers.values():
                 reader.ledger.forget(_model(key))
 
-    def _leave(self, followed: Followed) -> None:
-        for beat in followed.beats:
-            members = self._members[beat]
-            del members[followed.subject.key]
-            if not members:
-                del self._members[beat], self._due[beat]
+    def _leave(self, followed: Iterable[Followed]) -> None:
+        for each in followed:
+            for beat in each.beats:
+                members = self._members[beat]
+                del members[each]
+                if not members:
+                    del self._members[beat], self._due[beat]
+
+    def _of(self, key: Key, version: str | None) -> Followed | None:
+        """Return what follows a version of a model; the first, where none is named."""
+        found = self._followed.get(key, ())
+        return next((each for each in found if version in (None, each.subject.version)), None)
 
     # -- what was found -----------------------------------------------------------------------
 
-    def results(self, key: Key) -> Assessment | None:
-        """Return the newest assessment of what is followed.
+    def results(self, key: Key, version: str | None = None) -> Assessment | None:
+        """Return the newest assessment of a version; of the first, where none is named.
 
         None until each SLO was judged once, unless one has failed already.
         """
-        followed = self._followed.get(key)
+        followed = self._of(key, version)
         return None if followed is None else followed.assessment()
 
-    def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:
+    def checkpoint(self, key: Key, at: datetime, version: str | None = None) -> Checkpoint | None:
         """Return exact counts as of an instant not after `at`; None when there is nothing yet.
 
         The instant lies a little back: only then were all its points visible, and a successor
         that counts on from it misses nothing and counts nothing twice.
         """
-        followed = self._followed.get(key)
+        followed = self._of(key, version)
         if followed is None:
             return None
         until = self._settled(followed, at)
@@ -140,7 +152,7 @@ class Engine:
             since=followed.subject.since,
             at=until,
             counts=counts,
-            strata=condensed(followed.strata(), MOST_STRATA),
+            strata=condensed(followed.strata(), MOST_STRATA // followed.subject.tested),
         )
 
     def _settled(self, followed: Followed, at: datetime) -> datetime | None:
@@ -239,7 +251,7 @@ class Engine:
     async def beat(self, beat: Beat, due: datetime) -> None:
         """Read what one beat needs, once for all its members, and judge them."""
         began = self._now()
-        members = list(self._members.get(beat, {}).values())
+        members = list(self._members.get(beat, ()))
         reader = self._readers.get(beat.source)
         values: Mapping[str, Values] = {}
         if reader is not None and beat.is_query:
@@ -253,7 +265,7 @@ class Engine:
         for place, followed in enumerate(members):
             if place % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)
-            if self._followed.get(followed.subject.key) is followed:
+            if followed in self._followed.get(followed.subject.key, ()):
                 followed.judge(beat, reader, values, self._now())
                 if followed.has_news():
                     self._notify(followed.subject.key, followed.has_failed())
@@ -267,12 +279,12 @@ class Engine:
             await recall(reader, gaps, at)
 
     async def _counters(self, reader: Reader, members: Iterable[Followed], beat: Beat) -> None:
-        models: dict[str, list[tuple[str, str]]] = {}
+        models: dict[str, dict[tuple[str, str], None]] = {}
         for followed in members:
             for name in followed.names(beat):
-                models.setdefault(name, []).append(followed.model)
+                models.setdefault(name, {})[followed.model] = None
         at = self._now()
-        await asyncio.gather(*(reader.read(name, who, at) for name, who in models.items()))
+        await asyncio.gather(*(reader.read(name, tuple(who), at) for name, who in models.items()))
 
     async def _values(
         self, reader: Reader, members: Iterable[Followed], beat: Beat

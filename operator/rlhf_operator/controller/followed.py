@@ -142,10 +142,6 @@ class Followed:
                 return started(goal, self.checkpoint.at.timestamp(), count)
         return Start(self.subject.since.timestamp())
 
-    def is_about(self, subject: Subject) -> bool:
-        """Return whether a subject asks for what is followed already."""
-        return subject.question == self.subject.question
-
     def marks(self, source: str) -> tuple[float, ...]:
         """Return the instants from which a source's counters are counted, also later."""
         goals = [goal for goal in self.goals if goal.source == source]

@@ -16,6 +16,7 @@ from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec, Rollout
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType
+from rlhf_operator.core import contenders
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
 
@@ -37,12 +38,11 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
-    """Traffic on its way from one version to another."""
+    """Traffic on its way from one version to another, or to several that are tested."""
 
-    incoming: VersionRef
-    outgoing: VersionRef
-    declared: int
-    """Percent that the incoming version is wanted to get."""
+    incoming: Mapping[str, int]
+    """Percent that each incoming version is wanted to get, by name."""
+    outgoing: str
 
 
 def pods_for(weight: int, replicas: int) -> int:
@@ -51,7 +51,7 @@ def pods_for(weight: int, replicas: int) -> int:
 
 
 def surge_pods(surge: str, replicas: int) -> int:
-    """Return the pods that a run may take beyond `replicas`."""
+    """Return the pods that a run may take beyond `replicas`, for each version that it tests."""
     return {"None": 0, "One": 1, "Full": replicas}[surge]
 
 
@@ -62,7 +62,9 @@ def declared(run: Run) -> dict[str, int]:
         return {}
     if status.canary is None:
         return at_rest(status)
-    return _pair(status.canary.name, status.stable.name, run.weight)
+    # A shadow has no others beside it.
+    shares = {} if run.is_shadow else contenders.shares(status)
+    return _beside(status.stable.name, shares)
 
 
 def at_rest(status: RolloutStatus) -> dict[str, int]:
@@ -151,7 +153,20 @@ def _retreat(seen: Observed, run: Run) -> Layout:
         pods = {name: work.wanted for name, work in seen.workloads.items()}
         enough = (1, pods.get(stable.name, 0), seen.workload(run.spec.from_).wanted)
         pods[stable.name] = max(enough)
-    return Layout(pods=pods, weights={stable.name: 100} if left or fled or released else {})
+    weights = {stable.name: 100} if left or fled or released else _without_dropped(seen, run)
+    return Layout(pods=pods, weights=weights)
+
+
+def _without_dropped(seen: Observed, run: Run) -> dict[str, int]:
+    """Return the weights without those of versions that were dropped; nothing is raised."""
+    routed, status = seen.route.weights or {}, run.status
+    gone = [arm for arm in status.arms if arm.state == "Dropped" and routed.get(arm.version, 0) > 0]
+    if not run.is_active or not gone or status.stable is None:
+        return {}
+    shares = contenders.shares(status).items()
+    return _beside(
+        status.stable.name, {name: min(part, routed.get(name, 0)) for name, part in shares}
+    )
 
 
 def _is_released(status: RolloutStatus) -> bool:
@@ -186,82 +201,129 @@ def _move(run: Run, now: datetime, drain: timedelta) -> Move | None:
     if status.phase == "Parked" and not is_drained(run, now, drain):
         return None
     if status.outcome is None and status.canary is not None:
-        return Move(incoming=status.canary, outgoing=status.stable, declared=status.weight)
+        return Move(incoming=contenders.shares(status), outgoing=status.stable.name)
     before = run.spec.from_
     if status.outcome is Outcome.PROMOTED and before is not None and before != status.stable:
         held = status.standby.weight if status.standby else 0
         if _is_released(status) or (held > 0 and is_drained(run, now, drain)):
             return None
-        return Move(incoming=status.stable, outgoing=before, declared=100 - held)
+        return Move(incoming={status.stable.name: 100 - held}, outgoing=before.name)
     return None
 
 
 def _moving(
     seen: Observed, run: Run, spec: ModelSpec, move: Move, drain: timedelta
 ) -> tuple[dict[str, int], dict[str, int]]:
-    replicas, surge = spec.serving.replicas, run.plan.surge
-    name_in, name_out = move.incoming.name, move.outgoing.name
+    replicas, (first, *_) = spec.serving.replicas, move.incoming
     if not run.is_active and is_drained(run, seen.now, drain):
-        return {name_in: replicas}, {name_in: 100}
-    routed = (seen.route.weights or {}).get(name_in, 0)
-    ready = seen.workload(move.incoming).ready
-    at_once = run.plan.strategy == "BlueGreen"
-    wanted = replicas if at_once else pods_for(move.declared, replicas)
+        return {first: replicas}, {first: 100}
     if run.spec.type in AT_ONCE:
         # Nothing goes, and no traffic moves, before what is fled to can take it.
         pods = {name: work.wanted for name, work in seen.workloads.items() if work.wanted > 0}
-        pods |= {name_in: replicas, name_out: max(1, pods.get(name_out, 0))}
-        return pods, {name_in: 100} if ready > 0 else {}
-    if surge == "Full":
-        out, into = replicas, wanted
-    elif surge == "One":
-        out = pods_for(100 - routed, replicas)
-        into = max(1, min(wanted, replicas + 1 - out))
-    else:
-        out = max(1, replicas - wanted)
-        into = max(1, min(wanted, replicas - out))
-    enough = ready >= wanted or (surge == "None" and ready >= into)
-    # Rounded up: rounded down, 1 of 3 pods would carry 33 %, and the other 67 % want 3 pods still.
-    carried = 0 if at_once else -(-100 * ready // replicas)
-    weight = move.declared if enough else max(routed, min(move.declared, carried))
-    weight = min(weight, move.declared)  # a rollback to a lower weight never waits
-    return {name_in: into, name_out: out}, _pair(name_in, name_out, weight)
+        pods |= {first: replicas, move.outgoing: max(1, pods.get(move.outgoing, 0))}
+        return pods, {first: 100} if _ready(seen, first) > 0 else {}
+    at_once = run.plan.strategy == "BlueGreen"
+    wanted = {
+        name: replicas if at_once else pods_for(share, replicas)
+        for name, share in move.incoming.items()
+    }
+    routed = {name: (seen.route.weights or {}).get(name, 0) for name in wanted}
+    left = _draining(seen, run, drain)
+    out, into = _sized(run, replicas, wanted, sum(routed.values()), sum(left.values()))
+    weights = {
+        name: _carried(
+            share,
+            routed=routed[name],
+            enough=_ready(seen, name) >= (into if run.plan.surge == "None" else wanted)[name],
+            # Rounded up: of 3 pods 1 would carry 33 %, and the other 67 % want 3 pods still.
+            ready=0 if at_once else -(-100 * _ready(seen, name) // replicas),
+        )
+        for name, share in move.incoming.items()
+    }
+    return left | into | {move.outgoing: out}, _beside(move.outgoing, weights)
+
+
+def _carried(declared: int, *, routed: int, enough: bool, ready: int) -> int:
+    """Return what a version may be given now; a fall to a lower weight never waits."""
+    return declared if enough else min(declared, max(routed, ready))
+
+
+def _sized(
+    run: Run, replicas: int, wanted: Mapping[str, int], routed: int, left: int
+) -> tuple[int, dict[str, int]]:
+    """Return the pods of the outgoing version, and of each incoming one.
+
+    What drains still has its pods: it is the outgoing version that waits for their place.
+    """
+    surge = surge_pods(run.plan.surge, replicas)
+    match run.plan.surge:
+        case "Full":
+            out, into = replicas, dict(wanted)
+        case "One":
+            out = pods_for(100 - routed, replicas)
+            into = _shared(wanted, replicas + len(wanted) - out)
+        case "None":
+            out = max(1, replicas - sum(wanted.values()))
+            into = _shared(wanted, replicas - out - left)
+    room = replicas + surge * len(contenders.tried(run)) - sum(into.values()) - left
+    return max(1, min(out, room)), into
+
+
+def _shared(wanted: Mapping[str, int], room: int) -> dict[str, int]:
+    """Return the pods of each version, of so many in all: one for each, then in their order."""
+    spare, into = room - len(wanted), {}
+    for name, count in wanted.items():
+        more = max(0, min(count - 1, spare))
+        into[name], spare = 1 + more, spare - more
+    return into
+
+
+def _draining(seen: Observed, run: Run, drain: timedelta) -> dict[str, int]:
+    """Return the pods of versions that were dropped and may be answering still."""
+    if is_drained(run, seen.now, drain):
+        return {}
+    there = contenders.still_there(seen, run)
+    return {name: seen.workloads[name].wanted for name in there}
+
+
+def _ready(seen: Observed, name: str) -> int:
+    return seen.workloads[name].ready if name in seen.workloads else 0
 
 
 def _shadowing(
     seen: Observed, run: Run, spec: ModelSpec, move: Move
 ) -> tuple[dict[str, int], dict[str, int], Mirror | None]:
     """Stable serves everything with all its pods; the shadow has pods for its copies."""
-    replicas, name = spec.serving.replicas, move.incoming.name
-    into = max(1, min(pods_for(move.declared, replicas), surge_pods(run.plan.surge, replicas)))
+    replicas, ((name, declared),) = spec.serving.replicas, move.incoming.items()
+    into = max(1, min(pods_for(declared, replicas), surge_pods(run.plan.surge, replicas)))
     copied = seen.route.mirror
     routed = copied.percent if copied is not None and copied.version == name else 0
-    enough = seen.workload(move.incoming).ready >= into
-    percent = move.declared if enough else min(move.declared, routed)
+    percent = declared if _ready(seen, name) >= into else min(declared, routed)
     copies = Mirror(version=name, percent=percent) if percent > 0 else None
-    return {name: into, move.outgoing.name: replicas}, {move.outgoing.name: 100}, copies
+    return {name: into, move.outgoing: replicas}, {move.outgoing: 100}, copies
 
 
-def _pair(name_in: str, name_out: str, weight: int) -> dict[str, int]:
-    return {name: part for name, part in ((name_out, 100 - weight), (name_in, weight)) if part > 0}
+def _beside(name_out: str, shares: Mapping[str, int]) -> dict[str, int]:
+    """Return the weights where one version has what others do not get."""
+    every = {name_out: 100 - sum(shares.values())} | dict(shares)
+    return {name: part for name, part in every.items() if part > 0}
 
 
 def _resting(
     seen: Observed, run: Run, spec: ModelSpec, drain: timedelta
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Stable has it all; a canary that was rolled back or parked drains first."""
+    """Stable has it all; what was rolled back or parked drains first."""
     status = run.status
     assert status.stable is not None
     replicas = spec.serving.replicas
     pods = {status.stable.name: replicas}
-    leaver = run.spec.to
+    tried = contenders.tried(run)
     left_behind = status.outcome is not None or status.phase == "Parked"
-    if left_behind and leaver != status.stable and not is_drained(run, seen.now, drain):
-        left = seen.workload(leaver).wanted
-        room = replicas + surge_pods(run.plan.surge, replicas) - left
-        pods = {status.stable.name: max(1, min(replicas, room))}
-        if left > 0:
-            pods[leaver.name] = left
+    if left_behind and not is_drained(run, seen.now, drain):
+        found = {ref.name: seen.workload(ref).wanted for ref in tried if ref != status.stable}
+        left = {name: count for name, count in found.items() if count > 0}
+        room = replicas + surge_pods(run.plan.surge, replicas) * len(tried) - sum(left.values())
+        pods = {status.stable.name: max(1, min(replicas, room))} | left
     first = run.spec.type is RunType.INITIAL and status.in_force_at is None
     if first and seen.workload(status.stable).ready == 0:
         return pods, {}

@@ -31,6 +31,8 @@ class Action(StrEnum):
     """The weight goes to 0 without blame; the run resumes at its first step."""
     RELEASE = "Release"
     """The control arm gives its traffic to the stable version."""
+    DROP = "Drop"
+    """Some of several tested versions lose their weight for good; the test goes on."""
     ROLL_BACK = "RollBack"
     """The weight goes to 0 and the run ends."""
     CONCLUDE = "Conclude"
@@ -60,6 +62,8 @@ class Decision:
     step: int | None = None
     weight: int | None = None
     outcome: Outcome | None = None
+    arms: tuple[str, ...] = ()
+    """The versions that are dropped."""
     quarantine: bool = False
     """Whether the identity that fails here may not serve again."""
     stalled: bool = False

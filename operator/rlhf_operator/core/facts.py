@@ -19,7 +19,7 @@ from rlhf_operator.api.evidence import (
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, pins, repins, reward_hacking
+from rlhf_operator.core import capacity, contenders, pins, repins, reward_hacking
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.moments import NO_VALUES, moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
@@ -112,14 +112,20 @@ def in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, .
     return (*earlier, last.model_copy(update={"in_force_at": seen.now}))
 
 
-def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Changes:
+def of_arm(
+    seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None, *, moved: bool
+) -> Changes:
+    """Return what was seen of one tested version, where a run tests several: what is its own."""
     facts: Changes = {}
-    unseen = status.weight > 0 and seen.canary is not None and bool(seen.canary.blind)
-    if unseen and status.blind_since is None:
-        facts["blind_since"] = seen.now
-    if not unseen and seen.canary is not None and status.blind_since is not None:
-        facts["blind_since"] = None
-    facts |= _suspicion(seen, status)
+    if status.golden is None and seen.golden is not None:
+        facts["golden"] = seen.golden
+    if run.is_active and not moved:
+        facts |= _unseen(seen, status) | _suspicion(seen, status)
+    return facts | evidence(seen, run, status, checkpoint, moved=moved)
+
+
+def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Changes:
+    facts = _unseen(seen, status) | _suspicion(seen, status)
     if decision.awaiting is not None and decision.awaiting != status.awaiting:
         facts["awaiting"] = decision.awaiting
     still = decision.reason in _STANDING_STILL
@@ -129,6 +135,15 @@ def _clocks(seen: Observed, status: RolloutStatus, decision: Decision) -> Change
         held = parse_duration(status.held_for) + (seen.now - status.not_holding_since)
         facts |= {"not_holding_since": None, "held_for": format_duration(held)}
     return facts
+
+
+def _unseen(seen: Observed, status: RolloutStatus) -> Changes:
+    unseen = status.weight > 0 and seen.canary is not None and bool(seen.canary.blind)
+    if unseen and status.blind_since is None:
+        return {"blind_since": seen.now}
+    if not unseen and seen.canary is not None and status.blind_since is not None:
+        return {"blind_since": None}
+    return {}
 
 
 def _suspicion(seen: Observed, status: RolloutStatus) -> Changes:
@@ -290,4 +305,4 @@ def _strata(
             continue  # of what is unseen since a restart only the counts tell
         past = Past(closed=stretches(closed, name))
         found.append(record_of(name, past.open(counted)))
-    return condensed(tuple(found), MOST_STRATA)
+    return condensed(tuple(found), MOST_STRATA // len(contenders.tried(run)))

@@ -38,6 +38,15 @@ class Room:
     """How many nodes have such GPUs at all."""
     excluded: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """By what it is kept off how many of them."""
+    gaps: tuple[int, ...] = ()
+    """What is left on each node that would take it."""
+    waiting: int = 0
+    """What pods of ours come first for that are on no node yet."""
+
+    def seats(self, each: int) -> int:
+        """Return how many more such pods can get so many GPUs each."""
+        left = max(0, sum(self.gaps) - self.waiting)
+        return min(sum(gap // each for gap in self.gaps), left // each)
 
     @property
     def told(self) -> str:
@@ -83,6 +92,8 @@ def room(
         free=max(0, min(max(gaps, default=0), sum(gaps) - waiting)),
         nodes=len(having),
         excluded=Counter(why for _, why in kept_off if why is not None),
+        gaps=tuple(gaps),
+        waiting=waiting,
     )
 
 

@@ -11,7 +11,7 @@ from rlhf_operator.api.model import History
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import Lift, Outcome, Pin, QuarantineRecord, RolloutStatus, RunType
 from rlhf_operator.api.schema import GROUP, parse_duration
-from rlhf_operator.core import conditions
+from rlhf_operator.core import conditions, contenders
 from rlhf_operator.core.observed import Run
 
 PIN_LABEL = f"{GROUP}/pin"
@@ -104,6 +104,7 @@ def closed(run: Run, newest: Run | None, now: datetime, *, epoch: int) -> Rollou
             "outcome": outcome,
             "finished_at": now,
             "canary": None,
+            "arms": contenders.closed(run.status.arms, reason, message, now),
             "weight": 0,
             "reason": reason,
             "message": message,

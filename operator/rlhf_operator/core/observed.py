@@ -77,6 +77,11 @@ class Run:
         return 0 if self.is_shadow else self.status.weight
 
     @property
+    def since(self) -> datetime | None:
+        """From when this step's time counts: a version that is dropped begins it not anew."""
+        return self.status.step_since or self.status.in_force_at
+
+    @property
     def is_open(self) -> bool:
         """Whether the first status was written."""
         return self.status.started_at is not None
@@ -169,6 +174,19 @@ class Assessment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSeen:
+    """What was seen of one more tested version."""
+
+    judged: Assessment | None = None
+    """None while nothing was measured since the last weight change."""
+    golden: GoldenResult | None = None
+    """A result that is not on record yet."""
+
+
+NOTHING_SEEN = ArmSeen()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
     """Everything that a decision may look at."""
 
@@ -186,6 +204,8 @@ class Observed:
     """Why the spec, or something it names, cannot be used."""
     target: VersionRef | None = None
     """What should be stable, by the spec."""
+    others: tuple[VersionRef, ...] = ()
+    """What should be tested beside it, by the spec."""
     fallback: VersionRef | None = None
     changed_by: str | None = None
     """Who made the newest change of the spec, as far as the model says."""
@@ -204,6 +224,8 @@ class Observed:
     route: Route = Route()
     canary: Assessment | None = None
     """None while nothing was measured since the last weight change."""
+    arms: Mapping[str, ArmSeen] = field(default_factory=lambda: MappingProxyType({}))
+    """What was seen of the versions that are tested beside the canary, by name."""
     stable: Assessment | None = None
     control: Assessment | None = None
     """What Safety says of the control arm, while there is one."""
@@ -242,7 +264,7 @@ class Observed:
     others_counted: bool = True
     """Whether that leaves out what pods have that are not ours; else they could not be read."""
     gpus_per_pod: int = 0
-    """GPUs that one pod of the target asks for."""
+    """GPUs that one pod of the target asks for; of several versions, the one that asks for most."""
     frozen: str | None = None
     """The name of the open freeze window."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Pin, RolloutStatus, RunType
-from rlhf_operator.core import capacity, holdback
+from rlhf_operator.core import capacity, contenders, holdback
 from rlhf_operator.core.observed import Observed, Run
 
 RESTRAINING = frozenset({Reason.NOTHING_SAFE, Reason.REFUSING})
@@ -53,9 +53,10 @@ def has(run: Run, version: VersionRef) -> bool:
 
 
 def _in_flight(seen: Observed, run: Run) -> tuple[VersionRef, ...]:
-    """Return what a flight leads to, and the canary whose run it cuts off."""
-    canary = seen.previous.status.canary if seen.previous else None
-    return (run.spec.to, canary) if canary is not None else (run.spec.to,)
+    """Return what a flight leads to, and all that was tested by the run which it cuts off."""
+    before = seen.previous
+    tested = contenders.tried(before) if before and before.status.canary is not None else ()
+    return (run.spec.to, *tested)
 
 
 def before(seen: Observed, run: Run) -> tuple[Pin, ...]:

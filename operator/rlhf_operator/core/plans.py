@@ -12,7 +12,7 @@ from rlhf_operator.api.policy import SLO, PolicySpec, RewardHacking, VersusStabl
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
 from rlhf_operator.api.schema import decimal, parse_duration
-from rlhf_operator.api.strategies import TEST_POLICY, Step
+from rlhf_operator.api.strategies import TEST_POLICY, ABTest, Step
 from rlhf_operator.core.observed import Observed
 
 _MOST_EVIDENCE = 16
@@ -63,27 +63,48 @@ def asked(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> tuple[PinnedPolic
 
     The primary is judged beside them as an objective that informs: it decides nothing but its
     test. Its `falseRollback` is for "the tested version is worse", its `falsePromotion` for "it
-    is better"; each has half of the test's error.
+    is better"; each has half of the test's error. Where several versions are tested, each has an
+    equal part of that, and of what the policies allow for false rollbacks.
     """
     if pinned.ab_test is None or not policies:
         return policies
-    test, first = pinned.ab_test, policies[0]
-    half = f"{decimal(test.error) / 2:.9f}"
-    primary = SLO(
-        name=test.primary.name,
-        class_="Informational",
-        indicator=test.primary.indicator,
-        versus_stable=VersusStable(ratio="1"),
-    )
+    test, first, count = pinned.ab_test, policies[0], tested(pinned)
+    half = f"{decimal(test.error) / (2 * count):.9f}"
+    if count > 1:
+        policies = tuple(_shared(policy, count) for policy in policies)
     made = PinnedPolicy(
         name=TEST_POLICY,
         metric_source=first.metric_source,
         interval=first.interval,
         false_rollback=half,
         false_promotion=half,
-        slos=(primary,),
+        slos=(primary(test),),
     )
     return (*policies, made)
+
+
+def tested(pinned: Plan) -> int:
+    """Return how many versions a plan compares with stable."""
+    return 1 + (len(pinned.ab_test.others) if pinned.ab_test is not None else 0)
+
+
+def primary(test: ABTest) -> SLO:
+    """Return what decides a test as an objective."""
+    return SLO(
+        name=test.primary.name,
+        class_="Informational",
+        indicator=test.primary.indicator,
+        versus_stable=VersusStable(ratio="1"),
+    )
+
+
+def _shared(policy: PinnedPolicy, count: int) -> PinnedPolicy:
+    """Return a policy for one of several versions.
+
+    Together they are rolled back falsely as often as one alone would be.
+    """
+    part = f"{decimal(policy.false_rollback) / count:.9f}"
+    return policy.model_copy(update={"false_rollback": part})
 
 
 def pin(name: str, policy: PolicySpec, *, mandatory: bool) -> PinnedPolicy:
@@ -105,6 +126,8 @@ def digest(pinned: Plan, policies: tuple[PinnedPolicy, ...]) -> str:
     plan = pinned.dump()
     if pinned.strategy == "Canary":  # as it was when there was no other
         del plan["strategy"]
+    if pinned.ab_test is not None and not pinned.ab_test.others:  # as it was when it had two arms
+        del plan["abTest"]["others"]
     data = {"plan": plan, "policies": [policy.dump() for policy in policies]}
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
@@ -142,6 +165,7 @@ def begin(
         type=run_type,
         from_=status.stable if status else None,
         to=to,
+        others=seen.others if run_type is RunType.ROLLOUT and pinned.ab_test else (),
         plan=pinned,
         plan_digest=digest(pinned, policies),
         policies=policies,

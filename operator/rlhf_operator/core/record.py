@@ -5,6 +5,7 @@ Two kinds of change: what the decision says, told here, and facts that must not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,18 @@ from rlhf_operator.api.rollout import (
     RolloutStatus,
     RunType,
 )
-from rlhf_operator.core import capacity, conditions, drills, facts, holdback, pins, repins, vetoes
+from rlhf_operator.core import (
+    capacity,
+    conditions,
+    contenders,
+    drills,
+    facts,
+    holdback,
+    pins,
+    repins,
+    standings,
+    vetoes,
+)
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
@@ -34,8 +46,12 @@ def next_status(
     epoch: int,
     drain: timedelta,
     checkpoint: Checkpoint | None = None,
+    checkpoints: Mapping[str, Checkpoint] = standings.NO_CHECKPOINTS,
 ) -> RolloutStatus | None:
-    """Return the status to write, or None when the stored one says it all."""
+    """Return the status to write, or None when the stored one says it all.
+
+    `checkpoint` is the canary's; `checkpoints` are those of other tested versions, by name.
+    """
     run = seen.run
     if run is None or decision.action in (Action.START, Action.LIFT):
         return None
@@ -50,6 +66,10 @@ def next_status(
             update={"reason": str(decision.reason), "message": decision.message[:4096]}
         )
     status = status.model_copy(update=facts.evidence(seen, run, status, checkpoint, moved=moved))
+    status = standings.noted(seen, status, checkpoints, moved=moved)
+    if decision.action is Action.DROP:
+        said = (decision.reason, decision.message)
+        status = contenders.without(status, decision.arms, *said, seen.now)
     if decision.action is Action.PROMOTE and run.status.canary is not None:
         frozen = facts.baseline(status.slos, status.strata)
         status = status.model_copy(update={"baseline": frozen})
@@ -70,6 +90,8 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
             changes = _opened(seen, run)
         case Action.ADVANCE | Action.PARK:
             changes = _new_weight(seen, run, decision)
+        case Action.DROP:
+            changes = _dropped(seen, run, decision)
         case Action.ROLL_BACK | Action.CONCLUDE:
             changes = _rolled_back(seen, run, decision)
         case Action.PROMOTE:
@@ -135,7 +157,7 @@ def _opened(seen: Observed, run: Run) -> Changes:
         known = seen.previous.status
         changes |= {"proof": known.proof, "unproven_since": known.unproven_since}
     if spec.type in (RunType.ROLLOUT, RunType.DRILL):
-        changes["canary"] = spec.to
+        changes |= {"canary": spec.to, "arms": contenders.begun(spec.others)}
     if spec.type is RunType.ROLLOUT:
         changes |= _inherited_restraint(seen)
     if spec.type in (RunType.ROLLOUT, RunType.RESTART):
@@ -188,7 +210,9 @@ def _inherited_baseline(seen: Observed, run: Run) -> tuple[BaselineRecord, ...]:
 
 def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
     assert decision.step is not None and decision.weight is not None
-    entry = StepRecord(index=decision.step, weight=decision.weight, declared_at=seen.now)
+    arms = contenders.weighed(run, has_traffic=decision.weight > 0)
+    weight = decision.weight + sum(arm.weight for arm in arms)
+    entry = StepRecord(index=decision.step, weight=weight, declared_at=seen.now)
     return {
         "step": decision.step,
         "weight": decision.weight,
@@ -196,12 +220,14 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
         "declared_at": seen.now,
         "ready_since": seen.now,
         "in_force_at": None,
+        "step_since": None,
         "blind_since": None,
         "reward_hacking_since": None,
         "awaiting": None,
         "held_for": "0s",
         "not_holding_since": None,
         "checkpoint": None,
+        "arms": arms,
         "before_switch": facts.before_switch(seen, run, decision.weight),
         "steps": (*_closed_steps(seen, run, decision), entry)[-64:],
         "reason": str(decision.reason),
@@ -218,16 +244,45 @@ def _recounted(seen: Observed, run: Run, decision: Decision) -> Changes:
     return changes | anew | {"rules_digest": seen.rules.agreed}
 
 
+def _dropped(seen: Observed, run: Run, decision: Decision) -> Changes:
+    """Return what a dropped version changes for all; that it is out comes after its evidence."""
+    changes: Changes = {}
+    if run.status.weight > 0:
+        shares = contenders.shares(run.status)
+        left = sum(part for name, part in shares.items() if name not in decision.arms)
+        entry = StepRecord(index=run.status.step, weight=left, declared_at=seen.now)
+        changes = {
+            "declared_at": seen.now,
+            "ready_since": seen.now,
+            "in_force_at": None,
+            "step_since": run.since,
+            "awaiting": None,
+            "checkpoint": None,
+            "arms": contenders.uncounted(run),
+            "steps": (*_closed_steps(seen, run, decision), entry)[-64:],
+        }
+    gone = [view for view in contenders.views(seen) if contenders.named(view).name in decision.arms]
+    if decision.quarantine:
+        failed = contenders.named(gone[0])
+        made = _quarantine(seen, failed, decision.message)
+        if decision.act is not None:
+            made = vetoes.quarantine(decision.act, failed.name, seen.now)
+        changes["vetoes"] = (*vetoes.kept(run), made)
+    return changes | {"reason": str(decision.reason), "message": decision.message[:4096]}
+
+
 def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
     return {
         "outcome": decision.outcome,
         "reason": str(decision.reason),
         "message": decision.message[:4096],
         "canary": None,
+        "arms": contenders.closed(run.status.arms, decision.reason, decision.message, seen.now),
         "weight": 0,
         "phase": "Settling",
         "declared_at": seen.now,
         "in_force_at": None,
+        "step_since": None,
         "blind_since": None,
         "reward_hacking_since": None,
         "awaiting": None,
@@ -245,10 +300,11 @@ def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
         changes |= _inherited_restraint(seen)
     if seen.deleted:  # the pods go with the model; nothing is left to drain
         changes |= {"settled_at": seen.now, "phase": "Completed"}
+    failed = run.status.canary or run.spec.to
     if decision.quarantine:
-        changes["quarantine"] = _quarantine(seen, run.spec.to, decision.message)
+        changes["quarantine"] = _quarantine(seen, failed, decision.message)
     if decision.quarantine and decision.act is not None:
-        changes["quarantine"] = vetoes.quarantine(decision.act, run.spec.to.name, seen.now)
+        changes["quarantine"] = vetoes.quarantine(decision.act, failed.name, seen.now)
     return changes
 
 
@@ -302,16 +358,12 @@ def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRec
     if run.status.in_force_at is None and capacity.is_in_force(seen, run):
         steps = facts.in_force_steps(seen, run.status)
     *earlier, last = steps
-    # After a restart the engine may have judged nothing yet; what is on record of this weight
-    # is what was last seen of it.
-    recorded = run.status.slos if run.status.checkpoint is not None else ()
-    results = seen.canary.results if seen.canary else recorded
     closed = last.model_copy(
         update={
             "ended_at": seen.now,
             "rule": decision.rule or str(decision.reason),
             "message": decision.message[:4096],
-            "slos": results,
+            "slos": standings.last_seen(seen),
         }
     )
     return (*earlier, closed)

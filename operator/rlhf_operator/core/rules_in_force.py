@@ -24,6 +24,10 @@ class InForce:
         """Return them from what guards tell; a floor that blocks has the same rules."""
         return cls(digests=frozenset(each.partition("+")[0] for each in labels))
 
+    def with_those(self, others: InForce) -> InForce:
+        """Return these together with those of another comparison."""
+        return InForce(digests=self.digests | others.digests)
+
     @property
     def agreed(self) -> str | None:
         """Return the digest of the rules that all guards have, if there is one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rlhf_operator.api.evidence import (
@@ -13,7 +13,7 @@ from rlhf_operator.api.evidence import (
     StratumRecord,
 )
 from rlhf_operator.api.rollout import PinnedPolicy
-from rlhf_operator.core import plans
+from rlhf_operator.core import contenders, plans
 from rlhf_operator.core.observed import Key, Observed, Run
 
 _LONG = timedelta(hours=1)
@@ -51,6 +51,8 @@ class Subject:
 
     rules: str | None = None
     """The digest of the guards' rules under which this weight is counted, if it is on record."""
+    tested: int = 1
+    """How many versions its run is about: their strata share the room that a record has."""
 
     @property
     def question(self) -> tuple[object, ...]:
@@ -58,6 +60,16 @@ class Subject:
         judged = (self.version, self.stable, self.since, self.sticky)
         kind = (self.promoted, self.controlled)
         return (*judged, *kind, self.policies, self.baseline)
+
+
+def subjects(seen: Observed, run: Run | None) -> tuple[Subject, ...]:
+    """Return all that is to be judged now: one subject for each version that a run tests."""
+    first = subject(seen, run)
+    if run is None or first is None or run.status.canary is None or run.status.weight == 0:
+        return () if first is None else (first,)
+    others = (contenders.view(replace(seen, run=run), arm.version) for arm in run.status.testing)
+    found = (subject(view, view.run) for view in others)
+    return (first, *(each for each in found if each is not None))
 
 
 def subject(seen: Observed, run: Run | None) -> Subject | None:
@@ -83,6 +95,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
             previous=status.slos,
             before_switch=status.before_switch if run.weight == 100 else None,
             rules=status.rules_digest,
+            tested=len(contenders.tried(run)),
         )
     assert status.stable is not None, "checked above"
     if status.standby is not None and status.standby.weight > 0:

@@ -18,6 +18,7 @@ from rlhf_operator.core import (
     capacity,
     cautions,
     conditions,
+    contenders,
     drills,
     names,
 )
@@ -35,6 +36,7 @@ _TOLD = frozenset(
         Action.PROMOTE,
         Action.PARK,
         Action.ROLL_BACK,
+        Action.DROP,
         Action.RELEASE,
         Action.CONCLUDE,
         Action.REPIN,
@@ -64,7 +66,8 @@ def events(
     `run` is the record as it stood before: from it is known whether a wait for people is new.
     """
     if decision.action in _TOLD:
-        bad = decision.action in _WARNINGS or decision.reason in _BAD
+        dropped = decision.action is Action.DROP and decision.reason is not Reason.OTHER_WON
+        bad = dropped or decision.action in _WARNINGS or decision.reason in _BAD
         kind = "Warning" if bad else "Normal"
         return (Event(type=kind, reason=str(decision.reason), message=decision.message),)
     awaited = run.status.awaiting if run is not None else None
@@ -106,6 +109,7 @@ def model_status(
         stable=stable,
         canary=status.canary if status else None,
         weight=run.weight if run and run.status.canary else None,
+        tested=_tested(status),
         copied=run.status.weight if run and run.status.canary and run.is_shadow else None,
         step=_step(run),
         rollout=run.name if run else None,
@@ -138,6 +142,13 @@ def _phase(seen: Observed, decision: Decision, *, serves: bool) -> str:
     if decision.stalled:
         return "Degraded"
     return "Healthy" if serves and decision.action is Action.KEEP else "Progressing"
+
+
+def _tested(status: RolloutStatus | None) -> str | None:
+    """Return what every version under test gets, where there are several."""
+    if status is None or not status.testing or status.canary is None:
+        return None
+    return ", ".join(f"{name} {part}%" for name, part in contenders.shares(status).items())
 
 
 def _step(run: Run | None) -> str | None:
@@ -180,8 +191,10 @@ def _role(
 ) -> Literal["Stable", "Canary", "Standby", "Fallback", "Draining"]:
     if status is not None and status.stable is not None and status.stable.name == name:
         return "Stable"
-    if status is not None and status.canary is not None and status.canary.name == name:
-        return "Canary"
+    if status is not None and status.canary is not None:
+        tested = {status.canary.name, *(arm.version for arm in status.testing)}
+        if name in tested:
+            return "Canary"
     if status is not None and status.standby is not None and status.standby.version.name == name:
         return "Standby"
     if seen.fallback is not None and seen.fallback.name == name:

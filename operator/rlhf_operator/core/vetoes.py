@@ -56,5 +56,6 @@ def name_of(seen: Observed, identity: str | None) -> str | None:
     status = seen.run.status if seen.run else None
     standby = status.standby.version if status and status.standby else None
     known = (status.canary, status.stable, standby) if status else ()
-    refs = (*known, seen.target, seen.fallback)
+    tested = [arm.ref for arm in status.arms] if status else []
+    refs = (*known, *tested, seen.target, seen.fallback, *seen.others)
     return next((ref.name for ref in refs if ref is not None and ref.identity == identity), None)

@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 
-from rlhf_operator.core import capacity, rollout
+from rlhf_operator.core import capacity, contenders, rollout
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Key, Observed, Run
-from rlhf_operator.core.subject import subject
+from rlhf_operator.core.subject import subjects
 from rlhf_operator.reconcile import report
 from rlhf_operator.reconcile.act import act, steer
 from rlhf_operator.reconcile.observe import observe
@@ -52,7 +52,8 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
 def _takes_weight_away(decision: Decision, run: Run | None) -> bool:
     if decision.action is Action.OPEN:
         return run is not None and run.spec.type in capacity.AT_ONCE
-    return decision.action in (Action.ROLL_BACK, Action.PARK, Action.RELEASE, Action.CONCLUDE)
+    taking = (Action.ROLL_BACK, Action.DROP, Action.PARK, Action.RELEASE, Action.CONCLUDE)
+    return decision.action in taking
 
 
 async def _attempt(mirror: Coroutine[None, None, None]) -> Exception | None:
@@ -65,11 +66,11 @@ async def _attempt(mirror: Coroutine[None, None, None]) -> Exception | None:
 
 
 def _follow(seen: Observed, run: Run | None, world: World) -> None:
-    wanted = None if seen.deleted else subject(seen, run)
-    if wanted is None:
-        world.slos.forget(seen.key)
+    wanted = () if seen.deleted else subjects(seen, run)
+    if wanted:
+        world.slos.follow(*wanted)
     else:
-        world.slos.follow(wanted)
+        world.slos.forget(seen.key)
 
 
 def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> datetime | None:
@@ -85,8 +86,10 @@ def _wake(seen: Observed, decision: Decision, run: Run | None, world: World) -> 
         moments.append(seen.now + _STEADY + _apart(seen.key))
     if run is not None and not run.is_settled:
         moments.append(seen.now + (_STEADY + _apart(seen.key) if _is_steady(run) else _SOON))
-        if run.status.in_force_at is not None and not run.is_active:
-            moments.append(run.status.in_force_at + world.settings.drain)
+        leaves = not run.is_active or contenders.still_there(seen, run)
+        if run.status.in_force_at is not None and leaves:
+            drained = run.status.in_force_at + world.settings.drain
+            moments.append(max(drained, seen.now + _SOON) if run.is_active else drained)
     standby = run.status.standby if run is not None else None
     if standby is not None and seen.now < standby.until:
         moments.append(standby.until)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from rlhf_operator.api.evidence import SLOResult, Verdict
+from rlhf_operator.api.evidence import GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.rollout import RunType
-from rlhf_operator.core import analysis, names
-from rlhf_operator.core.observed import Assessment, Observed, Run
-from rlhf_operator.core.subject import subject
+from rlhf_operator.core import analysis, contenders, names
+from rlhf_operator.core.observed import NOTHING_SEEN, ArmSeen, Assessment, Observed, Run
+from rlhf_operator.core.subject import subjects
 from rlhf_operator.reconcile.ports import World
 
 _TRIED = (RunType.ROLLOUT, RunType.DRILL)
@@ -21,42 +21,57 @@ async def measured(seen: Observed, world: World) -> Observed:
     run = seen.run
     if run is None or run.status.stable is None:
         return seen
-    wanted = subject(seen, run)
-    if wanted is not None:
-        judged = world.slos.results(seen.key)
-        if judged is not None and (judged.version, judged.since) == (wanted.version, wanted.since):
-            seen = replace(seen, rules=judged.rules)
-            seen = _judged(seen, run, judged.results, judged.stable_results)
-            seen = replace(seen, baselines=judged.baselines if wanted.promoted else ())
+    wanted = subjects(seen, run)
+    for place, each in enumerate(wanted):
+        judged = world.slos.results(seen.key, each.version)
+        if judged is None or judged.since != each.since:
+            continue
+        seen = replace(seen, rules=seen.rules.with_those(judged.rules))
+        if place > 0:
+            beside = ArmSeen(judged=_assessment(judged.results))
+            seen = replace(seen, arms={**seen.arms, each.version: beside})
+            continue
+        seen = _judged(seen, run, judged.results, judged.stable_results)
+        seen = replace(seen, baselines=judged.baselines if each.promoted else ())
     preparing = run.is_active and run.status.canary is not None and run.status.step < 0
     parked = run.status.phase == "Parked"
     if not preparing or seen.spec is None or run.spec.type not in _TRIED:
         return seen
-    assert run.status.canary is not None
-    if seen.workload(run.status.canary).ready == 0:
+    golden, asked = _golden(seen, run, world), []
+    for view in contenders.views(seen)[1:]:
+        assert view.run is not None, "a view is of a run"
+        name, found = contenders.named(view).name, _golden(view, view.run, world)
+        mine = replace(seen.arms.get(name, NOTHING_SEEN), golden=found)
+        seen = replace(seen, arms={**seen.arms, name: mine})
+        asked.append(found)
+    seen = replace(seen, golden=golden)
+    if parked or not all(each is not None and each.passed for each in (golden, *asked)):
         return seen
-    golden = run.status.golden
-    if golden is None:
-        host = f"{names.child(run.status.canary.name, 'serving')}.{seen.key.namespace}"
-        golden = world.prober.golden(seen.key, run.name, host)
-    if golden is None or not golden.passed or parked:
-        return replace(seen, golden=golden)
     problems = await world.slos.try_queries(
         run.policies, seen.key.namespace, seen.key.name, run.status.stable.name
     )
-    return replace(seen, golden=golden, query_problems=problems)
+    return replace(seen, query_problems=problems)
+
+
+def _golden(seen: Observed, run: Run, world: World) -> GoldenResult | None:
+    """Return what the golden prompts showed of the version in front, as far as it was asked."""
+    canary = contenders.named(seen)
+    if seen.workload(canary).ready == 0:
+        return None
+    if run.status.golden is not None:
+        return run.status.golden
+    host = f"{names.child(canary.name, 'serving')}.{seen.key.namespace}"
+    return world.prober.golden(seen.key, run.name, host)
+
+
+def _assessment(found: tuple[SLOResult, ...]) -> Assessment:
+    blind = analysis.blind(found)
+    return Assessment(results=found, blind=tuple(result.name for result in blind))
 
 
 def _judged(
     seen: Observed, run: Run, results: tuple[SLOResult, ...], stable_results: tuple[SLOResult, ...]
 ) -> Observed:
-    def assessment(found: tuple[SLOResult, ...]) -> Assessment:
-        blind = analysis.blind(found)
-        return Assessment(
-            results=found,
-            blind=tuple(result.name for result in blind),
-        )
-
     canary_judged = run.status.canary is not None and run.status.weight > 0
     silent = all(
         result.samples is None and result.verdict is Verdict.INCONCLUSIVE for result in results
@@ -65,8 +80,8 @@ def _judged(
     if silent and results and since is not None and seen.now > since + _UNSCRAPED_AFTER:
         seen = replace(seen, unscraped=True)
     if canary_judged:
-        stable = assessment(stable_results) if stable_results else None
-        return replace(seen, canary=assessment(results), stable=stable)
+        stable = _assessment(stable_results) if stable_results else None
+        return replace(seen, canary=_assessment(results), stable=stable)
     if run.status.standby is not None and run.status.standby.weight > 0:
-        seen = replace(seen, control=assessment(stable_results) if stable_results else None)
-    return replace(seen, stable=assessment(results))
+        seen = replace(seen, control=_assessment(stable_results) if stable_results else None)
+    return replace(seen, stable=_assessment(results))

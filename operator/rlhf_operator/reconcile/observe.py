@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
+from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.decision import DecisionSpec, RLHFDecision
 from rlhf_operator.api.errors import Transient
+from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.version import RLHFModelVersion
-from rlhf_operator.core import freeze, history, holdback, vetoes
+from rlhf_operator.core import contenders, freeze, history, holdback, vetoes
 from rlhf_operator.core.observed import Act, Key, Observed, Run
 from rlhf_operator.reconcile import guards, objects, pods, problems, salvage, traffic
 from rlhf_operator.reconcile.measurements import measured
@@ -52,6 +54,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         known_traffic=salvage.traffic(raw) if spec is None else None,
         target=versions.ref(spec.version) if spec else None,
         fallback=versions.ref(spec.fallback.version) if spec else history.floor(mine),
+        others=_others(spec, versions),
         changed_by=objects.changed_by(raw),
         policies=policies,
         run=run,
@@ -91,6 +94,12 @@ def _runs(key: Key, world: World) -> tuple[Run, ...]:
     return history.ordered(found)
 
 
+def _others(spec: ModelSpec | None, versions: Versions) -> tuple[VersionRef, ...]:
+    test = spec.rollout.ab_test if spec is not None else None
+    found = (versions.ref(each.version) for each in test.others) if test is not None else ()
+    return tuple(ref for ref in found if ref is not None)
+
+
 def _unsettled(runs: tuple[Run, ...], newest: Run | None) -> tuple[Run, ...]:
     return tuple(run for run in runs if run is not newest and not run.is_settled)
 
@@ -99,7 +108,8 @@ def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:
     if run is None:
         return ()
     arm = holdback.arm(run)
-    serving = (run.status.stable, run.status.canary, arm.version if arm else None)
+    tested = (each.ref for each in run.status.testing)
+    serving = (run.status.stable, run.status.canary, *tested, arm.version if arm else None)
     return tuple(ref.name for ref in serving if ref and versions.find(ref.name) is None)
 
 
@@ -111,7 +121,8 @@ def _quarantining(key: Key, world: World, runs: tuple[Run, ...]) -> tuple[Run, .
     concerned = {*_identities_of_versions(key, world), *_identities_of_acts(key, world)}
     for run in runs:
         standby = run.status.standby.version if run.status.standby else None
-        refs = (run.spec.from_, run.spec.to, run.status.stable, run.status.canary, standby)
+        live = (run.spec.from_, run.status.stable, run.status.canary, standby)
+        refs = (*live, *contenders.tried(run))
         concerned |= {ref.identity for ref in refs if ref is not None}
     found = (objects.run_of(raw) for raw in world.store.quarantining(key.namespace, concerned))
     return tuple(run for run in found if run is not None)

@@ -54,10 +54,13 @@ def _carries(deployment: Raw, pin: str | None) -> bool:
 
 async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observed:
     """Add the GPUs that are free, if a run is about to start that needs some."""
-    target = versions.find(seen.spec.version) if seen.spec else None
-    if target is None or target.spec.serving.gpu.count == 0:
+    tested = (seen.spec.version, *(ref.name for ref in seen.others)) if seen.spec else ()
+    found = [version.spec.serving.gpu for name in tested if (version := versions.find(name))]
+    asking = [gpu for gpu in found if gpu.count > 0]
+    if not asking:
         return seen
-    seen = replace(seen, gpus_per_pod=target.spec.serving.gpu.count)
+    resource = asking[0].resource
+    seen = replace(seen, gpus_per_pod=max(g.count for g in asking if g.resource == resource))
     nodes = world.store.in_namespace("Node", None)
     if not nodes or not resting.is_about_to_start(seen):
         return seen
@@ -68,7 +71,7 @@ async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observe
     assert seen.spec is not None, "without one there is no target"
     ours = world.store.in_namespace("Deployment", None)
     pod = seen.spec.serving.pod_template.get("spec") or {}
-    room = gpus.room(nodes, pods or (), ours, pod, target.spec.serving.gpu.resource)
+    room = gpus.room(nodes, pods or (), ours, pod, resource)
     return replace(seen, gpus=room, others_counted=pods is not None)
 
 

@@ -122,20 +122,20 @@ class Judged:
 class SLOs(Protocol):
     """The shared SLO engine."""
 
-    def follow(self, subject: Subject) -> None:
-        """Judge this from now on."""
+    def follow(self, first: Subject, *others: Subject) -> None:
+        """Judge these from now on, all of one model, and nothing else of it."""
         ...
 
     def forget(self, key: Key) -> None:
         """Stop judging a model."""
         ...
 
-    def results(self, key: Key) -> Judged | None:
-        """Return the newest complete judgement."""
+    def results(self, key: Key, version: str | None = None) -> Judged | None:
+        """Return the newest complete judgement of a version; of the first, where none is named."""
         ...
 
-    def checkpoint(self, key: Key, at: datetime) -> Checkpoint | None:
-        """Return counts to go on from."""
+    def checkpoint(self, key: Key, at: datetime, version: str | None = None) -> Checkpoint | None:
+        """Return counts of a version to go on from; of the first, where none is named."""
         ...
 
     async def try_queries(
@@ -149,7 +149,7 @@ class Prober(Protocol):
     """Has golden prompts asked behind a version's host name, in the background."""
 
     def golden(self, key: Key, run: str, host: str) -> GoldenResult | None:
-        """Return the result for this run, or None while it is being asked."""
+        """Return the result of a host in this run, or None while it is being asked."""
         ...
 
 

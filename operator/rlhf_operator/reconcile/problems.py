@@ -8,7 +8,7 @@ from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.strategies import TEST_POLICY
-from rlhf_operator.core import capacity, freeze, rendering, unjudged
+from rlhf_operator.core import capacity, contenders, freeze, rendering, unjudged
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.routes import claims, ratio
 from rlhf_operator.reconcile import objects
@@ -21,7 +21,9 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
     spec = seen.spec
     if spec is None:
         return None
-    for name in (spec.version, spec.fallback.version):
+    test = spec.rollout.ab_test
+    others = [each.version for each in test.others] if test is not None else []
+    for name in (spec.version, spec.fallback.version, *others):
         version = versions.find(name)
         if version is None:
             return Failure(
@@ -89,7 +91,7 @@ def _is_another(run: Run | None, version: VersionRef | None) -> bool:
     if run is None or version is None:
         return False
     standby = run.status.standby.version if run.status.standby else None
-    live = (run.status.stable, run.status.canary, run.spec.from_, run.spec.to, standby)
+    live = (run.status.stable, run.status.canary, run.spec.from_, *contenders.tried(run), standby)
     return any(ref and ref.name == version.name and ref != version for ref in live)
 
 

@@ -95,8 +95,16 @@ async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -
     if run is None:
         return None
     checkpoint = _checkpoint(seen, run, world)
+    others = {arm.version: _checkpoint(seen, run, world, arm.version) for arm in run.status.testing}
     drain = world.settings.drain
-    status = record.next_status(seen, decision, epoch=epoch, drain=drain, checkpoint=checkpoint)
+    status = record.next_status(
+        seen,
+        decision,
+        epoch=epoch,
+        drain=drain,
+        checkpoint=checkpoint,
+        checkpoints={name: found for name, found in others.items() if found is not None},
+    )
     status = await _pinned(seen, run, status or run.status, world, drain)
     if status == run.status:
         return run
@@ -107,13 +115,15 @@ async def _write(seen: Observed, decision: Decision, world: World, epoch: int) -
     return replace(run, status=status)
 
 
-def _checkpoint(seen: Observed, run: Run, world: World) -> Checkpoint | None:
+def _checkpoint(
+    seen: Observed, run: Run, world: World, version: str | None = None
+) -> Checkpoint | None:
     standby = run.status.standby
     held = not run.is_active and standby is not None and standby.weight > 0
     compares = held or (run.is_active and run.status.weight > 0)
     if not compares or run.status.in_force_at is None:
         return None
-    found = world.slos.checkpoint(seen.key, seen.now)
+    found = world.slos.checkpoint(seen.key, seen.now, version)
     # Counts of another stratum would be added to the wrong step.
     return found if found is not None and found.since == run.status.in_force_at else None
 

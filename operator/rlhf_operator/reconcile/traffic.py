@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rlhf_operator.api.arms import Arms, token_of
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import capacity, names, routes, workloads
+from rlhf_operator.core import capacity, contenders, names, routes, workloads
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route
 from rlhf_operator.core.routes.port import Arm, Pod, Split
@@ -91,14 +91,16 @@ def _trial(seen: Observed, weights: Mapping[str, int], mirror: Mirror | None) ->
     run = seen.run
     if run is None or run.status.canary is None:
         return None
-    canary = run.status.canary.name
-    copied = mirror.percent if mirror is not None and mirror.version == canary else 0
-    percent = copied or weights.get(canary, 0)
-    if percent == 0:
+    tested = [run.status.canary.name, *(arm.version for arm in run.status.testing)]
+    copied = mirror.percent if mirror is not None and mirror.version in tested else 0
+    shares = {name: copied or weights.get(name, 0) for name in tested}
+    if not any(shares.values()):
         return None
+    (canary, percent), *others = ((name, part) for name, part in shares.items() if part)
     return Arms(
         canary=canary,
         percent=percent,
+        others=tuple(others),
         step=max(0, run.status.step),
         run=run.name,
         is_copied=copied > 0,
@@ -112,7 +114,7 @@ def route(seen: Observed, world: World, raw: Raw, pods: Mapping[str, tuple[Pod, 
         return Route()
     known = {
         ref.name
-        for ref in (run.status.stable, run.status.canary, run.spec.from_, run.spec.to)
+        for ref in (run.status.stable, run.status.canary, run.spec.from_, *contenders.tried(run))
         if ref is not None
     }
     if run.status.standby is not None:

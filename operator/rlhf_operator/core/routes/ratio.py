@@ -6,7 +6,7 @@ the question is how many of each arm give the wanted percentages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import ModelSpec, Rollout
@@ -34,21 +34,31 @@ def problems(rollout: Rollout, replicas: int) -> tuple[Failure, ...]:
         why = "router Service cannot copy requests: use GatewayAPI or Istio, or another strategy"
         return (Failure(reason=Reason.CANNOT_MIRROR, message=why),)
     found = []
+    others = [each.weight for each in rollout.ab_test.others] if rollout.ab_test else []
     for step in plans.steps(rollout):
-        stable, canary = _pods(step.weight, replicas, rollout.surge)
-        weights = (100 - step.weight, step.weight)
-        if step.weight == 0 or choose(weights, (stable, canary)) is not None:
+        tested = (step.weight, *others)
+        stable, *pods = _pods(tested, replicas, rollout.surge)
+        if step.weight == 0 or choose(_all(tested), (stable, *pods)) is not None:
             continue
-        nearest = 100 * canary / (stable + canary)
+        nearest = (f"{100 * count / (stable + sum(pods)):.1f}%" for count in pods)
         found.append(
             Failure(
                 reason=Reason.STEPS_UNREACHABLE,
-                message=f"{stable} stable and {canary} canary pods give {nearest:.1f}%, not "
-                f"{step.weight}%: raise serving.replicas to {_enough(step.weight, rollout)}, "
-                "change the step, or use a router with weights",
+                message=f"{stable} stable and {_listed(pods)} canary pods give "
+                f"{_listed(nearest)}, not {_listed(f'{each}%' for each in tested)}: raise "
+                f"serving.replicas to {_enough(tested, rollout)}, change the step, or use a "
+                "router with weights",
             )
         )
     return tuple(found)
+
+
+def _all(tested: Sequence[int]) -> tuple[int, ...]:
+    return (100 - sum(tested), *tested)
+
+
+def _listed(parts: Iterable[object]) -> str:
+    return ", ".join(map(str, parts))
 
 
 def unreachable(spec: ModelSpec) -> tuple[Failure, ...]:
@@ -95,23 +105,24 @@ def _is_within(weights: Sequence[int], counts: Sequence[int], total: int) -> boo
     )
 
 
-def _pods(weight: int, replicas: int, surge: str) -> tuple[int, int]:
-    """Return the pods of stable and canary once the step has come to rest."""
-    canary = max(1, -(-replicas * weight // 100))
+def _pods(tested: Sequence[int], replicas: int, surge: str) -> tuple[int, ...]:
+    """Return the pods of stable and of each tested version once the step has come to rest."""
+    pods = [max(1, -(-replicas * weight // 100)) for weight in tested]
     match surge:
         case "Full":
-            return replicas, canary
+            return (replicas, *pods)
         case "One":
-            return max(1, -(-replicas * (100 - weight) // 100)), canary
+            return (max(1, -(-replicas * (100 - sum(tested)) // 100)), *pods)
         case _:
-            return max(1, replicas - canary), min(canary, max(1, replicas - 1))
+            most = max(1, replicas - len(pods))
+            return (max(1, replicas - sum(pods)), *(min(count, most) for count in pods))
 
 
-def _enough(weight: int, rollout: Rollout) -> int:
+def _enough(tested: Sequence[int], rollout: Rollout) -> int:
     """Return the smallest number of replicas that gives a step."""
     # 100 always does: every percent is then a pod.
     return next(
         replicas
         for replicas in range(1, 101)
-        if choose((100 - weight, weight), _pods(weight, replicas, rollout.surge)) is not None
+        if choose(_all(tested), _pods(tested, replicas, rollout.surge)) is not None
     )

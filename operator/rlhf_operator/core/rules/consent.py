@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rlhf_operator.api.approval import Awaiting
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import approvals
+from rlhf_operator.core import approvals, contenders
 from rlhf_operator.core.approvals import Gate
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.observed import Act, Observed, Run
@@ -42,12 +44,25 @@ def waiting(seen: Observed, run: Run) -> Decision | None:
 def approve(seen: Observed, act: Act) -> Decision | None:
     """Count an approval for the run of its identity; None while there is no such run yet."""
     run = canary_run(seen)
-    if run is not None and run.status.canary and run.status.canary.identity == act.identity:
+    tested = {ref.identity for ref in map(contenders.named, contenders.views(seen))}
+    if run is not None and run.status.canary and act.identity in tested:
+        if _leads_on(run, tested, act):
+            return None  # whose promotion it would be is not known yet
         return _counted(run, act)
     stable = seen.run.status.stable if seen.run else None
     if run is None and stable is not None and stable.identity == act.identity:
         return refuse(act, f"{stable.name} serves already")
     return None
+
+
+def _leads_on(run: Run, tested: Collection[str], act: Act) -> bool:
+    """Return whether an approval is for the promotion of one of several versions.
+
+    Before the first weight the test is approved, by the identity that the spec asks for.
+    """
+    enters = any(gate.approval.gate == "Enter" for gate in approvals.ahead(run))
+    assert run.status.canary is not None, "only a canary run waits for approval"
+    return len(tested) > 1 and not (enters and act.identity == run.status.canary.identity)
 
 
 def _counted(run: Run, act: Act) -> Decision:

@@ -7,6 +7,7 @@ from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.core import (
     analysis,
     approvals,
+    contenders,
     overrides,
     plans,
     repins,
@@ -36,15 +37,19 @@ def retry(seen: Observed, act: Act) -> Decision | None:
     return None
 
 
-def promote(seen: Observed, act: Act) -> Decision:
+def promote(seen: Observed, act: Act) -> Decision | None:
     """End the steps now; Safety, approvals and whoever said stop are not passed over."""
     run = canary_run(seen)
     if run is None:
         return refuse(act, "no run is going that could be promoted")
+    if contenders.still_there(seen, run):
+        return None  # what was dropped is drained first
     why = _stop(seen, run) or _unfit(seen, run) or _unapproved(run)
     if why is not None:
         return refuse(act, why)
     assert run.status.canary is not None, "a canary run has a canary"
+    if run.status.testing:
+        return _alone(run, act)
     left = len(run.plan.steps) - 1 - run.status.step
     promoted = Decision(
         action=Action.PROMOTE,
@@ -55,6 +60,17 @@ def promote(seen: Observed, act: Act) -> Decision:
         weight=0,
     )
     return accept(promoted, act)
+
+
+def _alone(run: Run, act: Act) -> Decision:
+    """Drop what is tested beside the version that a person promotes; the rest takes a pass more."""
+    assert run.status.canary is not None, "a canary run has a canary"
+    return Decision(
+        action=Action.DROP,
+        reason=Reason.OTHER_WON,
+        message=f"{run.status.canary.name} is promoted by {said(act)}",
+        arms=tuple(arm.version for arm in run.status.testing),
+    )
 
 
 def override(seen: Observed, act: Act) -> Decision:
@@ -86,8 +102,10 @@ def repin(seen: Observed, act: Act) -> Decision:
         return refuse(act, "no run is going whose plan could be pinned anew")
     if seen.spec is None or seen.partly_understood or seen.invalid is not None:
         return refuse(act, "today's spec cannot be used")
-    if seen.target is None or seen.target.identity != run.status.canary.identity:
+    if seen.target is None or seen.target.identity != run.spec.to.identity:
         return refuse(act, "another version is asked for now")
+    if run.spec.others or seen.others:
+        return refuse(act, "a test of several versions keeps its plan; abort it and begin anew")
     if seen.workload(run.status.stable).ready == 0:
         return refuse(act, "stable has no ready pod to which weight could go back")
     made = repins.repin(seen, run)
@@ -119,10 +137,9 @@ def repin(seen: Observed, act: Act) -> Decision:
 
 def _stop(seen: Observed, run: Run) -> str | None:
     """Return who or what said that nothing moves now."""
-    assert run.status.canary is not None, "a canary run has a canary"
     if seen.spec is None or seen.target is None:
         return "the model's spec cannot be understood"
-    if seen.target.identity != run.status.canary.identity:
+    if seen.target.identity != run.spec.to.identity:
         return f"{seen.target.name} is asked for now"
     if seen.spec.suspend:
         return "spec.suspend is set"

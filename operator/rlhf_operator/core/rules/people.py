@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
-from rlhf_operator.core import pins, plans, vetoes
+from rlhf_operator.core import contenders, pins, plans, vetoes
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Act, Observed, Run
 from rlhf_operator.core.rules import course
 from rlhf_operator.core.rules.acts import accept, canary_run, refuse, said
 from rlhf_operator.core.rules.consent import approve
+from rlhf_operator.core.rules.each import drop
 
 _STOPPING = frozenset({"Veto", "Abort", "RollBackTo"})
 
@@ -82,9 +83,13 @@ def _veto(seen: Observed, act: Act) -> Decision | None:
     known = seen.quarantines.get(act.identity or "")
     if known is not None and known.decision not in (None, act.name):
         return refuse(act, f"it is forbidden already: {known.message}")
-    if run is not None and run.status.canary and run.status.canary.identity == act.identity:
-        message = f"{run.status.canary.name} at {_weight(run)}: vetoed by {said(act)}"
-        return accept(roll_back(Reason.VETOED, message, quarantine=True), act)
+    tested = contenders.views(seen)
+    for view in tested if run is not None else ():
+        ref = contenders.named(view)
+        if ref.identity == act.identity and view.run is not None:
+            message = f"{ref.name} at {_weight(view.run)}: vetoed by {said(act)}"
+            ended = accept(roll_back(Reason.VETOED, message, quarantine=True), act)
+            return drop((ref.name,), ended) if len(tested) > 1 else ended
     if seen.run is None:  # it binds as it stands, and gets its record with the first run
         return _lifted_before(seen, act)
     if len(vetoes.kept(seen.run)) == vetoes.MOST:

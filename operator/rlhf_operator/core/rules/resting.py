@@ -87,6 +87,25 @@ def target_serving(seen: Observed) -> Decision | None:
     return replace(keep(Reason.SERVING, f"{stable.name} serves all traffic"), wake=wake)
 
 
+def other_won(seen: Observed) -> Decision | None:
+    """Rest where another version of the test has won, and say that the spec should name it."""
+    run, stable = seen.tried, seen.run.status.stable if seen.run else None
+    if run is None or stable is None or _is_running(seen) or seen.target is None:
+        return None
+    won = run.status.outcome is Outcome.PROMOTED and run.spec.type is RunType.ROLLOUT
+    if not won or run.status.stable in (None, run.spec.to) or run.status.stable != stable:
+        return None
+    if not _same_try(seen, run) or _retry(seen) is not None:
+        return None
+    return keep(
+        Reason.OTHER_WON,
+        f"{stable.name} has won the test against {run.spec.to.name} and serves: set spec.version "
+        f"to {stable.name}, and take it out of abTest.others; {_AGAIN} test {run.spec.to.name} "
+        "again",
+        stalled=True,
+    )
+
+
 def target_quarantined(seen: Observed) -> Decision | None:
     """Never try again what failed, under any name."""
     if _is_running(seen) or seen.target is None or not seen.is_quarantined(seen.target):
@@ -155,9 +174,38 @@ def start_not_allowed(seen: Observed) -> Decision | None:
             f"a rollback just happened; waits until {until:%H:%M:%S}",
             wake=until,
         )
+    unfit = _unfit_others(seen)
+    if unfit is not None:
+        return unfit
     if not seen.place_free:
         return hold(Reason.QUEUED, "the limit of concurrent rollouts is reached")
     return _no_gpu(seen)
+
+
+def _unfit_others(seen: Observed) -> Decision | None:
+    """Return why what should be tested beside the target cannot be."""
+    stable = seen.run.status.stable if seen.run else None
+    for other in seen.others:
+        if stable is not None and other.identity == stable.identity:
+            return keep(
+                Reason.SPEC_INVALID,
+                f"{other.name} serves, and is what the others are compared with: take it out of "
+                "abTest.others",
+                stalled=True,
+            )
+        if seen.is_quarantined(other):
+            record = seen.quarantines[other.identity]
+            return keep(
+                Reason.QUARANTINED,
+                f"{other.name}, of abTest.others: {record.message}; take it out, or lift the "
+                "quarantine with a LiftQuarantine decision",
+                stalled=True,
+            )
+    same = {each.identity for each in (seen.target, *seen.others) if each is not None}
+    if len(same) <= len(seen.others):
+        message = "two of the versions to be tested are one artefact under two names"
+        return keep(Reason.SPEC_INVALID, message, stalled=True)
+    return None
 
 
 def is_about_to_start(seen: Observed) -> bool:
@@ -172,6 +220,7 @@ def is_about_to_start(seen: Observed) -> bool:
         spec_invalid,
         settling,
         target_serving,
+        other_won,
         target_quarantined,
         target_failed,
         start_not_allowed,
@@ -182,22 +231,28 @@ def is_about_to_start(seen: Observed) -> bool:
 def _no_gpu(seen: Observed) -> Decision | None:
     assert seen.spec is not None
     surge = seen.spec.rollout.surge
-    if surge == "None" and seen.spec.serving.replicas < 2:
+    least = 2 + len(seen.others)
+    if surge == "None" and seen.spec.serving.replicas < least:
         return keep(
             Reason.SURGE_NONE_NEEDS_TWO_REPLICAS,
-            "surge None takes the canary's GPUs from stable; set replicas to 2 or more, or "
+            f"surge None takes the canary's GPUs from stable; set replicas to {least} or more, or "
             "surge to One",
             stalled=True,
         )
-    needed = 0 if surge == "None" else seen.gpus_per_pod
-    if seen.gpus is None or needed <= seen.gpus.free:
+    needed, count = (0 if surge == "None" else seen.gpus_per_pod), 1 + len(seen.others)
+    if seen.gpus is None or not needed:
+        return None
+    if needed > seen.gpus.free:
+        lack = f"one pod needs {needed} GPUs and can get {seen.gpus.free} on one node"
+    elif count > 1 and seen.gpus.seats(needed) < count:
+        lack = f"{count} pods need {needed} GPUs each, and {seen.gpus.seats(needed)} can get them"
+    else:
         return None
     partly = "" if seen.others_counted else " (pods of others could not be counted)"
     return Decision(
         action=Action.HOLD,
         reason=Reason.INSUFFICIENT_GPU,
-        message=f"one pod needs {needed} GPUs and can get {seen.gpus.free} on one node{partly}"
-        f"{seen.gpus.told}; free some, or use surge None",
+        message=f"{lack}{partly}{seen.gpus.told}; free some, or use surge None",
         stalled=True,
     )
 

@@ -9,7 +9,15 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, approvals, capacity, drills, overrides, verdicts
+from rlhf_operator.core import (
+    analysis,
+    approvals,
+    capacity,
+    contenders,
+    drills,
+    overrides,
+    verdicts,
+)
 from rlhf_operator.core import reward_hacking as hacking
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.mirrors import Mirror
@@ -23,8 +31,7 @@ def superseded(seen: Observed) -> Decision | None:
     run = canary_run(seen)
     if run is None or seen.invalid is not None or seen.target is None or drills.is_drill(run):
         return None
-    assert run.status.canary is not None
-    if seen.target.identity == run.status.canary.identity:
+    if seen.target.identity == run.spec.to.identity:
         return None
     return roll_back(Reason.SUPERSEDED, f"{seen.target.name} is asked for now", Outcome.SUPERSEDED)
 
@@ -173,7 +180,7 @@ def weight_not_in_force(seen: Observed) -> Decision | None:
             f"{run.plan.told(status.weight)} was declared",
         )
     if capacity.is_in_force(seen, run):
-        return _held(run, seen.now)
+        return _held(run, run.since or seen.now)
     return _not_in_force(seen)
 
 
@@ -227,8 +234,8 @@ def holding(seen: Observed) -> Decision | None:
     run = canary_run(seen)
     if run is None:
         return None
-    assert run.status.in_force_at is not None, "weight_not_in_force comes first"
-    return _held(run, run.status.in_force_at) if seen.now < _hold_end(run) else None
+    assert run.since is not None, "weight_not_in_force comes first"
+    return _held(run, run.since) if seen.now < _hold_end(run) else None
 
 
 def inconclusive(seen: Observed) -> Decision | None:
@@ -278,18 +285,20 @@ def _evidence(seen: Observed, run: Run) -> str:
 
 
 def _advance(run: Run, step: int, message: str) -> Decision:
+    assert run.status.canary is not None, "only a canary gets weight"
     return Decision(
         action=Action.ADVANCE,
         reason=Reason.ADVANCED,
         message=message,
         step=step,
-        weight=run.plan.steps[step].weight,
+        # What the spec asks for may have been dropped from a test of several.
+        weight=contenders.planned(run).get(run.status.canary.name, run.plan.steps[step].weight),
     )
 
 
 def _hold_end(run: Run) -> datetime:
-    assert run.status.in_force_at is not None, "weight_not_in_force comes first"
-    return run.status.in_force_at + parse_duration(run.plan.steps[run.status.step].hold)
+    assert run.since is not None, "weight_not_in_force comes first"
+    return run.since + parse_duration(run.plan.steps[run.status.step].hold)
 
 
 def _patience_end(seen: Observed, run: Run) -> datetime:
@@ -300,7 +309,8 @@ def _patience_end(seen: Observed, run: Run) -> datetime:
 def _held(run: Run, since: datetime) -> Decision:
     step = run.plan.steps[run.status.step]
     wake = since + parse_duration(step.hold)
-    return hold(Reason.HOLDING, f"{run.plan.told(step.weight)} is held for {step.hold}", wake=wake)
+    share = run.plan.told(sum(contenders.shares(run.status).values()))
+    return hold(Reason.HOLDING, f"{share} is held for {step.hold}", wake=wake)
 
 
 def _stood_still(run: Run, now: datetime) -> timedelta:

@@ -9,8 +9,9 @@ each arm: n = s/2; but p is at most 1, so n is at most w for either. Hence
 
     n = min(s/2, c, t)        p_canary = n / c        p_stable = n / t
 
-with both p in [0, 1]. Without a run, or where one arm answers everything, there is nothing to
-compare: p = s. Whoever estimates something of all traffic weights each sample by 1 / p.
+with both p in [0, 1]. Where a test tries several versions at once there are k shares in place of
+two, and n = min(s/k, every share). Without a run, or where one arm answers everything, there is
+nothing to compare: p = s. Whoever estimates something of all traffic weights each sample by 1 / p.
 """
 
 from __future__ import annotations
@@ -27,11 +28,9 @@ def probability(share: float, arms: Arms | None, version: str) -> float:
     """Return with which probability an answer of a version is sampled, over 0 and at most 1."""
     if arms is None:
         return share
-    canary, stable = arms.share_of("canary"), arms.share_of("stable")
-    if canary == 0 or stable == 0:
+    if min(arms.shares) == 0:
         return share
-    own = arms.share_of(arms.arm_of(version))
-    return min(share / 2, canary, stable) / own
+    return min(share / len(arms.shares), *arms.shares) / arms.share_of(version)
 
 
 def is_chosen(key: bytes, *, model: str, response_id: str, probability: float) -> bool:
