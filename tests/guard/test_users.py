@@ -60,6 +60,11 @@ def by(name: str, text: str = BAD, run: str | None = None, **headers: str):
              for step in (0, 0, 1, 1)],
             2, 2, id="and in each step of it, for then the arms get other users",
         ),
+        pytest.param(
+            [by("ann", run="support-7", x_rlhf_arms=f"v2=5{others};step=0;run=support-7")
+             for others in (",v3=5", ",v3=5", "", "")],
+            2, 2, id="and when a version is dropped from a test",
+        ),
         pytest.param([(BAD, {"safety_identifier": "ann", "user": "x"}, {}),
                       (BAD, {"safety_identifier": "ann", "user": "y"}, {})], 1, 1,
                      id="the newer name of the field comes first"),

@@ -60,12 +60,14 @@ class Call:
     def counted(self) -> bytes | None:
         """Return who asks, as the counters know them: another one at each step of a run.
 
-        When the weight rises the canary gets users whom it has not met. If stable's had been
-        counted before and did not count again, the two would not be alike.
+        When the weight rises the canary gets users whom it has not met, and when a version is
+        dropped from a test stable gets its users. If those who stay had been counted before and
+        did not count again, the two would not be alike.
         """
         if self.user is None or self.origin.arms is None:
             return self.user
-        return self.user + bytes((self.origin.arms.step,))
+        arms = self.origin.arms
+        return self.user + bytes((arms.step, len(arms.tested)))
 
     def became(self, judged: Judged, *, finish_reason: str | None = None) -> None:
         """Note what became of the answer."""
