@@ -9,7 +9,7 @@ import pytest
 
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.cli import acts, cluster, deciding
-from tests.cli.fixed import fixed
+from tests.cli.fixed import fixed, three_at_once
 
 V2 = "sha256:440260e91546eb99815c26f20532e7afc3c9092d90a8c14f3189e62900038b94"
 
@@ -97,6 +97,20 @@ def test_what_is_under_test_is_meant_where_no_version_is_named(command):
     assert specify(command, state="midway").identity == canary.identity
     with pytest.raises(acts.Unfit, match="no version under test"):
         specify(command, state="people")
+
+
+@pytest.mark.parametrize("command", ["approve", "veto"])
+def test_of_several_under_test_one_must_be_named(command):
+    def said(argument):
+        return acts.specify(
+            kind(command), "support", argument, author="ann@example.com", reason="because",
+            expires_at=None, lookup=three_at_once,
+        )  # fmt: skip
+
+    with pytest.raises(acts.Unfit, match="several versions under test, support-v1, support-v3"):
+        said(None)
+    canary = three_at_once().newest("support").status.canary
+    assert said("support-v1").identity == canary.identity
 
 
 def test_an_approval_may_be_of_one_step_and_on_behalf():

@@ -55,6 +55,10 @@ TEST = {
     "strategy": "ABTest",
     "abTest": {"primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}},
 }
+SEVERAL = {
+    "strategy": "ABTest",
+    "abTest": TEST["abTest"] | {"weight": 3, "others": [{"version": "nobody", "weight": 7}]},
+}
 VOTES = {"name": "votes", "class": "Quality", "indicator": {"type": "ThumbsDownRate"}}
 STEPS = {"strategy": "Canary", "canary": {"steps": [{"weight": 3, "hold": "1m"}]}}
 
@@ -141,6 +145,18 @@ STEPS = {"strategy": "Canary", "canary": {"steps": [{"weight": 3, "hold": "1m"}]
             id="reward hacking that nothing would show",
         ),
         pytest.param(policy(ONE_ANSWER), "advice", "one answer may decide", id="one sample"),
+        pytest.param(
+            model(rollout=SEVERAL),
+            "error",
+            "not 3%, 7%",
+            id="weights of several that the ratio cannot give",
+        ),
+        pytest.param(
+            model(rollout=SEVERAL | {"surge": "None"}, serving={"replicas": 2}),
+            "error",
+            "3 replicas or more",
+            id="no pods for several versions",
+        ),
     ],
 )
 def test_it_says_what_is_wrong(raw, gravity, said):
@@ -157,6 +173,12 @@ def test_versions_must_be_of_the_model():
     raw = model(version=wrong["metadata"]["name"])
     read = manifests.readable([raw, wrong])
     assert any("is a version of support" in each.message for each in findings.together(read))
+
+
+def test_what_should_be_tested_beside_must_be_there():
+    read = manifests.readable([model(rollout=SEVERAL)])
+    said = "rollout.abTest.others: RLHFModelVersion nobody is not among these objects"
+    assert said in [each.message for each in findings.together(read)]
 
 
 def test_what_a_shadow_cannot_be_judged_by_is_told():
