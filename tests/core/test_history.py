@@ -120,6 +120,12 @@ def test_a_run_against_what_traffic_fled_from_was_rolled_back_without_blame() ->
     assert status.settled_at == NOW
 
 
+def test_a_record_that_was_cut_off_waits_for_nothing() -> None:
+    waited = make.make_run(stable=V1, canary=make.V2, not_holding_since=NOW, blind_since=NOW)
+    status = history.closed(waited, FLIGHT, NOW, epoch=2)
+    assert status.not_holding_since is None and status.blind_since is None
+
+
 def test_a_drill_from_which_traffic_fled_was_superseded() -> None:
     status = history.closed(make.drill(), FLIGHT, NOW, epoch=2)
     assert (status.outcome, status.reason) == (Outcome.SUPERSEDED, "Superseded")

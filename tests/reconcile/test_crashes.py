@@ -59,6 +59,30 @@ def v1_turns_unsafe_and_the_spec_cannot_be_read(stage: Stage) -> None:
         stage.edit(fallback="nonsense", policies=7)
 
 
+def v1_turns_unsafe_beside_v2_and_the_spec_cannot_be_read(stage: Stage) -> None:
+    """While v2 has its first weight beside v1, a commit breaks the spec, and v1 fails."""
+    runs, spec = stage.runs, stage.model["spec"]
+    tried = runs[-1].spec.to.name if runs else None
+    if tried == "v1" and runs[-1].is_settled and spec["version"] == "v1":
+        stage.edit(version="v2")
+    if tried == "v2" and is_judged(runs[-1]) and spec["fallback"] != "nonsense":
+        stage.edit(fallback="nonsense", policies=7)
+
+    def script(name: str, _: object) -> Verdict:
+        broken = stage.model["spec"]["fallback"] == "nonsense"
+        return Verdict.FAILED if name == "v1" and broken else Verdict.SUCCESSFUL
+
+    stage.script = script
+
+
+def users_stay(stage: Stage) -> None:
+    """Users stay on their arms, and the floor keeps a tenth of them beside v1 for two minutes."""
+    v1_is_held_back(stage)
+    traffic = stage.model["spec"]["traffic"]
+    if "stickiness" not in traffic:
+        stage.edit(traffic=traffic | {"stickiness": {"mode": "Arm"}})
+
+
 def v2_comes_midway(stage: Stage) -> None:
     """While v1 has its first weight, a commit asks for v2."""
     runs = stage.runs
@@ -269,6 +293,12 @@ STORIES = [
     pytest.param(
         v1_turns_unsafe_and_the_spec_cannot_be_read, "sft", id="unsafe under an unreadable spec"
     ),
+    pytest.param(
+        v1_turns_unsafe_beside_v2_and_the_spec_cannot_be_read,
+        "sft",
+        id="unsafe stable beside a canary under an unreadable spec",
+    ),
+    pytest.param(users_stay, "v1", id="users stay on their arms"),
     pytest.param(v2_comes_midway, "v2", id="new version midway"),
     pytest.param(v1_never_gets_ready, "sft", id="canary never ready"),
     pytest.param(ann_aborts, "sft", id="a person aborts"),

@@ -20,6 +20,10 @@ MODEL_UID_LABEL = f"{GROUP}/model-uid"
 """Which model a record is of: one that was deleted and made anew has another uid."""
 
 
+_CLOCKS = ("not_holding_since", "blind_since", "reward_hacking_since", "awaiting")
+"""What a record waits for, and since when; one that has ended waits for nothing."""
+
+
 def ordered(runs: Iterable[Run]) -> tuple[Run, ...]:
     """Return the records from the oldest to the newest."""
     return tuple(sorted(runs, key=lambda run: run.spec.revision))
@@ -106,6 +110,7 @@ def closed(run: Run, newest: Run | None, now: datetime, *, epoch: int) -> Rollou
             "canary": None,
             "arms": contenders.closed(run.status.arms, reason, message, now),
             "weight": 0,
+            **dict.fromkeys(_CLOCKS),
             "reason": reason,
             "message": message,
             "observed_generation": 1,
