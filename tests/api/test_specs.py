@@ -60,7 +60,18 @@ def decision(action: str, **changes: Any) -> dict[str, Any]:
     return {"action": action, "model": "support", "author": "ann", "reason": "because"} | changes
 
 
+def trial(*others: tuple[str, int], weight: int | None = None) -> dict[str, Any]:
+    """A model that tests v1 and others beside it."""
+    listed = [{"version": name, "weight": part} for name, part in others]
+    plan = {"primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}},
+            "others": listed} | ({} if weight is None else {"weight": weight})  # fmt: skip
+    return model() | {"rollout": {"strategy": "ABTest", "abTest": plan}}
+
+
 ACCEPTED = [
+    (ModelSpec, trial(), "a test of one version"),
+    (ModelSpec, trial(("v2", 49)), "a test of two that leaves the control 1 percent"),
+    (ModelSpec, trial(("v2", 1), ("v3", 98 - 1), weight=1), "a test of three at odd weights"),
     (ModelSpec, model(), "a model with the least"),
     (ModelSpec, steps(1, 2, 99), "weights that rise"),
     (ModelSpec, model(traffic={"router": "GatewayAPI", "parentRefs": [{"name": "gw"}]}),
@@ -105,6 +116,11 @@ ACCEPTED = [
     (DecisionSpec, decision("Approve", identity=DIGEST, step=2), "an approval of one step"),
 ]  # fmt: skip
 REFUSED = [
+    (ModelSpec, trial(("v2", 50)), "a test of two at the default weight that leaves no control"),
+    (ModelSpec, trial(("v2", 40), ("v3", 40), weight=20), "a test of three without a control"),
+    (ModelSpec, trial(("v1", 10)), "a version tested beside itself"),
+    (ModelSpec, trial(("v2", 10), ("v2", 20)), "a version twice in a test"),
+    (ModelSpec, trial(*((f"v{n}", 1) for n in range(2, 9))), "more versions than six beside"),
     (ModelSpec, model(verison="v2"), "a field that does not exist"),
     (ModelSpec, model({"strategy": "Recreate"}), "a strategy that is not supported"),
     (ModelSpec, model({"canary": None}), "a strategy without its plan"),

@@ -195,6 +195,33 @@ def users_meet_the_shadow(patch: Patch) -> None:
     wrapped(patch, capacity, "layout", change)
 
 
+def second_chance(patch: Patch) -> None:
+    """What was dropped from a test comes back with its weight."""
+
+    def change(status: Any, seen: Any, *_: Any) -> Any:
+        gone = {arm.version for arm in seen.run.status.arms if arm.state == "Dropped"}
+        if status is None or not gone:
+            return status
+        back = {"state": "Testing", "weight": 30}
+        arms = [arm.model_copy(update=back if arm.version in gone else {}) for arm in status.arms]
+        return status.model_copy(update={"arms": tuple(arms)})
+
+    wrapped(patch, record, "next_status", change)
+
+
+def still_routed(patch: Patch) -> None:
+    """What was dropped from a test keeps its rule."""
+
+    def change(layout: capacity.Layout, seen: Any, _: Any) -> capacity.Layout:
+        gone = {arm.version: 30 for arm in seen.run.status.arms if arm.state == "Dropped"}
+        if not gone or not seen.run.is_active:
+            return layout
+        weights = {**layout.weights, **gone}
+        return replace(layout, weights=weights | {"sft": weights["sft"] - sum(gone.values())})
+
+    wrapped(patch, capacity, "layout", change)
+
+
 def good(stage: Stage) -> None:
     stage.run()
 
@@ -306,6 +333,17 @@ def held_back(stage: Stage) -> None:
     stage.run()
 
 
+def one_is_worse(stage: Stage) -> None:
+    """A test of v1 and v2, of which v2 is worse; later v1 is not better either."""
+    test = {
+        "weight": 20, "others": [{"version": "v2", "weight": 30}], "minimum": "1m",
+        "duration": "5m", "primary": {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}},
+    }  # fmt: skip
+    stage.edit(rollout={"strategy": "ABTest", "abTest": test, "coolDown": "1m"})
+    stage.slos.primaries = {"v2": (Verdict.FAILED, "2")}
+    stage.run()
+
+
 BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I1", weights_do_not_sum, good),
     ("I2", more_than_declared, good),
@@ -333,6 +371,8 @@ BUGS: list[tuple[str, Bug, Callable[[Stage], None]]] = [
     ("I23", users_meet_the_shadow, shadowed),
     ("I24", without(drill.drill_held), drilled),
     ("I25", held_for_ever, held_back),
+    ("I26", second_chance, one_is_worse),
+    ("I2", still_routed, one_is_worse),
 ]  # fmt: skip
 
 
@@ -355,7 +395,9 @@ def prepared(number: str) -> Stage:
     return stage
 
 
-@pytest.mark.parametrize(("number", "bug", "story"), BUGS, ids=[number for number, *_ in BUGS])
+@pytest.mark.parametrize(
+    ("number", "bug", "story"), BUGS, ids=[f"{number} {bug.__name__}" for number, bug, _ in BUGS]
+)
 def test_an_invariant_catches_its_bug(
     number: str, bug: Bug, story: Callable[[Stage], None], monkeypatch: Patch
 ) -> None:
@@ -364,8 +406,10 @@ def test_an_invariant_catches_its_bug(
     assert number in told(stage, story)
 
 
-STORIES = [good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted,
-           many_runs, approved_by_one, repinned, shadowed, drilled, held_back]  # fmt: skip
+STORIES = [
+    good, unsafe, silent, mirrors_fail, deleted, at_rest, suspended, restarted, many_runs,
+    approved_by_one, repinned, shadowed, drilled, held_back, one_is_worse,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("story", STORIES)
