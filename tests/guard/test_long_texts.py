@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +14,7 @@ from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.pipeline import LONG
 from rlhf_operator.guard.rules import RulesCheck
 from rlhf_operator.guard.verdict import Judgement
-from tests.guard.world import a_setup, a_stage, checked
+from tests.guard.world import MakeWorld, a_setup, a_stage, checked
 
 _LIMIT = [{"category": "flood", "limits": {"characters": 100}}]
 
@@ -46,6 +47,41 @@ def test_a_long_text_is_read_beside_the_others(
     monkeypatch.setattr(RulesCheck, "judge", judge)
     checked(a_setup(), "x" * length)
     assert [each != threading.get_ident() for each in where] == [elsewhere]
+
+
+BOTH = a_stage(appliesTo=["Input", "Output"])
+INPUT = {"name": "text_input", "datatype": "BYTES", "shape": [2, 1], "data": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "elsewhere"),
+    [
+        ("/v1/moderations", {"input": "a"}, False),
+        ("/v1/moderations", {"input": ["a", "b"]}, True),
+        ("/beta/litellm_basic_guardrail_api", {"texts": ["a"], "input_type": "request"}, False),
+        ("/beta/litellm_basic_guardrail_api", {"texts": ["a"] * 9, "input_type": "request"}, True),
+        ("/v2/models/model/infer", {"inputs": [{**INPUT, "shape": [1, 1], "data": ["a"]}]}, False),
+        ("/v2/models/model/infer", {"inputs": [INPUT]}, True),
+    ],
+)
+async def test_many_short_texts_hold_others_up_no_more_than_a_long_one(
+    make_world: MakeWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    asked: dict[str, Any],
+    elsewhere: bool,
+) -> None:
+    where: set[int] = set()
+
+    def judge(_self: RulesCheck, _text: str) -> Judgement:
+        where.add(threading.get_ident())
+        return Judgement()
+
+    world = await make_world(guard={"stages": [BOTH]})
+    monkeypatch.setattr(RulesCheck, "judge", judge)
+    assert (await world.users.post(path, json=asked)).status == 200
+    assert (threading.get_ident() not in where) == elsewhere
+    assert where
 
 
 async def test_long_texts_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

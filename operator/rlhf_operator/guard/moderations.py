@@ -176,6 +176,8 @@ def _result(categories: Sequence[str], verdict: Verdict) -> dict[str, Any]:
 
 async def _judge(guard: Guard, texts: Sequence[str], direction: Direction) -> list[Verdict]:
     stages = guard.pipeline.uncounted()
+    if len(texts) > 1:
+        stages = stages.beside_others()
     return await asyncio.gather(*(stages.check(text, direction) for text in texts))
 
 

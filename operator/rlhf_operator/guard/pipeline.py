@@ -29,8 +29,8 @@ from rlhf_operator.guard.verdict import (
     redact,
 )
 
-LONG = 20_000
-"""Characters from which on rules take long enough to hold other requests up."""
+LONG = 4_000
+"""Characters from which on rules may take long enough, about 12 ms, to hold other requests up."""
 
 _LONG_TEXTS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-texts")
 """One at a time: all share the interpreter, and short texts wait for each thread in turn."""
@@ -102,6 +102,12 @@ class Pipeline:
     steps: tuple[Step, ...]
     budget: float
     counts: Counts
+    at_once: int = LONG
+    """Characters up to which rules judge at once, and longer texts beside other requests."""
+
+    def beside_others(self) -> Pipeline:
+        """Return the same stages for one text of many: together they may take long."""
+        return replace(self, at_once=0)
 
     def uncounted(self) -> Pipeline:
         """Return the same stages for texts that are no traffic of users."""
@@ -149,7 +155,7 @@ class Pipeline:
     async def _rules(self, step: Step, before: Verdict, text: str, direction: Direction) -> Verdict:
         assert isinstance(step.check, RulesCheck)
         seen = text if before.text is None else before.text
-        if len(seen) <= LONG:
+        if len(seen) <= self.at_once:
             judged = step.check.judge(seen)
         else:
             loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Literal
 
 from aiohttp import web
@@ -30,7 +31,7 @@ from rlhf_operator.guard.state import ID_HEADER, Call, Guard, verdict_headers
 from rlhf_operator.guard.stream import Courier, Passage
 from rlhf_operator.guard.text import count_words
 from rlhf_operator.guard.triton import Reply, Unanswered
-from rlhf_operator.guard.verdict import Outcome, Verdict, worst
+from rlhf_operator.guard.verdict import Outcome, Verdict, together, worst
 
 _READ_SECONDS = 5.0
 """What may be read takes no place in flight, so nobody may wait for it for long."""
@@ -78,12 +79,14 @@ async def ask_triton(guard: Guard, request: web.Request, call: Call) -> web.Stre
     if verb == "generate_stream" and len(prompts) > 1:
         raise BadRequest("a stream has one prompt")
     guard.begin(call)
+    if len(prompts) > 1:
+        guard = replace(guard, pipeline=guard.pipeline.beside_others())
     verdicts = [await guard.judge_prompt(each) for each in prompts]
     if beside:
         verdicts.append(await guard.pipeline.check(beside, "Input"))
         if verdicts[-1].text is not None and not verdicts[-1].is_stopped:
             raise BadRequest(f"something beside {v2.TEXT_INPUT} would have to be redacted")
-    asked = _together(verdicts)
+    asked = together(verdicts)
     prompts = [
         prompt if verdict.text is None else verdict.text
         for prompt, verdict in zip(prompts, verdicts, strict=False)
@@ -274,15 +277,6 @@ def _beside(guard: Guard, message: v2.Message, verb: v2.Verb, prompts: int) -> s
     if not rules.applies(guard.setup.config.guard, "Input"):
         return ""
     return "\n".join(v2_inputs.texts_beside(message, verb, prompts=prompts))
-
-
-def _together(verdicts: list[Verdict]) -> Verdict:
-    """Return one verdict on all texts of a request: no find and no failure is forgotten."""
-    return Verdict(
-        hits=tuple(dict.fromkeys(hit for each in verdicts for hit in each.hits)),
-        failures=tuple(dict.fromkeys(one for each in verdicts for one in each.failures)),
-        text=next((each.text for each in verdicts if each.text is not None), None),
-    )
 
 
 def _told(outcome: Outcome, answers: list[Judged]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -146,6 +146,15 @@ class Verdict(Decided):
     def is_bypassed(self) -> bool:
         """Tell whether the text passed a stage that could not judge it."""
         return any(failure.passes for failure in self.failures)
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return one verdict on all texts of a request: no find and no failure is forgotten."""
+    return Verdict(
+        hits=tuple(dict.fromkeys(hit for each in verdicts for hit in each.hits)),
+        failures=tuple(dict.fromkeys(one for each in verdicts for one in each.failures)),
+        text=next((each.text for each in verdicts if each.text is not None), None),
+    )
 
 
 def redact(text: str, found: Iterable[Found]) -> str:
