@@ -1,12 +1,42 @@
-"""Objectives that a strategy could never judge: with one of them no run could succeed."""
+"""What a strategy could never do: objectives that it cannot judge, shares that it cannot give."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rlhf_operator.api import metrics
+from rlhf_operator.api.common import Failure
+from rlhf_operator.api.model import Rollout
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.strategies import StrategyName
-from rlhf_operator.core import sequential
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.strategies import TEST_POLICY, StrategyName
+from rlhf_operator.core import capacity, sequential
 from rlhf_operator.core.indicators import Form, measure
+
+
+def unfit(rollout: Rollout, replicas: int, policies: Iterable[PinnedPolicy]) -> Failure | None:
+    """Return why a strategy cannot be carried out as it is meant, with so many pods."""
+    crowded = capacity.too_small(rollout, replicas)
+    if crowded is not None:
+        return crowded
+    pinned = tuple(policies)
+    if rollout.strategy == "ABTest" and any(each.name == TEST_POLICY for each in pinned):
+        return Failure(
+            reason=Reason.SPEC_INVALID,
+            message=f"with strategy ABTest no policy may be called {TEST_POLICY}: the test is "
+            "recorded under this name",
+        )
+    for policy in pinned:
+        for slo in policy.slos:
+            never = why(rollout.strategy, slo)
+            if never is not None:
+                return Failure(
+                    reason=Reason.SPEC_INVALID,
+                    message=f"strategy {rollout.strategy} cannot judge {policy.name}/{slo.name}: "
+                    f"{never}",
+                )
+    return None
 
 
 def why(strategy: StrategyName, slo: SLO) -> str | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from rlhf_operator.api.common import Failure, VersionRef
-from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.strategies import TEST_POLICY
-from rlhf_operator.core import capacity, contenders, freeze, rendering, unjudged
+from rlhf_operator.core import contenders, freeze, rendering, unjudged
 from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.routes import claims, ratio
 from rlhf_operator.reconcile import objects
@@ -51,7 +49,7 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
         unreachable = ratio.unreachable(spec)
         if unreachable:
             return unreachable[0]
-    unfit = _unfit_strategy(seen, spec)
+    unfit = unjudged.unfit(spec.rollout, spec.serving.replicas, seen.policies)
     if unfit is not None:
         return unfit
     if not seen.policies and spec.version != spec.fallback.version:
@@ -60,30 +58,6 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
             message="a rollout needs at least one AlignmentPolicy: nothing else can say success",
         )
     return _host_conflict(seen.key, world, raw)
-
-
-def _unfit_strategy(seen: Observed, spec: ModelSpec) -> Failure | None:
-    """Return why the strategy cannot be carried out as it is meant."""
-    rollout = spec.rollout
-    crowded = capacity.too_small(rollout, spec.serving.replicas)
-    if crowded is not None:
-        return crowded
-    if rollout.strategy == "ABTest" and any(each.name == TEST_POLICY for each in seen.policies):
-        return Failure(
-            reason=Reason.SPEC_INVALID,
-            message=f"with strategy ABTest no policy may be called {TEST_POLICY}: the test is "
-            "recorded under this name",
-        )
-    for policy in seen.policies:
-        for slo in policy.slos:
-            never = unjudged.why(rollout.strategy, slo)
-            if never is not None:
-                return Failure(
-                    reason=Reason.SPEC_INVALID,
-                    message=f"strategy {rollout.strategy} cannot judge {policy.name}/{slo.name}: "
-                    f"{never}",
-                )
-    return None
 
 
 def _is_another(run: Run | None, version: VersionRef | None) -> bool:
