@@ -16,9 +16,10 @@ from rlhf_operator.api.rollout import PinnedPolicy, RunType
 from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import foresight, outlook, statistics
 from rlhf_operator.core.conditions import merge
-from rlhf_operator.core.foresight import Doubt, Pace
+from rlhf_operator.core.foresight import Doubt
 from rlhf_operator.core.objective import objectives
 from rlhf_operator.core.observed import Assessment, Observed, Run
+from rlhf_operator.core.prospect import Pace
 from tests import builders as make
 from tests.builders import NOW, ago
 
@@ -178,11 +179,6 @@ HOUR_OF_MUCH = judged(180, 3600, (1500, 68_400))
             seen(run(plan={"maxHold": "8760h", "steps": [{"weight": 5, "hold": "1m"}]}),
                  canary=HOUR_OF_LITTLE),
             None, id="a year is long enough",
-        ),
-        pytest.param(
-            seen(run(plan={"strategy": "Shadow", "steps": [{"weight": 5, "hold": "10m"}]}),
-                 canary=HOUR_OF_LITTLE),
-            None, id="a shadow's weight is no share of what is counted",
         ),
         pytest.param(
             seen(run(policies=(policy(VERSUS | {"class": "Informational"}),)),

@@ -18,7 +18,7 @@ from rlhf_operator.cli import marks, sentences, simulation
 from rlhf_operator.cli.scene import Played, Scene
 from rlhf_operator.cli.simulation import Ending
 from rlhf_operator.core import foresight, plans
-from rlhf_operator.core.foresight import Pace
+from rlhf_operator.core.prospect import Pace
 
 NOT_MODELLED = (
     "answers are flagged independently of each other; real users repeat themselves, and real "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from functools import lru_cache
+from math import exp, inf, log
 
 from rlhf_operator.core import statistics
 from rlhf_operator.core.sequential import Proof, Rate
@@ -25,19 +26,52 @@ def proof(asked: Rate, counted: Stretch, stable: Stretch) -> Proof:
     )
 
 
+def needed(asked: Rate, stable: statistics.Count, rate: float) -> float:
+    """Return how many answers of the canary pass the comparison, at a rate; without end if none do.
+
+    `stable` is what stable showed before, or is expected to.
+    """
+    ceiling = _ceiling(asked, stable.events, stable.samples, harm=False)
+    if ceiling is None:
+        return inf
+    need = statistics.ceiling_need(
+        statistics.Count(events=0, samples=0),
+        ceiling=ceiling,
+        exceeds=not asked.lower_is_better,
+        threshold=asked.levels.good + log(2),
+        rate=rate,
+    )
+    return inf if need is None else need.responses
+
+
 def _against(asked: Rate, counted: Stretch, stable: Stretch, *, harm: bool) -> float:
     """Return ln E against "no harm", or against harm, less what the bound costs."""
+    shown = min(stable.events, stable.samples)
+    ceiling = _ceiling(asked, shown, stable.samples, harm=harm)
+    if ceiling is None:
+        return 0.0
+    seen, exceeds = min(counted.events, counted.samples), harm == asked.lower_is_better
+    return statistics.log_e_ceiling(seen, counted.samples, ceiling, exceeds=exceeds) - log(2)
+
+
+def _ceiling(asked: Rate, events: float, samples: float, *, harm: bool) -> float | None:
+    """Return the rate against which the canary is tested; None where it can be none.
+
+    Of what stable's rate may be, each test supposes what is hardest for it.
+    """
     assert asked.margin is not None, "only a ratio is compared"
     ratio, proven = (
         (asked.harm_ratio, asked.levels.harm) if harm else (asked.margin, asked.levels.good)
     )
-    bound = statistics.rate_interval(
-        min(stable.events, stable.samples), stable.samples, exp(-proven) / 2
-    )
-    # Of what stable's rate may be, each test supposes what is hardest for it.
-    exceeds = harm == asked.lower_is_better
-    ceiling = ratio * (bound.high if exceeds else bound.low)
-    if not 0 < ceiling < 1:
-        return 0.0
-    seen = min(counted.events, counted.samples)
-    return statistics.log_e_ceiling(seen, counted.samples, ceiling, exceeds=exceeds) - log(2)
+    bound = _stable_rate(events, samples, proven)
+    ceiling = ratio * (bound.high if harm == asked.lower_is_better else bound.low)
+    return ceiling if 0 < ceiling < 1 else None
+
+
+@lru_cache(maxsize=256)
+def _stable_rate(events: float, samples: float, proven: float) -> statistics.Interval:
+    """Return what stable's rate may be, at half of the error that a proof leaves.
+
+    Remembered: what stable showed does not change any more, and each look asks for it.
+    """
+    return statistics.rate_interval(events, samples, exp(-proven) / 2)

@@ -1,43 +1,34 @@
 """Whether a plan leaves its objectives time: how long a version that equals stable would take.
 
-The evidence is followed along its expected path, step by step (`core/statistics`,
-`ratio_need` and `ceiling_need`). It adds up over the steps, so the first is the slowest mostly.
+The evidence is followed along its expected path, step by step (`core/prospect`). It adds up over
+the steps, so the first is the slowest mostly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from math import inf, isfinite, sqrt
 
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.api.strategies import Step
+from rlhf_operator.api.strategies import Step, StrategyName
 from rlhf_operator.core import statistics
+from rlhf_operator.core.indicators import Better
+from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.objective import Objective, roughly
+from rlhf_operator.core.prospect import Answers, MeanPace, Pace, needs
 from rlhf_operator.core.sequential import Rate
+from rlhf_operator.core.subject import GATHERING
 
-_REMEDIES = {
-    "versusStable": "raise maxHold, the ratio, falsePromotion or the step's weight",
-    "max": "raise maxHold, max, falsePromotion or the step's weight",
-    "min": "raise maxHold, falsePromotion or the step's weight, or lower min",
-    "minSamples": "raise maxHold or the step's weight, or lower minSamples",
+_SHARE: dict[StrategyName, tuple[str, ...]] = {
+    "Canary": ("the step's weight",),
+    "ABTest": ("the test's weight",),
+    "Shadow": ("percent",),
+    "BlueGreen": (),
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
-    """What is known of an objective's counts where nothing is wrong."""
-
-    low: float
-    """Events per sample are no fewer, as far as is known."""
-    high: float
-    """And no more."""
-    per_second: float
-    """Samples of both versions together; above 0."""
-    said: str = ""
-    """The counts behind the rate, for people."""
+"""What gives the canary more of what is counted, by strategy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +68,35 @@ def pace(events: int, samples: int, per_second: float) -> Pace:
     )
 
 
+def mean_pace(values: statistics.Sums, per_second: float, share: float | None) -> MeanPace | None:
+    """Return what stable's values tell, to two digits; None where they do not vary.
+
+    The deviation is taken a standard error lower than it was seen, as that of normal values is
+    known (its square by 2/n of itself): smaller ones decide sooner.
+    """
+    if values.n < 2 or not values.variance:
+        return None
+    known = sqrt(values.variance / (1 + sqrt(2 / values.n)))
+    return MeanPace(
+        deviation=_coarse(known),
+        per_second=_coarse(per_second),
+        share=None if share is None else _coarse(share),
+        said=f" (of {values.n:.0f} values)",
+    )
+
+
+def share(strategy: StrategyName, weight: int) -> float:
+    """Return the canary's share of what is counted; a shadow's copies come on top of the rest."""
+    return weight / (100 + weight if strategy == "Shadow" else 100)
+
+
 def doubt(
     goal: Objective,
-    known: Pace,
+    known: Pace | MeanPace,
     steps: Sequence[Step],
     max_hold: timedelta,
     *,
+    strategy: StrategyName = "Canary",
     present: int = 0,
     slack: float = 1.0,
 ) -> Doubt | None:
@@ -91,11 +105,17 @@ def doubt(
     Each step has its hold and `max_hold`, times `slack`, until there must be a decision.
     Objectives that are not judged by evidence are never doubted.
     """
-    if goal.rate is None:
+    if goal.tests is None or isinstance(known, MeanPace) is not isinstance(goal.tests, Mean):
         return None
-    times = tuple((step.weight / 100, parse_duration(step.hold).total_seconds()) for step in steps)
+    switch = _no_switch(goal, known, slack)
+    if switch is not None:
+        return switch
+    times = tuple(
+        (known.share or share(strategy, step.weight), parse_duration(step.hold).total_seconds())
+        for step in steps
+    )
     late = _first_late(
-        goal.rate, (known.low, known.high), known.per_second, goal.slo.min_samples, times,
+        goal.tests, replace(known, said=""), goal.slo.min_samples, times,
         max_hold.total_seconds(), present, slack,
     )  # fmt: skip
     if late is None:
@@ -106,8 +126,25 @@ def doubt(
         objective=goal.slo.name,
         numbers=_numbers(goal, known, late),
         remedy=f"step {late.step + 1} ({step.weight} %) has {format_duration(has)} of hold and "
-        f"maxHold: {_REMEDIES[late.bound]}",
+        f"maxHold: {_remedy(goal, known, late.bound, strategy)}",
         excess=late.seconds / has.total_seconds() if has else inf,
+    )
+
+
+def _no_switch(goal: Objective, known: Pace | MeanPace, slack: float) -> Doubt | None:
+    """Return why the switch never comes: stable is counted for an hour, and then anew."""
+    least = goal.slo.min_samples
+    before = known.before if isinstance(known, Pace) else None
+    if before is None or not before.is_awaited or goal.slo.versus_stable is None:
+        return None
+    shows = known.per_second * GATHERING.total_seconds()
+    if shows * slack >= least:
+        return None
+    return Doubt(
+        objective=goal.slo.name,
+        numbers=f"at {known.per_second:g} samples/s stable shows about {shows:.0f} in an hour",
+        remedy=f"the switch waits until it has shown {least} in one: lower minSamples",
+        excess=least / shows,
     )
 
 
@@ -121,9 +158,8 @@ class _Late:
 
 @lru_cache(maxsize=4096)
 def _first_late(
-    asked: Rate,
-    rates: tuple[float, float],
-    per_second: float,
+    asked: Rate | Mean,
+    known: Pace | MeanPace,
     least: int,
     steps: tuple[tuple[float, float], ...],
     max_hold: float,
@@ -131,76 +167,50 @@ def _first_late(
     slack: float,
 ) -> _Late | None:
     """Return the first step that takes too long; steps are (share, seconds of hold)."""
-    strata: tuple[statistics.Stratum, ...] = ()
-    answers = 0.0  # the canary's up to here
-    for place, (share, hold) in enumerate(steps):
-        needs = _needs(asked, rates, strata, answers, share) | {"minSamples": least / share}
-        bound = max(needs, key=lambda name: needs[name])
-        seconds = needs[bound] / per_second
+    earlier: tuple[Answers, ...] = ()
+    for place, (part, hold) in enumerate(steps):
+        wanted = needs(asked, known, earlier, part) | {"minSamples": least / part}
+        bound = max(wanted, key=lambda name: wanted[name])
+        seconds = wanted[bound] / known.per_second
         if place >= present and seconds > (hold + max_hold) * slack:
             return _Late(step=place, bound=bound, seconds=seconds)
         lasts = max(hold, seconds if isfinite(seconds) else hold + max_hold)
-        here = lasts * per_second
-        answers += here * share
-        events = here * rates[1]
-        strata += (
-            statistics.Stratum(share=share, canary=events * share, stable=events * (1 - share)),
-        )
+        earlier += (Answers(share=part, number=lasts * known.per_second),)
     return None
 
 
-def _needs(
-    asked: Rate,
-    rates: tuple[float, float],
-    strata: tuple[statistics.Stratum, ...],
-    answers: float,
-    share: float,
-) -> dict[str, float]:
-    """Return how many answers of both versions each bound still needs: the fewest they may be.
-
-    A comparison is the faster the more events there are, a bound the faster the fewer are bad.
-    """
-    low, high = rates
-    found = {}
-    if asked.margin is not None:
-        need = statistics.ratio_need(
-            strata,
-            ratio=asked.margin,
-            harm=not asked.lower_is_better,
-            threshold=asked.levels.good,
-            share=share,
-            canary_rate=high,
-            stable_rate=high,
-        )
-        found["versusStable"] = need.responses if need else inf
-    if asked.ceiling is not None:
-        bad = low if asked.lower_is_better else 1 - high
-        need = statistics.ceiling_need(
-            statistics.Count(events=answers * bad, samples=answers),
-            ceiling=asked.ceiling,
-            exceeds=False,
-            threshold=asked.levels.good,
-            rate=bad,
-        )
-        name = "max" if asked.lower_is_better else "min"
-        found[name] = need.responses / share if need else inf
-    return found
+def _remedy(goal: Objective, known: Pace | MeanPace, bound: str, strategy: StrategyName) -> str:
+    """Return what would help, as the fields of plan and policy."""
+    weight, lower = _SHARE[strategy], ""
+    match bound:
+        case "versusStable":
+            compared = isinstance(known, Pace) and known.before is not None
+            first = ("minSamples",) if compared else ()
+            kind = "the ratio" if goal.ratio is not None else "the difference"
+            raised = (*first, "maxHold", kind, "falsePromotion", *weight)
+        case "max":
+            raised = ("maxHold", "max", "falsePromotion", *weight)
+        case "min":
+            raised, lower = ("maxHold", "falsePromotion", *weight), ", or lower min"
+        case _:
+            raised, lower = ("maxHold", *weight), ", or lower minSamples"
+    *others, last = raised
+    return f"raise {', '.join(others)}{' or ' if others else ''}{last}{lower}"
 
 
-def _numbers(goal: Objective, known: Pace, late: _Late) -> str:
-    slo, lasts = goal.slo, late.seconds
+def _numbers(goal: Objective, known: Pace | MeanPace, late: _Late) -> str:
+    slo, lasts, margin = goal.slo, late.seconds, goal.slo.versus_stable
+    kind = "ratio" if margin and margin.ratio is not None else "difference"
     what = {
-        "versusStable": f"versusStable ratio {slo.versus_stable and slo.versus_stable.ratio}",
+        "versusStable": f"versusStable {kind} {margin and (margin.ratio or margin.difference)}",
         "max": f"max {slo.max}",
         "min": f"min {slo.min}",
         "minSamples": f"minSamples {slo.min_samples}",
     }[late.bound]
-    is_upper = (late.bound == "versusStable") or late.bound == "min"
-    rate = known.high if is_upper else known.low
-    sign = "" if known.low == known.high else "at most " if is_upper else "at least "
     at = f"at {known.per_second:g} samples/s"
     if late.bound != "minSamples":
-        at += f" and a rate of {sign}{100 * rate:.3g} %{known.said}"
+        lower = goal.measure.better is Better.LOWER
+        at += f" and {known.told(late.bound, lower_is_better=lower)}"
     if not isfinite(lasts):
         return f"{at} a version that equals stable never passes {what}"
     return f"{at} a version that equals stable passes {what} after about {_time(lasts)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -29,6 +30,14 @@ class Moments:
 
 
 NO_VALUES = Moments()
+
+
+def summed(parts: Iterable[Moments]) -> Moments:
+    """Return the sums of all; those of rates, which have none, are not added up."""
+    found = [part for part in parts if part is not NO_VALUES]
+    if not found:
+        return NO_VALUES
+    return Moments(sum([part.total for part in found]), sum([part.squares for part in found]))
 
 
 def contradicts(moments: Moments, number: int) -> bool:

@@ -7,6 +7,7 @@ its numbers would change with every answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 from rlhf_operator.api.common import Condition
@@ -16,9 +17,11 @@ from rlhf_operator.api.reasons import ConditionType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import drills, foresight, overrides, plans
 from rlhf_operator.core.conditions import Fact
-from rlhf_operator.core.foresight import Doubt, Pace
+from rlhf_operator.core.foresight import Doubt
+from rlhf_operator.core.moments import moments_of
 from rlhf_operator.core.objective import Objective, objectives
 from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.prospect import Before, MeanPace, Pace
 from rlhf_operator.core.stretches import NOTHING, stretches, total
 from rlhf_operator.core.subject import subject
 
@@ -27,7 +30,8 @@ _SOONEST = timedelta(minutes=2)
 _FEWEST = 20
 # Once there, the warning goes only when there is time to spare: it must not come and go.
 _RELIEF = 0.7
-Known = tuple[tuple[Objective, Pace | None], ...]
+Known = Pace | MeanPace | None
+Paces = tuple[tuple[Objective, Known], ...]
 
 
 def fact(seen: Observed, before: ModelStatus | None) -> Fact | None:
@@ -35,8 +39,6 @@ def fact(seen: Observed, before: ModelStatus | None) -> Fact | None:
     run = seen.run
     if run is None or run.status.canary is None or not run.is_active or drills.is_drill(run):
         return None  # a drill asks for one answer, and not for a decision
-    if run.plan.strategy not in ("Canary", "ABTest"):
-        return None  # the weight of the others is not the canary's share of what is counted
     earlier = _told(before, run)
     known = tuple(_paces(seen, run))
     doubts = sorted(_doubts(run, known, _RELIEF if earlier else 1.0), key=lambda each: each.excess)
@@ -66,7 +68,7 @@ def _told(before: ModelStatus | None, run: Run) -> Condition | None:
     return next((each for each in before.conditions if each.type == kind), None)
 
 
-def _kept(earlier: Condition | None, doubts: Iterable[Doubt], known: Known) -> str | None:
+def _kept(earlier: Condition | None, doubts: Iterable[Doubt], known: Paces) -> str | None:
     """Return the earlier sentence while it is true, or while nothing is known of it."""
     if earlier is None:
         return None
@@ -78,13 +80,14 @@ def _kept(earlier: Condition | None, doubts: Iterable[Doubt], known: Known) -> s
     return said if still or unknown else None
 
 
-def _doubts(run: Run, known: Known, slack: float) -> Iterator[Doubt]:
+def _doubts(run: Run, known: Paces, slack: float) -> Iterator[Doubt]:
     for goal, pace in known:
         found = pace and foresight.doubt(
             goal,
             pace,
             run.plan.steps,
             parse_duration(run.plan.max_hold),
+            strategy=run.plan.strategy,
             present=max(0, run.status.step),
             slack=slack,
         )
@@ -92,7 +95,7 @@ def _doubts(run: Run, known: Known, slack: float) -> Iterator[Doubt]:
             yield found
 
 
-def _paces(seen: Observed, run: Run) -> Iterator[tuple[Objective, Pace | None]]:
+def _paces(seen: Observed, run: Run) -> Iterator[tuple[Objective, Known]]:
     """Yield each objective on which the run waits, with what is known of its counts."""
     judged = subject(seen, run)
     lasted = seen.now - judged.since if judged is not None else timedelta()
@@ -101,10 +104,15 @@ def _paces(seen: Observed, run: Run) -> Iterator[tuple[Objective, Pace | None]]:
     for _, goal in objectives(plans.binding(run.policies, seen.policies)):
         informs = goal.slo.class_ == "Informational"
         overridden = goal.slo.class_ != "Safety" and goal.slo.name in away
-        if goal.rate is None or informs or overridden:
+        if goal.tests is None or informs or overridden:
             continue
         result = results.get((goal.policy, goal.slo.name))
-        yield goal, None if result is None else _pace(goal, run, result, lasted)
+        if result is None or result.samples is None or lasted < _SOONEST:
+            yield goal, None
+        elif goal.mean is not None:
+            yield goal, _mean_pace(goal, run, result, lasted)
+        else:
+            yield goal, _pace(goal, run, result, lasted)
 
 
 def _results(seen: Observed, run: Run) -> dict[tuple[str, str], SLOResult]:
@@ -118,10 +126,19 @@ def _pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) -> Pa
 
     The rate is stable's, where it was counted: the canary's own may be what is wrong.
     """
-    if result.samples is None or lasted < _SOONEST:
-        return None
-    events, samples, both = result.events or 0, result.samples, float(result.samples)
-    if run.status.weight > 0 and result.stable_samples is not None:
+    strategy, mine = run.plan.strategy, result.samples or 0
+    events, samples, both = result.events or 0, mine, float(mine)
+    weight, others = run.plan.steps[0].weight, _of_others(run)
+    part = weight / (100 - others) if others else None  # what others answer is counted elsewhere
+    if run.status.weight == 0:  # stable alone answers, and all that users ask
+        both = samples * (1 - others / 100)
+        if strategy == "Shadow":
+            both /= 1 - foresight.share(strategy, weight)
+    elif strategy == "BlueGreen":
+        events, samples = _shown_before(goal, run) or (events, samples)
+    elif result.stable_samples is None:
+        both /= foresight.share(strategy, run.status.weight)
+    else:
         past = total(stretches(run.status.strata, goal.name))
         events = (result.stable_events or 0) + past.stable_events
         samples = result.stable_samples + past.stable_samples
@@ -131,8 +148,51 @@ def _pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) -> Pa
             events = here.stable_events + before.stable_events
             samples = here.stable_samples + before.stable_samples
             both = float(here.samples + here.stable_samples)
-    elif run.status.weight > 0:
-        both /= run.status.weight / 100
-    if samples < _FEWEST:
+    if samples < _FEWEST or not both:
         return None
-    return foresight.pace(events, samples, both / lasted.total_seconds())
+    found = replace(foresight.pace(events, samples, both / lasted.total_seconds()), share=part)
+    return found if strategy != "BlueGreen" else _switching(goal, run, found, samples)
+
+
+def _of_others(run: Run) -> int:
+    """Return the percent of the traffic of what is tested beside the canary, as it is planned."""
+    test = run.plan.ab_test
+    return sum(each.weight for each in test.others) if test is not None else 0
+
+
+def _shown_before(goal: Objective, run: Run) -> tuple[int, int] | None:
+    """Return what stable had shown before it fell silent."""
+    kept = (each for each in run.status.before_switch if each.slo == goal.name)
+    return next(((each.events, each.samples) for each in kept), None)
+
+
+def _switching(goal: Objective, run: Run, found: Pace, samples: int) -> Pace:
+    """Return it with what stable shows before the switch: so far, or what the switch waits for."""
+    awaited = run.status.weight == 0
+    shown = _shown_before(goal, run)
+    if not awaited and shown is None:
+        return found
+    if awaited:
+        most = float(max(samples, goal.slo.min_samples))
+        before = Before(events=found.high * most, samples=most, is_awaited=True)
+    else:
+        assert shown is not None, "what was shown is on record"
+        before = Before(events=min(shown), samples=shown[1], is_awaited=False)
+    return replace(found, before=before)
+
+
+def _mean_pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) -> MeanPace | None:
+    """Return what stable's values tell beside the canary's, at this weight and earlier ones.
+
+    Where values are scored the guards sample both arms alike, whatever their weights.
+    """
+    if run.status.weight == 0 or not result.samples or not result.stable_samples:
+        return None
+    past = total(stretches(run.status.strata, goal.name))
+    number = result.stable_samples + past.stable_samples
+    if number < _FEWEST:
+        return None
+    values = (moments_of(result.stable_sums) + past.stable_moments).of(number)
+    both = result.samples + result.stable_samples
+    part = result.samples / both if goal.measure.scorer is not None else None
+    return foresight.mean_pace(values, both / lasted.total_seconds(), part)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from rlhf_operator.api.evidence import FirstCounts, SLOResult, StratumRecord
 from rlhf_operator.core import statistics
-from rlhf_operator.core.moments import NO_VALUES, Moments, moments_of, sums_of
+from rlhf_operator.core.moments import NO_VALUES, Moments, moments_of, summed, sums_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,17 +45,7 @@ class Stretch:
         )
 
     def __add__(self, other: Stretch) -> Stretch:
-        return Stretch(
-            events=self.events + other.events,
-            samples=self.samples + other.samples,
-            stable_events=self.stable_events + other.stable_events,
-            stable_samples=self.stable_samples + other.stable_samples,
-            firsts=(self.firsts or NOTHING) + (other.firsts or NOTHING)
-            if self.firsts or other.firsts
-            else None,
-            moments=self.moments + other.moments,
-            stable_moments=self.stable_moments + other.stable_moments,
-        )
+        return total((self, other))
 
     @property
     def unit(self) -> Stretch:
@@ -193,7 +183,17 @@ def condensed(records: Sequence[StratumRecord], most: int) -> tuple[StratumRecor
 
 def total(parts: Iterable[Stretch]) -> Stretch:
     """Return the counts of all stretches together."""
-    return sum(parts, NOTHING)
+    every = tuple(parts)
+    firsts = tuple(part.firsts for part in every if part.firsts is not None)
+    return Stretch(
+        events=sum([part.events for part in every]),
+        samples=sum([part.samples for part in every]),
+        stable_events=sum([part.stable_events for part in every]),
+        stable_samples=sum([part.stable_samples for part in every]),
+        firsts=total(firsts) if firsts else None,
+        moments=summed(part.moments for part in every),
+        stable_moments=summed(part.stable_moments for part in every),
+    )
 
 
 NO_PAST = Past()

@@ -16,7 +16,7 @@ from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import contenders, plans
 from rlhf_operator.core.observed import Key, Observed, Run
 
-_LONG = timedelta(hours=1)
+GATHERING = timedelta(hours=1)
 """Before all its traffic goes elsewhere at once, stable's counts are to be worth comparing with."""
 
 
@@ -130,4 +130,4 @@ def _is_gathering(run: Run) -> bool:
 
 def _hour_of(start: datetime, now: datetime) -> datetime:
     """Return the start of the present hour, counted from when the weight was in force."""
-    return start + max(0, (now - start) // _LONG) * _LONG
+    return start + max(0, (now - start) // GATHERING) * GATHERING
