@@ -84,6 +84,15 @@ class Arms:
         tested = self.tested.get(version)
         return stable if tested is None else tested / 100
 
+    def probability(self, share: float, version: str) -> float:
+        """Return with which probability an answer of a version is sampled, if `share` of all is.
+
+        Scores cost by the answer: equal numbers of all arms are expected, whatever their weights.
+        """
+        if min(self.shares) == 0:
+            return share
+        return min(share / len(self.shares), *self.shares) / self.share_of(version)
+
 
 def token_of(arm_token: str, run: str) -> str:
     """Return what keeps a client on an arm in one run; what an earlier run gave out differs.

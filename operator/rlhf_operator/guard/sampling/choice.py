@@ -26,11 +26,7 @@ _BITS = 53  # what a float holds exactly
 
 def probability(share: float, arms: Arms | None, version: str) -> float:
     """Return with which probability an answer of a version is sampled, over 0 and at most 1."""
-    if arms is None:
-        return share
-    if min(arms.shares) == 0:
-        return share
-    return min(share / len(arms.shares), *arms.shares) / arms.share_of(version)
+    return share if arms is None else arms.probability(share, version)
 
 
 def is_chosen(key: bytes, *, model: str, response_id: str, probability: float) -> bool:
