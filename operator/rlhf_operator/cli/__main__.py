@@ -8,7 +8,7 @@ import sys
 import click
 from click.shell_completion import ShellComplete
 
-from rlhf_operator.cli import acts, checking, cluster, deciding, foretelling, reading, scene
+from rlhf_operator.cli import acts, assumptions, checking, cluster, deciding, foretelling, reading
 
 _COMPLETE = "_KUBECTL_RLHF_COMPLETE"
 _NO_FILES = ":4"  # what kubectl takes as: complete no file names
@@ -29,7 +29,7 @@ def main() -> None:
     name = "kubectl-rlhf" if _COMPLETE in os.environ else "kubectl rlhf"
     try:
         app(prog_name=name, complete_var=_COMPLETE)
-    except (cluster.Problem, acts.Unfit, scene.Unplayable) as error:
+    except (cluster.Problem, acts.Unfit, assumptions.Unplayable) as error:
         click.echo(f"kubectl rlhf: {error}", err=True)
         sys.exit(1)
 

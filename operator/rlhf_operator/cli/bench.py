@@ -1,16 +1,23 @@
-"""The bench that judges a simulated rollout: counts of made-up answers, real verdicts on them."""
+"""The bench that judges a simulated rollout: counts of made-up answers, real verdicts on them.
+
+It is asked about a `core/subject`, as the operator's engine is, and goes about it as that does:
+which versions are judged, since when, and on what is on record all come from there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import datetime
 
-from rlhf_operator.api.evidence import Checkpoint, SLOResult, StratumRecord, Verdict
-from rlhf_operator.cli.scene import Played, Scene
-from rlhf_operator.core import analysis, objective
+from rlhf_operator.api.evidence import Checkpoint, SLOResult, Verdict
+from rlhf_operator.cli.played import NOTHING_COUNTED, Counted, Played
+from rlhf_operator.cli.scene import Scene
+from rlhf_operator.core import analysis, objective, onset, reward_hacking
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import Judgement, Reading
-from rlhf_operator.core.stretches import NO_PAST, Past, record_of, stretches
+from rlhf_operator.core.observed import Assessment
+from rlhf_operator.core.stretches import NOTHING, Past, Stretch, record_of, stretches
+from rlhf_operator.core.subject import Subject
 from rlhf_operator.core.windows import WINDOW
 
 _Place = tuple[str, str]
@@ -18,43 +25,73 @@ _Place = tuple[str, str]
 
 
 class Bench:
-    """What both versions have answered since the last weight change, and what that means."""
+    """What was answered since the last weight change in force, and what that means."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._played = tuple(each for each in scene.objectives if each.rates is not None)
+        self._played = tuple(each for each in scene.objectives if each.is_played)
         self._plain = {
             (each.name, version): _plain(each, version)
             for each in scene.objectives
             for version in (scene.canary.name, scene.stable.name)
         }
-        self._judged: dict[_Place, Judgement] = {}
-        self.restart()
+        # Only a suspicion is read off what a verdict rests on; all other rules read verdicts.
+        slos = [each.slo for each in scene.objectives]
+        self._suspects = reward_hacking.missing(slos) is None
+        self._subject: Subject | None = None
+        self._begin()
 
-    def restart(self) -> None:
-        """Count from nothing: another weight is in force."""
-        self._answers: dict[str, int] = {}
-        self._events: dict[_Place, int] = {}
+    def _begin(self) -> None:
+        self._counted: dict[_Place, Counted] = {}
+        self._judged: dict[_Place, Judgement] = {}
         self._past: dict[str, Past] = {each.name: Past() for each in self._played}
+        # Stable served before: harm of it may begin at any time, also in a step of a day.
+        self._stable_past = {
+            each.name: Past(change=onset.change(each.goal.rate, ())) for each in self._played
+        }
         self.is_open = False
 
-    def count(self, version: str, answers: int, events: dict[str, int]) -> None:
-        """Add what a version answered in a while; events by policy/objective."""
-        self._answers[version] = self._answers.get(version, 0) + answers
-        for name, number in events.items():
-            self._events[name, version] = self._events.get((name, version), 0) + number
+    def follow(self, subject: Subject | None) -> None:
+        """Judge this subject from now on; another one than before is counted from nothing.
 
-    def judge(self, now: datetime, since: datetime, before: tuple[StratumRecord, ...]) -> None:
-        """Judge all that was counted since a weight came into force, and what was before it."""
-        canary, stable = self._scene.canary.name, self._scene.stable.name
+        What serves for good is not judged here: a simulation ends with the outcome.
+        """
+        if subject is not None and subject.promoted:
+            subject = None
+        known = self._subject
+        same = known is not None and subject is not None and subject.question == known.question
+        self._subject = subject
+        if same:
+            return
+        self._begin()
+        if subject is not None:
+            for each in self._played:
+                self._past[each.name] = Past(
+                    before=stretches(subject.strata, each.name),
+                    stable_before=_before_switch(subject, each.name),
+                )
+
+    def count(self, version: str, found: Mapping[str, Counted]) -> None:
+        """Add what each objective, by policy/objective, counted of a version in a while."""
+        for name, counted in found.items():
+            before = self._counted.get((name, version), NOTHING_COUNTED)
+            self._counted[name, version] = before + counted
+
+    def judge(self, now: datetime) -> None:
+        """Judge all that was counted of the subject, and what was before it."""
+        subject = self._subject
+        if subject is None:
+            return
         for each in self._played:
-            compares = each.slo.versus_stable is not None or each.slo.class_ == "Safety"
-            mine, other = self._reading(each, canary, now), self._reading(each, stable, now)
-            past = replace(self._past[each.name], before=stretches(before, each.name))
-            self._weigh(each, canary, mine, other if compares else None, now, since, past)
-            if each.slo.class_ == "Safety":
-                self._weigh(each, stable, other, None, now, since, NO_PAST)
-            self._close(each, now, since)
+            mine, other = self._reading(each, subject.version, now), None
+            is_safety = each.slo.class_ == "Safety"
+            if subject.stable is not None and (each.slo.versus_stable or is_safety):
+                other = self._reading(each, subject.stable, now)
+            self._weigh(each, subject.version, mine, other, now, self._past[each.name])
+            self._close(each, subject, now)
+            if other is not None and is_safety and subject.stable is not None:
+                past = self._stable_past[each.name]
+                self._weigh(each, subject.stable, other, None, now, past)
         self.is_open = True
 
     def _weigh(
@@ -64,9 +101,9 @@ class Bench:
         mine: Reading,
         other: Reading | None,
         now: datetime,
-        since: datetime,
         past: Past,
     ) -> None:
+        assert self._subject is not None, "only a subject is judged"
         place = (played.name, version)
         self._judged[place] = analysis.weigh(
             played.goal,
@@ -74,39 +111,55 @@ class Bench:
             other,
             self._judged.get(place),
             now=now,
-            since=since,
+            since=self._subject.since,
             stale=analysis.STALE_AFTER,
             past=past,
         )
 
-    def _close(self, played: Played, now: datetime, since: datetime) -> None:
+    def _close(self, played: Played, subject: Subject, now: datetime) -> None:
         """End a stretch of evidence every five minutes, as the operator does."""
-        last = self._judged[played.name, self._scene.canary.name]
-        past = self._past[played.name]
+        last, past = self._judged[played.name, subject.version], self._past[played.name]
         if last.evidence is None or last.stable is None:
             return
-        if now >= since + WINDOW * (len(past.closed) + 1):
-            newest = last.evidence.stretches[-1]
-            self._past[played.name] = replace(past, closed=(*past.closed, newest))
+        if not past.is_under(last.evidence.stretches):
+            return
+        if now >= subject.since + WINDOW * (len(past.closed) + 1):
+            newest, asked, theirs = last.evidence.stretches[-1], played.goal.rate, self._stable_past
+            self._past[played.name] = onset.closed(past, asked, newest)
+            if theirs[played.name].change is not None:
+                stable = onset.of_stable(newest)
+                theirs[played.name] = onset.closed(theirs[played.name], asked, stable)
 
     def _reading(self, played: Played, version: str, now: datetime) -> Reading:
-        answers = self._answers.get(version, 0)
-        events = self._events.get((played.name, version), 0)
-        value = float(events)
-        if played.goal.measure.form is Form.RATE:
-            value = events / answers if answers else float("nan")
-        return Reading(events=events, samples=answers, value=value, at=now)
+        counted = self._counted.get((played.name, version), NOTHING_COUNTED)
+        samples = counted.samples
+        match played.goal.measure.form:
+            case Form.MEAN:
+                value = counted.moments.total / samples if samples else None
+                return Reading(samples=samples, value=value, moments=counted.moments, at=now)
+            case Form.COUNT:
+                value = float(counted.events)
+            case _:
+                value = counted.events / samples if samples else None
+        return Reading(events=counted.events, samples=samples, value=value, at=now)
 
-    def results(self, version: str, *, in_full: bool) -> tuple[SLOResult, ...]:
-        """Return the results on a version; in full as a record keeps them, else what rules read.
+    def assessment(self, version: str, *, in_full: bool) -> Assessment | None:
+        """Return what the objectives say of a version; None where it was not judged.
 
-        Of stable only Safety is judged.
+        In full, as a record keeps it; else what rules read. Beside a canary only Safety is judged
+        of stable.
         """
-        is_canary = version == self._scene.canary.name
-        return tuple(
-            self._result(each, version, in_full)
-            for each in (self._scene.objectives if is_canary else self._played)
-            if is_canary or each.slo.class_ == "Safety"
+        if not self.is_open or self._subject is None:
+            return None
+        is_judged = version == self._subject.version
+        if not is_judged and version != self._subject.stable:
+            return None
+        return Assessment(
+            results=tuple(
+                self._result(each, version, in_full or self._suspects)
+                for each in (self._scene.objectives if is_judged else self._played)
+                if is_judged or each.slo.class_ == "Safety"
+            )
         )
 
     def _result(self, played: Played, version: str, in_full: bool) -> SLOResult:
@@ -123,12 +176,23 @@ class Bench:
             }
         )
 
-    def checkpoint(self, since: datetime, now: datetime) -> Checkpoint:
+    def checkpoint(self, now: datetime) -> Checkpoint | None:
         """Return the finished stretches, as the record wants them when the weight changes."""
+        if not self.is_open or self._subject is None:
+            return None
         records = tuple(
             record_of(name, stretch) for name, past in self._past.items() for stretch in past.closed
         )
-        return Checkpoint(since=since, at=now, strata=records)
+        return Checkpoint(since=self._subject.since, at=now, strata=records)
+
+
+def _before_switch(subject: Subject, name: str) -> Stretch | None:
+    """Return what an objective counted of stable before it fell silent, where it did."""
+    if subject.before_switch is None:
+        return None
+    found = (each for each in subject.before_switch if each.slo == name)
+    kept = next(found, None)
+    return Stretch(events=kept.events, samples=kept.samples) if kept is not None else NOTHING
 
 
 def _plain(played: Played, version: str) -> SLOResult:
@@ -139,6 +203,6 @@ def _plain(played: Played, version: str) -> SLOResult:
         class_=played.slo.class_,
         version=version,
         verdict=Verdict.SUCCESSFUL,
-        samples=0,
+        samples=played.slo.min_samples,
         message=f"{played.slo.name} is assumed to hold",
     )

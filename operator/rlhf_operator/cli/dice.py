@@ -1,4 +1,4 @@
-"""Random numbers that the standard library lacks: how many events happen in a while."""
+"""Random numbers that the standard library lacks: counts of events, and sums of values."""
 
 from __future__ import annotations
 
@@ -24,3 +24,17 @@ def poisson(mean: float, chance: Random) -> int:
         product *= chance.random()
         count += 1
     return count
+
+
+def sums(number: int, mean: float, deviation: float, chance: Random) -> tuple[float, float]:
+    """Return the sum of so many normal values, and that of their squares.
+
+    Exact without throwing each: the mean of n values is normal, and, apart from it, the squares
+    of their distances from it sum up to a chi-squared number with n - 1 degrees of freedom, which
+    is twice a gamma number (Cochran 1934).
+    """
+    if number <= 0:
+        return 0.0, 0.0
+    middle = chance.gauss(mean, deviation / sqrt(number))
+    around = deviation**2 * chance.gammavariate((number - 1) / 2, 2.0) if number > 1 else 0.0
+    return number * middle, around + number * middle**2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from math import inf, isfinite
 from typing import Any, cast
 
 import click
 
-from rlhf_operator.cli import manifests, odds, options, scene, terminal
-from rlhf_operator.cli.scene import Rates
+from rlhf_operator.cli import manifests, odds, options, prospects, scene, terminal
+from rlhf_operator.cli.assumptions import Assumptions, Rates, Spread
 
 
 class Share(click.ParamType[Rates]):
@@ -50,6 +51,49 @@ class NamedShare(click.ParamType[tuple[str, Rates]]):
         return name, Share().convert(rates, parameter, context)
 
 
+class NamedSpread(click.ParamType[tuple[str, Spread]]):
+    """An objective's name with how its values are spread: NAME=MEAN:DEVIATION[:SHIFT]."""
+
+    name = "values"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str, Spread]:
+        """Return name and spread; what is no deviation is refused."""
+        if isinstance(value, tuple):
+            return value
+        name, _, given = str(value).partition("=")
+        try:
+            mean, deviation, *shift = map(float, given.split(":"))
+            found = Spread(mean=mean, deviation=deviation, shift=float(*shift))
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} names no values; write for instance reward=0.4:1:-0.1")
+        if not (all(map(isfinite, (mean, found.shift))) and 0 < deviation < inf):
+            self.fail(f"{value!r} has no deviation above 0")
+        return name, found
+
+
+class NamedPart(click.ParamType[tuple[str, float]]):
+    """An objective's name with a share of answers above 0: NAME=SHARE."""
+
+    name = "part"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str, float]:
+        """Return name and share."""
+        if isinstance(value, tuple):
+            return value
+        name, _, share = str(value).partition("=")
+        try:
+            found = float(share)
+        except ValueError:
+            self.fail(f"{value!r} names no share; write for instance thumbs=0.05")
+        if not 0 < found <= 1:
+            self.fail(f"{value!r} is no share of answers; it lies above 0 and not above 1")
+        return name, found
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--model", help="Which model, where the files have several.")
@@ -57,9 +101,18 @@ class NamedShare(click.ParamType[tuple[str, Rates]]):
 @click.option("--traffic", type=click.FloatRange(min=0), default=5.0, show_default=True,
               help="Answers a second, of all versions together.")  # fmt: skip
 @click.option("--flag-rate", type=Share(), required=True, metavar="CANARY[:STABLE]",
-              help="The share of answers that the guard flags: the bad ones.")  # fmt: skip
+              help="The share of answers that the guard flags: the bad ones. One number is "
+              "for both versions.")  # fmt: skip
 @click.option("--rate", "rates", type=NamedShare(), multiple=True, metavar="NAME=CANARY[:STABLE]",
-              help="The same for one objective; others are assumed to hold.")  # fmt: skip
+              help="The same for one objective; what is not told is assumed to hold. The "
+              "primary of a test needs it.")  # fmt: skip
+@click.option("--mean", "means", type=NamedSpread(), multiple=True,
+              metavar="NAME=MEAN:DEVIATION[:SHIFT]",
+              help="The values of an objective on a mean: stable's mean, the standard deviation of "
+              "single values, and by how much the canary's mean is higher.")  # fmt: skip
+@click.option("--sampled", type=NamedPart(), multiple=True, metavar="NAME=SHARE",
+              help="The share of answers that an objective counts: on which somebody votes, or "
+              "which are scored.")  # fmt: skip
 @click.option("--runs", type=click.IntRange(min=1, max=100000), default=100, show_default=True)
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="The same seed, the same odds."
@@ -76,12 +129,25 @@ class NamedShare(click.ParamType[tuple[str, Rates]]):
 def simulate(
     files: tuple[str, ...], model: str | None, from_: str | None, form: str, **given: Any
 ) -> None:
-    """Foretell what a policy and a plan would do: chances, time, bad answers. Needs no cluster."""
+    r"""Foretell what a policy and a plan would do: chances, time, bad answers. Needs no cluster.
+
+    The rollout that these files would begin is played --runs times, by whichever strategy they
+    ask for, with the operator's own rules and verdicts. Only the answers are made up: how many
+    there are, how many of them the guard flags, and what the other objectives count.
+
+    \b
+    Examples:
+      kubectl rlhf simulate support.yaml --flag-rate 0.04:0.01
+      kubectl rlhf simulate test.yaml --flag-rate 0.01 --rate thumbs=0.1:0.15 --sampled thumbs=0.05
+      kubectl rlhf simulate support.yaml --flag-rate 0.01 --mean reward=0.4:1:-0.1
+    """
     read = manifests.readable(each for _, objects in manifests.documents(files) for each in objects)
-    assumed = scene.Assumptions(
+    assumed = Assumptions(
         traffic=given["traffic"],
         flags=given["flag_rate"],
         rates=dict(given["rates"]),
+        means=dict(given["means"]),
+        sampled=dict(given["sampled"]),
         start=cast(datetime, given["start"]).replace(tzinfo=UTC),
         ready_after=cast(timedelta, given["ready_after"]),
         lag=cast(timedelta, given["lag"]),
@@ -92,7 +158,7 @@ def simulate(
         length=given["runs"], label="playing", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
         found = odds.simulate(played, given["runs"], given["seed"], lambda _: bar.update(1))
-    terminal.show(terminal.console(), found, odds.render(found), cast(terminal.Form, form))
+    terminal.show(terminal.console(), found, prospects.render(found), cast(terminal.Form, form))
 
 
 COMMANDS = (simulate,)

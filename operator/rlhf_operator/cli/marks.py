@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.text import Text
 
 from rlhf_operator.api.evidence import Verdict
@@ -29,6 +31,17 @@ def bar(share: float, width: int = 20, style: str = "good") -> Text:
     share = min(1.0, max(0.0, share))
     filled = max(1, round(share * width)) if share > 0 else 0
     return Text.assemble((_FULL * filled, style), (_EMPTY * (width - filled), "faint"))
+
+
+def parts(shares: Iterable[tuple[float, str, str]], width: int) -> Text:
+    """Return a bar of several parts, each a share from 0 to 1 with its sign and its style."""
+    text, place, total = Text(), 0, 0.0
+    for share, sign, style in shares:
+        total += share
+        end = min(width, round(total * width))
+        text.append(sign * (end - place), style)
+        place = end
+    return text.append(_EMPTY * (width - place), "faint")
 
 
 def verdict(found: Verdict) -> Text:

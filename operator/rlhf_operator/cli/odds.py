@@ -1,4 +1,4 @@
-"""`simulate`: many simulated rollouts told as chances, times, and bad answers that users read."""
+"""Many simulated rollouts as chances, times, and bad answers that users read."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median, quantiles
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.cli import marks, sentences, simulation
-from rlhf_operator.cli.scene import Played, Scene
+from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.rollout import Outcome, Plan
+from rlhf_operator.api.strategies import StrategyName
+from rlhf_operator.cli import simulation
+from rlhf_operator.cli.doubts import doubts
+from rlhf_operator.cli.played import Played
+from rlhf_operator.cli.scene import Scene
 from rlhf_operator.cli.simulation import Ending
-from rlhf_operator.core import foresight, plans
-from rlhf_operator.core.prospect import Pace
+from rlhf_operator.core import plans
 
 NOT_MODELLED = (
     "answers are flagged independently of each other; real users repeat themselves, and real "
@@ -34,6 +32,15 @@ NOT_MODELLED = (
     "rarer, and less and less often after; the operator looks more often and may decide a little "
     "sooner",
 )
+_OF_STRATEGY: dict[StrategyName, str] = {
+    "Shadow": "a shadow answers the same requests as stable; here both are thrown apart, so their "
+    "events are less alike than real ones",
+    "BlueGreen": "who asks after the switch is taken to be like who asked before it",
+    "ABTest": "each answer or vote is somebody else's: a user who stays on an arm counts as many",
+}
+
+
+_STANDS = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +50,10 @@ class Assumed:
     objective: str
     class_: str
     canary: float | None
+    """A rate, or a mean; None where it is assumed to hold."""
     stable: float | None
+    deviation: float | None
+    """Of single values, where these are means."""
     note: str
 
 
@@ -59,7 +69,28 @@ class Chance:
     took_p90: timedelta
     bad_mean: float
     bad_p90: float
+    unread_mean: float
+    unread_p90: float
     answers_median: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stand:
+    """How all rollouts stand some time after they began, as shares."""
+
+    after: timedelta
+    promoted: float
+    ended: float
+    """In any other way."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Test:
+    """How an A/B test went, in rollouts; what is left ended otherwise."""
+
+    won: int
+    lost: int
+    no_difference: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,19 +100,28 @@ class Odds:
     model: str
     from_: str
     to: str
+    strategy: StrategyName
+    plan: str
+    """The plan in words."""
     runs: int
     seed: int
     traffic: float
     objectives: tuple[Assumed, ...]
     chances: tuple[Chance, ...]
     """The most frequent first."""
+    stands: tuple[Stand, ...]
+    test: Test | None
     took_median: timedelta
     bad_median: float
     bad_mean: float
     bad_p95: float
     bad_most: int
+    unread_mean: float
+    """Flagged answers of a shadow, which nobody got."""
+    shown_before_median: float | None
+    """Answers that stable had shown before it fell silent, where there is a switch."""
     notes: tuple[str, ...]
-    not_modelled: tuple[str, ...] = NOT_MODELLED
+    not_modelled: tuple[str, ...]
 
 
 def simulate(
@@ -101,11 +141,15 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
     ways: dict[tuple[str, str], list[Ending]] = {}
     for each in endings:
         ways.setdefault((_outcome(each), each.reason), []).append(each)
-    bad = [each.bad for each in endings]
+    bad, strategy = [each.bad for each in endings], scene.spec.rollout.strategy
+    plan, more = plans.plan(scene.spec), _OF_STRATEGY.get(strategy)
+    shown = [each.shown_before for each in endings if each.shown_before]
     return Odds(
         model=scene.key.name,
         from_=scene.stable.name,
         to=scene.canary.name,
+        strategy=strategy,
+        plan=_in_words(plan),
         runs=len(endings),
         seed=seed,
         traffic=scene.assumed.traffic,
@@ -116,30 +160,59 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
                 ways.items(), key=lambda item: (-len(item[1]), item[0])
             )
         ),
+        stands=tuple(_stands(endings)),
+        test=_test(endings) if plan.ab_test is not None else None,
         took_median=_median_time(endings),
         bad_median=median(bad),
         bad_mean=sum(bad) / len(bad),
         bad_p95=_quantile(bad, 0.95),
         bad_most=max(bad),
-        notes=(*scene.notes, *_doubts(scene)),
+        unread_mean=sum(each.unread for each in endings) / len(endings),
+        shown_before_median=median(shown) if shown else None,
+        notes=(*scene.notes, *doubts(scene)),
+        not_modelled=(*NOT_MODELLED, *([more] if more else [])),
     )
 
 
-def _doubts(scene: Scene) -> Iterator[str]:
-    """Yield where the plan leaves an equal version no time, as the operator would warn."""
-    plan = plans.plan(scene.spec)
-    for played in scene.objectives:
-        if (
-            played.rates is None
-            or not scene.assumed.traffic
-            or played.slo.class_ == "Informational"
-        ):
-            continue
-        rate = played.rates.stable
-        known = Pace(low=rate, high=rate, per_second=scene.assumed.traffic)
-        found = foresight.doubt(played.goal, known, plan.steps, parse_duration(plan.max_hold))
-        if found is not None:
-            yield found.message
+def _in_words(plan: Plan) -> str:
+    """Return what a plan does, for people."""
+    step, test = plan.steps[0], plan.ab_test
+    match plan.strategy:
+        case "Shadow":
+            return f"{step.weight} % of the requests are copied for {step.hold}"
+        case "BlueGreen":
+            return f"all traffic at once, held for {step.hold}"
+        case "ABTest" if test is not None:
+            what = f"{step.weight} % for {test.minimum} to {test.duration}"
+            return f"{what}, decided by {test.primary.name}"
+        case _:
+            steps = ", ".join(f"{each.weight} % for {each.hold}" for each in plan.steps)
+            return f"{steps}, then promotion"
+
+
+def _stands(endings: list[Ending]) -> Iterator[Stand]:
+    """Yield how rollouts stand at equal intervals up to the end of the longest."""
+    longest = max(each.took for each in endings)
+    if not longest:
+        return
+    for place in range(1, _STANDS + 1):
+        after = longest * place / _STANDS
+        over = [each.outcome for each in endings if each.outcome and each.took <= after]
+        promoted = over.count(Outcome.PROMOTED)
+        yield Stand(
+            after=after,
+            promoted=promoted / len(endings),
+            ended=(len(over) - promoted) / len(endings),
+        )
+
+
+def _test(endings: list[Ending]) -> Test:
+    reasons = [each.reason for each in endings]
+    return Test(
+        won=sum(each.outcome is Outcome.PROMOTED for each in endings),
+        lost=reasons.count(Reason.LOST_AB_TEST),
+        no_difference=reasons.count(Reason.NO_DIFFERENCE),
+    )
 
 
 def _outcome(ending: Ending) -> str:
@@ -149,18 +222,18 @@ def _outcome(ending: Ending) -> str:
 
 
 def _assumed(played: Played) -> Assumed:
-    note = "the flagged answers" if played.is_of_flags else played.assumed_because
     return Assumed(
         objective=played.name,
         class_=played.slo.class_,
-        canary=played.rates.canary if played.rates else None,
-        stable=played.rates.stable if played.rates else None,
-        note=note,
+        canary=played.assumed(is_canary=True),
+        stable=played.assumed(is_canary=False),
+        deviation=played.spread.deviation if played.spread else None,
+        note=played.note,
     )
 
 
 def _chance(outcome: str, reason: str, found: list[Ending], runs: int) -> Chance:
-    bad = [each.bad for each in found]
+    bad, unread = [each.bad for each in found], [each.unread for each in found]
     took = [each.took.total_seconds() for each in found]
     return Chance(
         outcome=outcome,
@@ -171,6 +244,8 @@ def _chance(outcome: str, reason: str, found: list[Ending], runs: int) -> Chance
         took_p90=timedelta(seconds=_quantile(took, 0.9)),
         bad_mean=sum(bad) / len(bad),
         bad_p90=_quantile(bad, 0.9),
+        unread_mean=sum(unread) / len(unread),
+        unread_p90=_quantile(unread, 0.9),
         answers_median=median(each.answers for each in found),
     )
 
@@ -184,70 +259,3 @@ def _quantile(values: list[int] | list[float], share: float) -> float:
     if len(values) == 1:
         return float(values[0])
     return float(quantiles(values, n=100, method="inclusive")[round(share * 100) - 1])
-
-
-def render(found: Odds) -> RenderableType:
-    """Return the odds as text, with what they leave out."""
-    runs = sentences.count(found.runs, "rollout")
-    parts: list[RenderableType] = [
-        Text.assemble(
-            (found.model, "name"),
-            f"  {found.from_} → {found.to}: {runs} played at {found.traffic:g} answers/s,",
-            f" seed {found.seed}",
-        ),
-        Text(""),
-        _objectives(found),
-        Text(""),
-        _chances(found),
-        Text(""),
-        Text(
-            f"in half of all rollouts a decision falls within {sentences.length(found.took_median)}"
-        ),
-        Text(
-            f"bad answers that users read from {found.to}: {found.bad_mean:.1f} on average, "
-            f"{found.bad_median:g} in the median, {found.bad_p95:.0f} or fewer in 95 of 100, "
-            f"at most {found.bad_most}"
-        ),
-    ]
-    parts += [Text(f"note: {each}", "wait") for each in found.notes]
-    parts += [Text(""), Text("not modelled:", "faint")]
-    parts += [Text(f"- {each}", "faint") for each in found.not_modelled]
-    return Group(*parts)
-
-
-def _objectives(found: Odds) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("OBJECTIVE", "CLASS", found.to.upper(), found.from_.upper(), ""):
-        table.add_column(title, no_wrap=True)
-    for each in found.objectives:
-        table.add_row(
-            Text(each.objective, "name"),
-            each.class_,
-            _rate(each.canary),
-            _rate(each.stable),
-            Text(each.note, "faint"),
-        )
-    return table
-
-
-def _rate(rate: float | None) -> str:
-    return "holds" if rate is None else f"{100 * rate:g} %"
-
-
-def _chances(found: Odds) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("CHANCE", "", "OUTCOME", "WHY", "TIME (MEDIAN, P90)", "BAD ANSWERS (MEAN, P90)"):
-        table.add_column(title, no_wrap=True)
-    for each in found.chances:
-        style = {Outcome.PROMOTED: "good", Outcome.ROLLED_BACK: "bad"}.get(
-            Outcome(each.outcome) if each.outcome in list(Outcome) else Outcome.SUPERSEDED, "wait"
-        )
-        table.add_row(
-            marks.bar(each.share, 20, style),
-            f"{each.runs} of {found.runs}",
-            Text(each.outcome, style),
-            each.reason,
-            f"{sentences.length(each.took_median)}, {sentences.length(each.took_p90)}",
-            f"{each.bad_mean:.1f}, {each.bad_p90:.0f}",
-        )
-    return table

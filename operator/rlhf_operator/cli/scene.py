@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec, RLHFModel
-from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import (
     Cause,
@@ -19,63 +18,14 @@ from rlhf_operator.api.rollout import (
     RolloutStatus,
     RunType,
 )
+from rlhf_operator.cli.assumptions import Assumptions, Unplayable
+from rlhf_operator.cli.played import Played, played, scored_share
 from rlhf_operator.cli.state import State
-from rlhf_operator.core import freeze, plans
-from rlhf_operator.core.indicators import Form
-from rlhf_operator.core.objective import Objective, objectives
+from rlhf_operator.core import freeze, plans, unjudged
 from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.core.routes import ratio
 
 _LONG_AGO = timedelta(days=7)
-
-
-class Unplayable(Exception):  # noqa: N818 - it is told to the user as it stands
-    """Why these files cannot be simulated, in one line."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rates:
-    """How often an answer counts as an event, by version."""
-
-    canary: float
-    stable: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assumptions:
-    """What the user says about the world that is not there."""
-
-    traffic: float
-    """Answers a second, of all versions together."""
-    flags: Rates
-    """The share of answers that the guard flags; they are the bad answers."""
-    rates: Mapping[str, Rates]
-    """The same for single objectives, by name."""
-    start: datetime
-    ready_after: timedelta = timedelta(minutes=1)
-    """How long the canary's pods take to become ready."""
-    lag: timedelta = timedelta(seconds=5)
-    """From an answer to what the rules see of it, and to the router: scraping for the most part."""
-    limit: timedelta = timedelta(days=3)
-    """After this a run is left as it is."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Played:
-    """One objective and where its events come from; without rates it is assumed to hold."""
-
-    policy: PinnedPolicy
-    slo: SLO
-    goal: Objective
-    rates: Rates | None
-    is_of_flags: bool = False
-    """Whether its events are the bad answers themselves."""
-    assumed_because: str = ""
-
-    @property
-    def name(self) -> str:
-        """Return policy/objective."""
-        return self.goal.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,9 +51,12 @@ def scene(
 ) -> Scene:
     """Return the scene of a model's next rollout; `from_` names what is stable before it."""
     spec, notes = model.spec, []
-    if spec.rollout.strategy != "Canary":
+    others = spec.rollout.ab_test.others if spec.rollout.ab_test is not None else ()
+    if others:
         raise Unplayable(
-            f"only the strategy Canary is played; {model.metadata.name} has {spec.rollout.strategy}"
+            f"a test of two versions is played: leave abTest.others out "
+            f"({', '.join(each.version for each in others)}), and play each of them by itself as "
+            "spec.version"
         )
     names = (from_ or spec.fallback.version, spec.version, spec.fallback.version)
     refs = {name: _ref(state, name) for name in names}
@@ -116,6 +69,9 @@ def scene(
         raise Unplayable(f"{names[1]} is what serves already; name what is stable with --from")
     policies = tuple(_policies(state, spec))
     key = Key(namespace=model.metadata.namespace or "default", name=model.metadata.name)
+    sampling, invalid = spec.guard.sampling, _invalid(spec, policies)
+    if invalid is not None:
+        notes.append(f"no run starts: {invalid.message}")
     return Scene(
         key=key,
         spec=spec,
@@ -123,10 +79,12 @@ def scene(
         canary=refs[names[1]],
         fallback=refs[names[2]],
         policies=policies,
-        objectives=_objectives(policies, assumed),
+        objectives=played(
+            plans.plan(spec), policies, assumed, scored_share(sampling.share if sampling else None)
+        ),
         assumed=assumed,
         before=_before(key, spec, refs[names[0]], policies, assumed.start - _LONG_AGO),
-        invalid=_invalid(spec, policies),
+        invalid=invalid,
         notes=tuple(notes),
     )
 
@@ -138,7 +96,11 @@ def only_model(state: State, name: str | None) -> RLHFModel:
         return found[0]
     known = ", ".join(each.metadata.name for each in state.models) or "none"
     if not found:
-        raise Unplayable(f"no usable RLHFModel {name or ''} in the files ; there: {known}")
+        wrong = [each for each in state.unreadable if each.startswith("RLHFModel ")]
+        why = "; ".join(wrong) or f"there: {known}"
+        raise Unplayable(
+            " ".join(filter(None, ("no usable RLHFModel", name, f"in the files; {why}")))
+        )
     raise Unplayable(f"the files have several models; choose with --model: {known}")
 
 
@@ -157,41 +119,6 @@ def _policies(state: State, spec: ModelSpec) -> Iterable[PinnedPolicy]:
                 f"AlignmentPolicy {wanted.name} is not in the files; name its file too"
             )
         yield plans.pin(wanted.name, known[wanted.name], mandatory=False)
-
-
-def _objectives(policies: tuple[PinnedPolicy, ...], assumed: Assumptions) -> tuple[Played, ...]:
-    found = tuple(_played(policy, goal, assumed) for policy, goal in objectives(policies))
-    rated = {each.slo.name for each in found if each.rates is not None}
-    for name in assumed.rates:
-        if name not in rated:
-            known = ", ".join(sorted({each.slo.name for each in found}))
-            raise Unplayable(f"--rate {name}: no objective that can be played; there: {known}")
-    return found
-
-
-def _played(policy: PinnedPolicy, goal: Objective, assumed: Assumptions) -> Played:
-    slo = goal.slo
-    rates, why = assumed.rates.get(slo.name), ""
-    is_of_flags = (
-        rates is None
-        and slo.indicator is not None
-        and slo.indicator.type.startswith("Unsafe")
-        and not slo.indicator.categories
-    )
-    if goal.measure.form in (Form.QUERY, Form.MEAN):
-        rates, why = None, "an expression or a mean; not played"
-    elif is_of_flags:
-        rates = assumed.flags
-    elif rates is None:
-        why = f"no --rate {slo.name}=… was given"
-    return Played(
-        policy=policy,
-        slo=slo,
-        goal=goal,
-        rates=rates,
-        is_of_flags=is_of_flags,
-        assumed_because=why,
-    )
 
 
 def _before(
@@ -238,6 +165,7 @@ def _invalid(spec: ModelSpec, policies: tuple[PinnedPolicy, ...]) -> Failure | N
     if not policies:
         message = "a rollout needs at least one AlignmentPolicy: nothing else can say success"
         return Failure(reason=Reason.POLICY_NOT_FOUND, message=message)
-    if spec.traffic.router != "Service":
-        return None
-    return next(iter(ratio.unreachable(spec)), None)
+    unreachable = ratio.unreachable(spec) if spec.traffic.router == "Service" else ()
+    return next(iter(unreachable), None) or unjudged.unfit(
+        spec.rollout, spec.serving.replicas, policies
+    )

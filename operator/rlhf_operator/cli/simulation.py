@@ -11,16 +11,19 @@ from datetime import datetime, timedelta
 from random import Random
 from types import MappingProxyType
 
+from rlhf_operator.api.arms import Arms
 from rlhf_operator.api.evidence import GoldenResult
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import dice
 from rlhf_operator.cli.bench import Bench
-from rlhf_operator.cli.scene import Played, Scene
+from rlhf_operator.cli.played import Counted
+from rlhf_operator.cli.scene import Scene
 from rlhf_operator.core import capacity, freeze, plans, record, rollout
 from rlhf_operator.core.decision import Action, Decision
-from rlhf_operator.core.observed import Assessment, Observed, Route, Run, Workload
+from rlhf_operator.core.observed import Observed, Route, Run, Workload
+from rlhf_operator.core.subject import subject
 
 LOOKS = 60
 """Looks that a step gets at most while it is held; the operator takes one each interval."""
@@ -29,6 +32,8 @@ RARER = 0.05
 _DRAIN = timedelta(seconds=5)
 _AT_REST = 20
 _FROZEN_LOOK = timedelta(minutes=1)
+_READ_NO_MORE = (Action.HOLD, Action.KEEP, Action.PROMOTE, Action.ROLL_BACK)
+"""What a record keeps of evidence then is read by nobody here: the same weight goes on, or none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +47,13 @@ class Ending:
     highest: int
     """The highest weight that it reached."""
     answers: int
-    """Answers that users got from the canary before the outcome."""
+    """Answers that the canary gave before the outcome; of a shadow nobody gets them."""
     bad: int
-    """Flagged ones among them."""
+    """Flagged ones that users got from the canary."""
+    unread: int
+    """Flagged ones of a shadow, which nobody got."""
+    shown_before: int
+    """Answers that stable had shown before it fell silent; 0 where there is no switch."""
 
 
 class _World:
@@ -56,7 +65,8 @@ class _World:
         self.run: Run = scene.before
         self.previous: Run | None = None
         self.bench = Bench(scene)
-        self.answers = self.bad = self.highest = 0
+        self.golden = GoldenResult(at=self.now, passed=True)
+        self.answers = self.flagged = self.highest = 0
 
     # -- what the rules see ---------------------------------------------------------------------
 
@@ -68,12 +78,6 @@ class _World:
         is_up = run is not scene.before and self.now >= opened + scene.assumed.ready_after
         serving = Workload(wanted=replicas, ready=replicas)
         starting = Workload(wanted=replicas, ready=replicas if is_up else 0)
-        judged = run.status.weight > 0 and self.bench.is_open
-
-        def assessment(version: str) -> Assessment | None:
-            results = self.bench.results(version, in_full=in_full) if judged else ()
-            return Assessment(results=results) if judged else None
-
         return Observed(
             now=self.now,
             key=scene.key,
@@ -86,10 +90,10 @@ class _World:
             previous=self.previous,
             last_revision=run.spec.revision,
             workloads=MappingProxyType({scene.stable.name: serving, scene.canary.name: starting}),
-            route=Route(weights=capacity.declared(run), accepted=True),
-            canary=assessment(scene.canary.name),
-            stable=assessment(scene.stable.name),
-            golden=GoldenResult(at=self.now, passed=True) if is_up else None,
+            route=Route(weights=capacity.declared(run), mirror=capacity.mirror(run), accepted=True),
+            canary=self.bench.assessment(scene.canary.name, in_full=in_full),
+            stable=self.bench.assessment(scene.stable.name, in_full=in_full),
+            golden=self.golden if is_up else None,
             frozen=freeze.open_window(scene.spec.rollout.freeze_windows, self.now),
         )
 
@@ -125,61 +129,93 @@ class _World:
             and before.in_force_at
         ):
             return False
-        if decision.action not in (Action.HOLD, Action.KEEP):
+        if decision.action not in _READ_NO_MORE:
             seen = self.seen(in_full=True)
-        since = before.in_force_at or self.now
-        checkpoint = self.bench.checkpoint(since, self.now) if self.bench.is_open else None
+        checkpoint = self.bench.checkpoint(self.now)
         status = record.next_status(seen, decision, epoch=1, drain=_DRAIN, checkpoint=checkpoint)
         if status is None:
             return False
         self.run = replace(self.run, status=status)
-        if status.weight != before.weight:
-            self.highest = max(self.highest, status.weight)
-            self.bench.restart()
+        self.highest = max(self.highest, status.weight)
+        self._follow()
         return self.run.is_active
+
+    def _follow(self) -> None:
+        """Let the bench judge what the operator's engine would now."""
+        scene, run = self.scene, self.run
+        seen = Observed(now=self.now, key=scene.key, policies=scene.policies, run=run)
+        self.bench.follow(subject(seen, run) if run.is_active else None)
 
     def pass_time(self, span: timedelta) -> None:
         """Let users ask for a while, and judge what was answered."""
         self._answer(span)
         self.now += span
-        status = self.run.status
-        if status.weight > 0:
-            self.bench.judge(self.now, status.in_force_at or self.now, status.strata)
+        self._follow()  # what stable is to be compared with later is counted by the hour
+        self.bench.judge(self.now)
 
     def _answer(self, span: timedelta) -> None:
-        scene, weight = self.scene, self.run.status.weight
-        expected = scene.assumed.traffic * span.total_seconds()
-        shares = ((scene.canary.name, weight), (scene.stable.name, 100 - weight))
-        for version, share in shares:
+        """Let both versions answer; a shadow answers copies beside what stable answers."""
+        scene, arms = self.scene, self._arms()
+        asked = scene.assumed.traffic * span.total_seconds()
+        for version in (scene.canary.name, scene.stable.name):
             is_canary = version == scene.canary.name
-            flags = scene.assumed.flags
-            rate = flags.canary if is_canary else flags.stable
-            mean = expected * share / 100
-            bad = dice.poisson(mean * rate, self.chance)
-            answers = bad + dice.poisson(mean * (1 - rate), self.chance)
-            events = {
-                each.name: bad if each.is_of_flags else self._thrown(each, mean, answers, is_canary)
-                for each in scene.objectives
-                if each.rates is not None
-            }
-            self.bench.count(version, answers, events)
+            share = arms.share_of(version)
+            if not share:
+                continue
+            rates = scene.assumed.flags
+            rate = rates.canary if is_canary else rates.stable
+            flagged = dice.poisson(asked * share * rate, self.chance)
+            answers = flagged + dice.poisson(asked * share * (1 - rate), self.chance)
+            flags = Counted(events=flagged, samples=answers)
+            judged = arms if self.run.status.weight > 0 else None
+            self.bench.count(
+                version,
+                {
+                    each.name: flags
+                    if each.is_of_flags
+                    else each.thrown(
+                        asked * share * each.share(judged, version),
+                        self.chance,
+                        is_canary=is_canary,
+                    )
+                    for each in scene.objectives
+                    if each.is_played
+                },
+            )
             if is_canary:
                 self.answers += answers
-                self.bad += bad
+                self.flagged += flagged
 
-    def _thrown(self, played: Played, mean: float, answers: int, is_canary: bool) -> int:
-        assert played.rates is not None, "only objectives with rates are thrown"
-        rate = played.rates.canary if is_canary else played.rates.stable
-        return min(answers, dice.poisson(mean * rate, self.chance))
+    def _arms(self) -> Arms:
+        """Return what the router tells the guards of the run."""
+        run, status = self.run, self.run.status
+        return Arms(
+            canary=self.scene.canary.name,
+            percent=status.weight,
+            step=max(0, status.step),
+            run=run.name,
+            is_copied=run.is_shadow,
+        )
 
-    def next_look(self) -> timedelta:
-        """Return how long until the rules look again."""
+    def next_look(self, decision: Decision) -> timedelta:
+        """Return how long until the rules look again: at their next deadline, if not before."""
+        wakes = [decision.wake, self._test_end()]
+        left = [wake - self.now for wake in wakes if wake is not None and wake > self.now]
+        return min([self._pause(), *left])
+
+    def _test_end(self) -> datetime | None:
+        """Return until when a test may go on without a winner."""
+        test, since = self.run.plan.ab_test, self.run.status.in_force_at
+        return None if test is None or since is None else since + parse_duration(test.duration)
+
+    def _pause(self) -> timedelta:
         status, plan = self.run.status, self.run.spec.plan
         interval = min(parse_duration(each.interval) for each in self.scene.policies)
         if self.run is self.scene.before:
             return _FROZEN_LOOK
         if status.step < 0 or status.in_force_at is None:
-            return max(interval, self.scene.assumed.ready_after / 10)
+            waited = self.now - (status.started_at or self.now)
+            return max(interval, self.scene.assumed.ready_after / 10, waited * RARER)
         hold = parse_duration(plan.steps[status.step].hold)
         lasted = self.now - status.in_force_at
         if lasted < hold:
@@ -197,19 +233,22 @@ def play(scene: Scene, chance: Random) -> Ending:
         over = world.run is not scene.before and not world.run.is_active
         if over or waits or world.now >= end:
             break
-        world.pass_time(world.next_look())
-    status, bad, took = world.run.status, world.bad, world.now - start
+        world.pass_time(world.next_look(decision))
+    status, took = world.run.status, world.now - start
+    flagged, is_shadow = world.flagged, world.run.is_shadow
     if over and status.outcome is not Outcome.PROMOTED:
         # What the rules decided reaches the router a moment later.
         late = scene.assumed.lag.total_seconds() * scene.assumed.traffic * _last_weight(status)
-        bad += dice.poisson(late * scene.assumed.flags.canary / 100, chance)
+        flagged += dice.poisson(late * scene.assumed.flags.canary / 100, chance)
     return Ending(
         outcome=status.outcome if over else None,
         reason=str(status.reason if over else decision.reason),
         took=took + (scene.assumed.lag if over else timedelta()),
         highest=world.highest,
         answers=world.answers,
-        bad=bad,
+        bad=0 if is_shadow else flagged,
+        unread=flagged if is_shadow else 0,
+        shown_before=max((each.samples for each in status.before_switch), default=0),
     )
 
 
