@@ -65,8 +65,7 @@ def operator(prometheus_url: str, metrics_port: int) -> Iterator[int]:
     path = FOLDER / "operator.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "e2e.bench.operator", f"--config={path}"]
-    # As in the operator's image: an arena for each thread would cost tens of megabytes.
-    environment = {"KUBECONFIG": str(endpoints().kubeconfig), "MALLOC_ARENA_MAX": "2"}
+    environment = {"KUBECONFIG": str(endpoints().kubeconfig)}
     with running(command, "operator", environment) as pid:
         yield pid
 

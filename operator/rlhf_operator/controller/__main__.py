@@ -18,6 +18,7 @@ from kubernetes.aio.client import ApiClient
 from pydantic import ValidationError
 from pythonjsonlogger.json import JsonFormatter
 
+from rlhf_operator.controller import allocator
 from rlhf_operator.controller.config import LoggingConfig, OperatorConfig, load
 from rlhf_operator.controller.process import Process, listen
 
@@ -38,6 +39,7 @@ def main() -> None:
     except (OSError, yaml.YAMLError, ValidationError) as error:
         sys.exit(f"{path}: {error}")
     _log(config.logging)
+    allocator.restrain()
     # What is loaded stays; scanning it again on each collection would cost a tenth of a core.
     gc.collect()
     gc.freeze()

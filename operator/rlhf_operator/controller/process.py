@@ -22,7 +22,7 @@ from rlhf_operator.adapters.golden import GoldenProber
 from rlhf_operator.adapters.prometheus import Prometheus, Source
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.controller import watches
+from rlhf_operator.controller import allocator, watches
 from rlhf_operator.controller.config import MetricSourceConfig, OperatorConfig, seconds
 from rlhf_operator.controller.engine import Engine
 from rlhf_operator.controller.leader import Elector, Terms
@@ -185,6 +185,7 @@ class Process:
                         await asyncio.sleep(pause)
                 self._last_sweep = time.monotonic()
                 self._synced.set()
+                await asyncio.to_thread(allocator.trim)
             except Transient as error:
                 log.warning("the sweep failed: %s", error)
                 await asyncio.sleep(2.0)
