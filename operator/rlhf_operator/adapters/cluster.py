@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from rlhf_operator.adapters import answers
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import Applied, Refusals
 from rlhf_operator.adapters.devices import Devices
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
-_CACHED_REVISIONS = 64
+_CACHED_REVISIONS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,12 +121,13 @@ class KubernetesCluster:
                 payload = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient(f"the API server does not answer: {error!r}") from error
+        if answer.status < 300:
+            return answers.content(payload) if payload else {}
+        said = answers.message(payload)
         if answer.status in (400, 403, 404, 409, 422):
-            raise ApiError(answer.status, _message(payload))
-        if answer.status >= 300:
-            after = float(answer.headers.get("Retry-After", "1"))
-            raise Transient(f"the API server says {answer.status}: {_message(payload)}", after)
-        return from_json(payload) if payload else {}
+            raise ApiError(answer.status, said)
+        after = float(answer.headers.get("Retry-After", "1"))
+        raise Transient(f"the API server says {answer.status}: {said}", after)
 
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client
@@ -284,10 +286,3 @@ class KubernetesCluster:
 
     async def _post(self, event: Raw) -> None:
         await self.request("POST", RESOURCES["Event"].path(event["metadata"]["namespace"]), event)
-
-
-def _message(payload: bytes) -> str:
-    try:
-        return str(from_json(payload).get("message", ""))[:500]
-    except (ValueError, AttributeError):
-        return payload[:200].decode(errors="replace")

@@ -88,7 +88,8 @@ class _Response:
 
     def json(self) -> Any:
         if self.parsed is None:
-            self.parsed = from_json(self.content)
+            # Values differ each time: remembered ones would only scatter over the memory.
+            self.parsed = from_json(self.content, cache_strings="keys")
         return self.parsed
 
 
