@@ -306,6 +306,16 @@ async def test_each_counter_is_asked_once_however_many_models_there_are() -> Non
     ]
 
 
+def test_equal_policies_are_kept_once() -> None:
+    world = World()
+    for name in ("one", "two"):
+        world.engine.follow(replace(subject(), key=replace(KEY, name=name)))
+    one, two = world.engine._followed.values()
+    assert one.subject.policies is two.subject.policies
+    assert one.goals[0].objective is two.goals[0].objective
+    assert one.goals[0] is not two.goals[0]
+
+
 @pytest.mark.parametrize(
     ("problem", "verdict"),
     [(Problem.SOURCE_DOWN, Verdict.ERROR), (Problem.PARTIAL, Verdict.INCONCLUSIVE)],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.controller.store import MemoryStore, trim, without_template
+from rlhf_operator.controller.store import MemoryStore, _Index, trim, without_template
 from rlhf_operator.core.observed import Key
 
 KEY = Key(namespace="team", name="support")
@@ -123,6 +123,17 @@ def test_models_are_found_by_the_identities_that_they_have_and_serve(store: Memo
     assert store.having("other", "a") == frozenset() == store.having("team", "c")
     store.drop("RLHFModelVersion", "team", "v")
     assert store.having("team", "a") == frozenset()
+
+
+def test_marks_with_nothing_left_are_forgotten() -> None:
+    index = _Index[str, str]()
+    for mark, entry in (("a", "x"), ("a", "y"), ("a", "x"), ("b", "x")):
+        index.add(mark, entry)
+    assert (index.of("a"), index.of("b"), index.of("c")) == (("x", "y"), ("x",), ())
+    index.discard("a", "x")
+    index.discard("b", "x")
+    index.discard("c", "x")
+    assert (index.of("a"), index.of("b"), len(index)) == (("y",), (), 1)
 
 
 def test_what_nobody_reads_is_not_kept() -> None:

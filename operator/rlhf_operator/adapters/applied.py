@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
+from sys import intern
 from typing import Any
 
 Raw = Mapping[str, Any]
@@ -103,4 +104,4 @@ class Applied:
 
 def _address(manifest: Raw) -> Address:
     metadata = manifest["metadata"]
-    return manifest["kind"], metadata["namespace"], metadata["name"]
+    return manifest["kind"], intern(metadata["namespace"]), intern(metadata["name"])

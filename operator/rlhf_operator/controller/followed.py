@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
@@ -51,7 +52,7 @@ class Followed:
     """One subject and what was judged of it. Mutable; owned by the engine."""
 
     def __init__(self, subject: Subject, now: datetime, before: Followed | None = None) -> None:
-        self.subject = subject
+        self.subject = subject = replace(subject, policies=_shared(subject.policies))
         fits = subject.checkpoint is not None and subject.checkpoint.since == subject.since
         self.checkpoint = subject.checkpoint if fits else None
         self.versions = (
@@ -294,6 +295,12 @@ class Followed:
             baselines=promoted.baselines(self.goals),
             rules=self.in_force,
         )
+
+
+@lru_cache(maxsize=64)
+def _shared(policies: tuple[PinnedPolicy, ...]) -> tuple[PinnedPolicy, ...]:
+    """Return one of all that are equal: a thousand models mostly have the same few."""
+    return policies
 
 
 _NOT_YET = Judgement(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from sys import intern
+from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -22,7 +23,7 @@ from rlhf_operator.reconcile.ports import Raw
 Address = tuple[str, str]
 # A model in a run is looked at each few seconds, one that rests each few minutes: only so many
 # objects are kept as they are, the others packed to a twentieth.
-UNPACKED = 256
+UNPACKED = 128
 _PLACING = ("nodeSelector", "affinity", "tolerations")
 """What a pod template says of where its pods may go."""
 
@@ -53,9 +54,41 @@ class _Kept:
     def unpacked(self) -> Raw:
         """Return it, and keep it as it is; to pack it again then costs nothing."""
         if self.raw is None:
-            self.raw = from_json(zlib.decompressobj(zdict=self._like).decompress(self._packed))
+            text = zlib.decompressobj(zdict=self._like).decompress(self._packed)
+            self.raw = from_json(text, cache_strings="keys")
         assert self.raw is not None
         return self.raw
+
+
+Mark = TypeVar("Mark")
+Entry = TypeVar("Entry")
+
+
+class _Index(Generic[Mark, Entry]):
+    """What belongs to a mark, mostly one or two entries: a set for each would be most of it."""
+
+    def __init__(self) -> None:
+        self._found: dict[Mark, tuple[Entry, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def of(self, mark: Mark) -> tuple[Entry, ...]:
+        """Return the entries of a mark."""
+        return self._found.get(mark, ())
+
+    def add(self, mark: Mark, entry: Entry) -> None:
+        """Note an entry, once."""
+        if entry not in (known := self.of(mark)):
+            self._found[mark] = (*known, entry)
+
+    def discard(self, mark: Mark, entry: Entry) -> None:
+        """Forget an entry, and a mark that has no other."""
+        left = tuple(each for each in self.of(mark) if each != entry)
+        if left:
+            self._found[mark] = left
+        else:
+            self._found.pop(mark, None)
 
 
 class MemoryStore:
@@ -66,11 +99,11 @@ class MemoryStore:
         self._in_use: OrderedDict[tuple[str, Address], _Kept] = OrderedDict()
         self._unpacked = unpacked
         self._like: dict[str, bytes] = {}
-        self._by_model: dict[tuple[str, Key], set[Address]] = defaultdict(set)
+        self._by_model: _Index[Key, tuple[str, Address]] = _Index()
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
-        self._quarantining: dict[Address, set[Address]] = defaultdict(set)
-        self._by_host: dict[str, set[Address]] = defaultdict(set)
-        self._by_identity: dict[Address, set[tuple[str, str, Key]]] = defaultdict(set)
+        self._quarantining: _Index[Address, Address] = _Index()
+        self._by_host: _Index[str, Address] = _Index()
+        self._by_identity: _Index[Address, tuple[str, str, Key]] = _Index()
         self._active: dict[str, set[Address]] = defaultdict(set)
 
     def get(self, kind: str, namespace: str, name: str) -> Raw | None:
@@ -101,8 +134,8 @@ class MemoryStore:
 
     def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
         """Return the objects of a kind that belong to a model."""
-        addresses = self._by_model.get((kind, key), ())
-        return [self._one(kind, address) for address in sorted(addresses)]
+        found = [address for each, address in self._by_model.of(key) if each == kind]
+        return [self._one(kind, address) for address in sorted(found)]
 
     def in_namespace(self, kind: str, namespace: str | None) -> Sequence[Raw]:
         """Return the objects of a kind in a namespace; of all namespaces for None."""
@@ -110,17 +143,17 @@ class MemoryStore:
 
     def quarantining(self, namespace: str, identities: Collection[str]) -> Sequence[Raw]:
         """Return the records of a namespace that quarantine one of these identities, or did."""
-        found = {at for each in identities for at in self._quarantining.get((namespace, each), ())}
+        found = {at for each in identities for at in self._quarantining.of((namespace, each))}
         return [self._one("RLHFRollout", at) for at in sorted(found)]
 
     def sharing_hosts(self, hostnames: Sequence[str]) -> Sequence[Raw]:
         """Return the models that claim one of these host names."""
-        found = {address for host in hostnames for address in self._by_host.get(host, ())}
+        found = {address for host in hostnames for address in self._by_host.of(host)}
         return [self._one("RLHFModel", address) for address in sorted(found)]
 
     def having(self, namespace: str, identity: str) -> frozenset[Key]:
         """Return the models that have a version of this identity, or serve one."""
-        found = self._by_identity.get((namespace, identity), ())
+        found = self._by_identity.of((namespace, identity))
         return frozenset(key for _, _, key in found)
 
     def lacks(self, kind: str, raw: Raw) -> bool:
@@ -166,47 +199,46 @@ class MemoryStore:
     def _index(self, kind: str, address: Address, raw: Raw) -> None:
         key = model_of(kind, raw)
         if key is not None:
-            self._by_model[(kind, key)].add(address)
+            self._by_model.add(key, (kind, address))
             for identity in _identities(kind, raw):
-                self._by_identity[(address[0], identity)].add((kind, address[1], key))
+                self._by_identity.add((address[0], identity), (kind, address[1], key))
         self._by_namespace[(kind, address[0])].add(address)
         if kind == "RLHFRollout":
             status = raw.get("status") or {}
             for identity in quarantined(raw):
-                self._quarantining[address[0], identity].add(address)
+                self._quarantining.add((address[0], identity), address)
             if not status.get("outcome"):
                 self._active[raw["spec"].get("type", "")].add(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
-                self._by_host[host].add(address)
+                self._by_host.add(host, address)
 
     def _unindex(self, kind: str, address: Address, raw: Raw) -> None:
         key = model_of(kind, raw)
         if key is not None:
-            self._by_model[(kind, key)].discard(address)
+            self._by_model.discard(key, (kind, address))
             for identity in _identities(kind, raw):
-                self._by_identity[(address[0], identity)].discard((kind, address[1], key))
+                self._by_identity.discard((address[0], identity), (kind, address[1], key))
         self._by_namespace[(kind, address[0])].discard(address)
         if kind == "RLHFRollout":
             for identity in quarantined(raw):
-                self._quarantining[address[0], identity].discard(address)
+                self._quarantining.discard((address[0], identity), address)
             self._active[raw["spec"].get("type", "")].discard(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
-                self._by_host[host].discard(address)
+                self._by_host.discard(host, address)
 
 
 def model_of(kind: str, raw: Raw) -> Key | None:
     """Return the model that an object belongs to, if it belongs to one."""
     metadata = raw["metadata"]
-    namespace = metadata.get("namespace", "")
     if kind == "RLHFModel":
-        return Key(namespace=namespace, name=metadata["name"])
-    if kind in ("RLHFRollout", "RLHFDecision", "RLHFModelVersion"):
+        name = metadata["name"]
+    elif kind in ("RLHFRollout", "RLHFDecision", "RLHFModelVersion"):
         name = (raw.get("spec") or {}).get("model")
-        return Key(namespace=namespace, name=name) if name else None
-    label = (metadata.get("labels") or {}).get(names.MODEL_LABEL)
-    return Key(namespace=namespace, name=label) if label else None
+    else:
+        name = (metadata.get("labels") or {}).get(names.MODEL_LABEL)
+    return Key(namespace=intern(metadata.get("namespace", "")), name=intern(name)) if name else None
 
 
 def quarantined(record: Raw) -> Iterator[str]:
@@ -259,7 +291,7 @@ def trim(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _address(raw: Raw) -> Address:
-    return raw["metadata"].get("namespace", ""), raw["metadata"]["name"]
+    return intern(raw["metadata"].get("namespace", "")), intern(raw["metadata"]["name"])
 
 
 def _is_newer(raw: Raw, before: _Kept) -> bool:

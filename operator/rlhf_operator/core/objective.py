@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
@@ -167,7 +167,8 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
     )
 
 
-def objectives(policies: Iterable[PinnedPolicy]) -> tuple[tuple[PinnedPolicy, Objective], ...]:
+@lru_cache(maxsize=64)
+def objectives(policies: tuple[PinnedPolicy, ...]) -> tuple[tuple[PinnedPolicy, Objective], ...]:
     """Return every SLO of a run, each beside its policy; all share the false rollbacks.
 
     So do the tests of stable's own Safety bounds, by which traffic may flee from stable in a run.

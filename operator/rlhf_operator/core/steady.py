@@ -7,9 +7,9 @@ only that the last hour proves the rate to be within its bounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from math import exp
 
 from rlhf_operator.api.evidence import BaselineRecord, Verdict
@@ -35,8 +35,9 @@ from rlhf_operator.core.watch import HOUR, Found, Watch, tests, watch
 from rlhf_operator.core.windows import WINDOW
 
 
+@lru_cache(maxsize=64)
 def watched(
-    policies: tuple[PinnedPolicy, ...], baselines: Iterable[BaselineRecord]
+    policies: tuple[PinnedPolicy, ...], baselines: tuple[BaselineRecord, ...]
 ) -> tuple[tuple[PinnedPolicy, Objective], ...]:
     """Return every SLO of a promoted version, each beside its policy, with its tests."""
     known = {each.slo: each for each in baselines}

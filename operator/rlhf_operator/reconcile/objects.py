@@ -19,7 +19,7 @@ from rlhf_operator.reconcile.ports import Raw
 Typed = TypeVar("Typed", bound=Object[Any, Any])
 _parsed: OrderedDict[tuple[type, str], tuple[str, Any]] = OrderedDict()
 """The newest parsed state of each object, by kind and uid, with its resourceVersion."""
-_KEPT = 256
+_KEPT = 128
 _LONGEST_NAME = 253
 
 
