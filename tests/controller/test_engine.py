@@ -306,6 +306,19 @@ async def test_each_counter_is_asked_once_however_many_models_there_are() -> Non
     ]
 
 
+async def test_a_long_time_is_read_in_pieces_that_fit_the_memory() -> None:
+    world = World()
+    unsafe, responses = world.guard()
+    world.grow(200, (unsafe, 1), (responses, 100))
+    world.engine.follow(subject())
+    await world.tick(200)
+    asked = [_QUERY.fullmatch(query) for query in world.metrics.asked if "last" not in query]
+    spans = [int(query[3]) for query in asked if query is not None]
+    assert max(spans) == 30, "no more than thirty scrapes at once"
+    found = world.engine.results(KEY)
+    assert found is not None and found.results[0].samples == 20000, "and nothing is lost between"
+
+
 def test_equal_policies_are_kept_once() -> None:
     world = World()
     for name in ("one", "two"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rlhf_operator.api.evidence import BaselineRecord, SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem, Series, Silence
 from rlhf_operator.api.metrics import GUARD_ERRORS, GUARD_REQUESTS
+from rlhf_operator.controller import recall
 from rlhf_operator.controller.engine import Subject
 from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core.counters import delta
@@ -342,7 +343,10 @@ async def test_an_expression_that_drifts_is_found_too() -> None:
 
 
 @pytest.mark.parametrize("models", [1, 30])
-async def test_windows_are_read_back_by_one_subquery_for_all_models(models: int) -> None:
+async def test_windows_are_read_back_by_one_subquery_for_all_models(
+    models: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "FEW", 20)
     world = World()
     for number in range(models):
         labels = {"rlhf_model": f"m{number}"}

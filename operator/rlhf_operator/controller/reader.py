@@ -21,11 +21,13 @@ from rlhf_operator.core.ledger import Ledger, ModelKey
 Rules = Mapping[tuple[str, str, str], Collection[str]]
 """By namespace, model and version."""
 LONGEST = timedelta(hours=1)
-# A large answer is read in pieces: each must fit the source's limits.
+# A large answer is read in pieces: each must fit the source's limits, and our memory, where a
+# point takes 200 bytes while it is read.
 _CHUNK = timedelta(minutes=2)
+_SCRAPES = 30
 # A pod that was not scraped for so long is taken for a new one.
 _BASELINE = "10m"
-FEW = 20
+FEW = 100
 """The answer for so many models is not asked of all."""
 _NOT_READ = Silence(Problem.TOO_EARLY, "the counts since the last weight change are being read")
 
@@ -67,6 +69,7 @@ class Reader:
         self.source = source
         # Points older than this are complete: their scrape can no longer be under way.
         self.settle = stale_after(source.scrape_interval)
+        self._chunk = min(_CHUNK, _SCRAPES * source.scrape_interval)
         self.ledger = Ledger(horizon=2 * self.settle.total_seconds() + 10)
         self._silences: dict[str, Silence] = {}
         self._not_opened: dict[str, Silence] = {}
@@ -173,7 +176,7 @@ class Reader:
     ) -> Silence | None:
         """Read all points of a time, in pieces where it is long."""
         while True:
-            end = min(start + _CHUNK, at)
+            end = min(start + self._chunk, at)
             answer = await self.ask(
                 self.source.range_vector, range_query(name, end - start, matchers), end
             )
