@@ -20,7 +20,7 @@ def test_a_long_list_comes_without_managed_fields() -> None:
 
 @pytest.mark.parametrize("length", [10, 1_000_000])
 def test_what_is_no_json_is_an_error(length: int) -> None:
-    with pytest.raises(ValueError, match=r"xpected"):
+    with pytest.raises(ValueError, match=r"[Ee]xpect"):
         answers.content(b"<" * length)
 
 
