@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from asyncio.sslproto import SSLProtocol
 
 import pytest
 
@@ -55,6 +56,15 @@ def test_another_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
             raise AttributeError(name)
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Other())
+    monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)
     allocator.restrain()
     allocator.trim()
     assert asked == ["mallopt", "malloc_trim"]
+
+
+def test_a_connection_has_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)
+    allocator.restrain()
+    assert SSLProtocol.max_size == 64 * 1024
+    assert "max_size" in SSLProtocol.__init__.__code__.co_names, "asyncio still goes by it"

@@ -323,7 +323,7 @@ def test_equal_policies_are_kept_once() -> None:
     world = World()
     for name in ("one", "two"):
         world.engine.follow(replace(subject(), key=replace(KEY, name=name)))
-    one, two = world.engine._followed.values()
+    (one,), (two,) = world.engine._followed.values()
     assert one.subject.policies is two.subject.policies
     assert one.goals[0].objective is two.goals[0].objective
     assert one.goals[0] is not two.goals[0]
