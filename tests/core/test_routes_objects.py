@@ -382,6 +382,27 @@ def test_a_switch_leaves_no_share_to_a_control_arm():
     assert make.model_spec(rollout=rollout | {"surge": "Full"}).standby.holdback == 0
 
 
+@pytest.mark.parametrize(
+    ("replicas", "surge", "weights", "told"),
+    [
+        pytest.param(4, "One", (25, 25), None, id="a pod for each and two for stable"),
+        pytest.param(5, "One", (20, 20, 20), None, id="three of five and two for stable"),
+        pytest.param(4, "One", (20, 20), None, id="one for each beside three of four"),
+        pytest.param(2, "One", (10, 40), "not 10%, 40%: raise serving.replicas to 9",
+                     id="too few for a tenth"),
+    ],
+)  # fmt: skip
+def test_weights_of_several_that_the_ratio_cannot_give(replicas, surge, weights, told):
+    first, *others = weights
+    primary = {"name": "t", "indicator": {"type": "ThumbsDownRate"}}
+    listed = [{"version": f"v{number}", "weight": part} for number, part in enumerate(others)]
+    test = {"weight": first, "primary": primary, "others": listed}
+    rollout = Rollout.model_validate({"strategy": "ABTest", "abTest": test, "surge": surge})
+    found = ratio.problems(rollout, replicas)
+    assert [each.reason for each in found] == ([Reason.STEPS_UNREACHABLE] if told else [])
+    assert told is None or told in found[0].message
+
+
 def test_a_drill_that_the_ratio_cannot_give():
     spec = make.model_spec(serving={"replicas": 2}, rollbackDrill={"percent": 1})
     assert "rollbackDrill.percent" in ratio.unreachable(spec)[-1].message

@@ -39,6 +39,8 @@ def fact(seen: Observed, before: ModelStatus | None) -> Fact | None:
     run = seen.run
     if run is None or run.status.canary is None or not run.is_active or drills.is_drill(run):
         return None  # a drill asks for one answer, and not for a decision
+    if run.spec.others:
+        return None  # a weight of several is no share of what is counted of one and stable
     earlier = _told(before, run)
     known = tuple(_paces(seen, run))
     doubts = sorted(_doubts(run, known, _RELIEF if earlier else 1.0), key=lambda each: each.excess)
