@@ -34,12 +34,13 @@ async def act(seen: Observed, run: Run | None, world: World) -> None:
     if set(layout.pods) - set(seen.workloads):  # asked for with every new Deployment
         secret = world.settings.serving.signing_secret
         await world.cluster.ensure_signing_key(seen.key.namespace, secret)
+    # Where an earlier pass was cut off, what it left has the place of what comes now.
+    for version in sorted(set(seen.workloads) - set(layout.pods)):
+        await pruning.remove(seen, version, world)
     pins = {pin.version: pin.revision for pin in run.status.pins}
     for version, pods in sorted(layout.pods.items()):
         if version in pins:
             await _serve(model, version, pins[version], pods, world)
-    for version in sorted(set(seen.workloads) - set(layout.pods)):
-        await pruning.remove(seen, version, world)
     await pruning.prune(seen, world)
 
 
