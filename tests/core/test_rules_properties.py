@@ -210,10 +210,14 @@ def test_nothing_but_a_person_comes_before_an_unsafe_canary(seen: Observed) -> N
 
 @settings(max_examples=150, deadline=None)
 @given(pictures())
-def test_nothing_quarantined_is_ever_started(seen: Observed) -> None:
+def test_nothing_quarantined_is_started_but_a_floor_that_blocks_where_nothing_is_safe(
+    seen: Observed,
+) -> None:
     start = rollout.decide(seen).start
-    if start is not None and start.type is not RunType.RESTART:
-        assert not seen.is_quarantined(start.to)
+    if start is None or start.type is RunType.RESTART or not seen.is_quarantined(start.to):
+        return
+    assert start.type is RunType.FALLBACK
+    assert start.cause.reason in (Reason.NOTHING_SAFE, Reason.REFUSING)
 
 
 @settings(max_examples=150, deadline=None)
