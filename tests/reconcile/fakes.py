@@ -1,7 +1,7 @@
 """An API server, kubelet, gateway and metric source in memory, for passes without a cluster.
 
 Each write can crash before it, crash after it, or lose its answer. What is promised here is
-checked against the real API server in `e2e/test_fakes_are_true.py`.
+checked against the real API server in `e2e/test_api_server.py`.
 """
 
 from __future__ import annotations

@@ -182,18 +182,22 @@ class KubernetesCluster:
         return True
 
     async def write_status(self, stored: Raw, status: Raw) -> None:
-        """Replace the status of an object; Transient when it changed since it was read."""
+        """Replace the status of an object; Transient when it changed since it was read.
+
+        An update of the status looks at nothing else of what is sent; a patch would have the
+        server decode the object twice.
+        """
         metadata = stored["metadata"]
         path = RESOURCES[stored["kind"]].path(metadata["namespace"], metadata["name"], "status")
-        version = metadata["resourceVersion"]
-        patch = [
-            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "add", "path": "/status", "value": dict(status)},
-        ]
+        kept = ("namespace", "name", "uid", "resourceVersion")
+        body = {
+            "apiVersion": RESOURCES[stored["kind"]].api_version,
+            "kind": stored["kind"],
+            "metadata": {key: metadata[key] for key in kept if key in metadata},
+            "status": dict(status),
+        }
         try:
-            answer = await self.request(
-                "PATCH", path, patch, "application/json-patch+json", {"fieldManager": MANAGER}
-            )
+            answer = await self.request("PUT", path, body, query={"fieldManager": MANAGER})
         except ApiError as error:
             if error.code == 404:
                 raise Transient(f"{path} is gone") from error
