@@ -58,6 +58,7 @@ def test_the_best_of_several_that_are_better_is_promoted() -> None:
     assert status.stable.name == "v2"
     assert stage.weights == {"v2": 100}
     assert states(stage) == {"v1": ("Dropped", "OtherWon"), "v3": ("Dropped", "OtherWon")}
+    assert ("Normal", "OtherWon") in stage.cluster.events
     assert stage.condition("Stalled") == ("True", "OtherWon")
     assert "set spec.version to v2" in stage.message("Stalled")
     before = len(stage.runs)
@@ -81,6 +82,7 @@ def test_an_unsafe_version_is_dropped_at_once_and_the_others_go_on() -> None:
     assert (status.canary.name, status.weight) == ("v2", 30)
     assert states(stage) == {"v1": ("Dropped", "SafetyFailed"), "v3": ("Testing", None)}
     assert [each.version for each in status.quarantines] == ["v1"]
+    assert stage.cluster.events.count(("Warning", "SafetyFailed")) == 1
     assert set(stage.pods) == {"sft", "v2", "v3"}, "what has no traffic has no pods"
     stage.slos.primaries = {"v2": (WON, "0.5"), "v3": (OPEN, "1")}
     stage.run(20 * MINUTE)
