@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType, StandbyRecord
-from rlhf_operator.core import capacity, contenders, drills, holdback
+from rlhf_operator.core import capacity, contenders, drills, holdback, sizes
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route, Run, Workload
 from tests import builders as make
@@ -50,7 +50,7 @@ class Cluster:
             standby={"replicas": 0},
         )
         self.pods = {"sft": Workload(wanted=self.replicas, ready=self.replicas)}
-        self.budget = self.replicas + capacity.surge_pods(self.surge, self.replicas)
+        self.budget = self.replicas + sizes.surge_pods(self.surge, self.replicas)
 
     @property
     def seen(self) -> Observed:
@@ -153,7 +153,7 @@ def test_a_control_arm_keeps_its_share_and_gives_it_up_again(
     drawn: tuple[Cluster, list[int]], held: int
 ) -> None:
     cluster, weights = drawn
-    cluster.budget += capacity.pods_for(held, cluster.replicas)
+    cluster.budget += sizes.pods_for(held, cluster.replicas)
     cluster.declare(-1, 0)
     for step, weight in enumerate(weights):
         cluster.declare(step, weight)
@@ -161,7 +161,7 @@ def test_a_control_arm_keeps_its_share_and_gives_it_up_again(
     standby = StandbyRecord(version=SFT, until=NOW + timedelta(days=1), weight=held)
     changes = {"outcome": Outcome.PROMOTED, "stable": V1, "canary": None, "weight": 0}
     cluster.run = status(cluster.run, in_force_at=None, standby=standby, **changes)
-    arm = capacity.pods_for(held, cluster.replicas)
+    arm = sizes.pods_for(held, cluster.replicas)
     cluster.until(lambda: capacity.is_drained(cluster.run, cluster.seen.now, DRAIN))
     cluster.until(lambda: wanted(cluster) == {"v1": cluster.replicas, "sft": arm})
     assert cluster.route == {"v1": 100 - held, "sft": held}
@@ -291,7 +291,7 @@ def test_fleeing(workloads: dict[str, Workload], weights: dict[str, int]) -> Non
     [(0, 4, 1), (1, 4, 1), (25, 4, 1), (26, 4, 2), (50, 3, 2), (99, 4, 4), (100, 4, 4)],
 )
 def test_pods_that_carry_a_weight(weight: int, replicas: int, pods: int) -> None:
-    assert capacity.pods_for(weight, replicas) == pods
+    assert sizes.pods_for(weight, replicas) == pods
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_drill_takes_no_pod_from_stable(replicas: int, surge: str) -> None:
     full = Workload(wanted=replicas, ready=replicas)
     seen = make.make_observed(run=run, spec=spec, workloads={"v1": full, "sft": full})
     found = capacity.layout(seen, DRAIN)
-    assert found.pods == {"v1": replicas, "sft": capacity.pods_for(2, replicas)}
+    assert found.pods == {"v1": replicas, "sft": sizes.pods_for(2, replicas)}
     assert found.weights == {"v1": 98, "sft": 2}
 
 
@@ -356,7 +356,7 @@ def crowds(draw: st.DrawFn) -> tuple[Cluster, list[int]]:
     )
     chance = Random(draw(st.integers(0, 2**16)))
     cluster = Cluster(replicas=replicas, surge=surge, chance=chance, run=run)
-    cluster.budget = replicas + count * capacity.surge_pods(surge, replicas)
+    cluster.budget = replicas + count * sizes.surge_pods(surge, replicas)
     return cluster, weights
 
 

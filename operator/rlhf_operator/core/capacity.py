@@ -19,6 +19,7 @@ from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType
 from rlhf_operator.core import contenders
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
+from rlhf_operator.core.sizes import pods_for, sized, surge_pods
 
 AT_ONCE = frozenset({RunType.ROLLBACK, RunType.FALLBACK})
 """Runs that flee: traffic moves when one pod is ready, and the rest is scaled up after."""
@@ -43,16 +44,6 @@ class Move:
     incoming: Mapping[str, int]
     """Percent that each incoming version is wanted to get, by name."""
     outgoing: str
-
-
-def pods_for(weight: int, replicas: int) -> int:
-    """Return the pods that carry a percentage of the traffic: at least one, rounded up."""
-    return max(1, -(-replicas * weight // 100))
-
-
-def surge_pods(surge: str, replicas: int) -> int:
-    """Return the pods that a run may take beyond `replicas`, for each version that it tests."""
-    return {"None": 0, "One": 1, "Full": replicas}[surge]
 
 
 def declared(run: Run) -> dict[str, int]:
@@ -229,7 +220,7 @@ def _moving(
     }
     routed = {name: (seen.route.weights or {}).get(name, 0) for name in wanted}
     left = _draining(seen, run, drain)
-    out, into = _sized(run, replicas, wanted, sum(routed.values()), sum(left.values()))
+    out, into = sized(run, replicas, wanted, sum(routed.values()), sum(left.values()))
     weights = {
         name: _carried(
             share,
@@ -246,36 +237,6 @@ def _moving(
 def _carried(declared: int, *, routed: int, enough: bool, ready: int) -> int:
     """Return what a version may be given now; a fall to a lower weight never waits."""
     return declared if enough else min(declared, max(routed, ready))
-
-
-def _sized(
-    run: Run, replicas: int, wanted: Mapping[str, int], routed: int, left: int
-) -> tuple[int, dict[str, int]]:
-    """Return the pods of the outgoing version, and of each incoming one.
-
-    What drains still has its pods: it is the outgoing version that waits for their place.
-    """
-    surge = surge_pods(run.plan.surge, replicas)
-    match run.plan.surge:
-        case "Full":
-            out, into = replicas, dict(wanted)
-        case "One":
-            out = pods_for(100 - routed, replicas)
-            into = _shared(wanted, replicas + len(wanted) - out)
-        case "None":
-            out = max(1, replicas - sum(wanted.values()))
-            into = _shared(wanted, replicas - out - left)
-    room = replicas + surge * len(contenders.tried(run)) - sum(into.values()) - left
-    return max(1, min(out, room)), into
-
-
-def _shared(wanted: Mapping[str, int], room: int) -> dict[str, int]:
-    """Return the pods of each version, of so many in all: one for each, then in their order."""
-    spare, into = room - len(wanted), {}
-    for name, count in wanted.items():
-        more = max(0, min(count - 1, spare))
-        into[name], spare = 1 + more, spare - more
-    return into
 
 
 def _draining(seen: Observed, run: Run, drain: timedelta) -> dict[str, int]:
