@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from e2e.bench.decisions import agreement, ours, rewards, scenarios
+from e2e.bench.decisions import agreement, bound, ours, rewards, scenarios
 from e2e.bench.decisions.scenarios import Scenario, Trait
-from e2e.bench.decisions.traffic import Traffic, Unit
+from e2e.bench.decisions.traffic import LOOK, MINUTE, Traffic, Unit
 
 
 def test_the_vectorised_evidence_is_that_of_core() -> None:
@@ -22,18 +22,22 @@ def test_every_bad_scenario_has_its_equal_twin() -> None:
 
 
 def totals(
-    scenario: Scenario, minutes: int = 60, weight: float = 0.05, unit: Unit = Unit.ANSWER
+    scenario: Scenario,
+    minutes: int = 60,
+    weight: float = 0.05,
+    unit: Unit = Unit.ANSWER,
+    every: int = MINUTE,
 ) -> dict[str, float]:
-    """Return sums over all runs and minutes of a scenario."""
-    traffic = Traffic(scenario, 400, np.random.default_rng(3), unit)
+    """Return sums over all runs and looks of a scenario."""
+    traffic = Traffic(scenario, 400, np.random.default_rng(3), unit, every)
     found: dict[str, float] = {}
-    for _ in range(minutes):
+    for _ in range(minutes * MINUTE // every):
         traffic.tick()
-        minute = traffic.minute(np.full(400, weight))
+        seen = traffic.interval(np.full(400, weight))
         for name in ("canary", "stable", "canary_flags", "stable_flags", "canary_events",
-                     "canary_samples", "bounded", "bounded_events"):  # fmt: skip
-            found[name] = found.get(name, 0) + float(getattr(minute, name).sum())
-        found["unread"] = found.get("unread", 0) + float((~minute.canary_read).mean())
+                     "canary_samples"):  # fmt: skip
+            found[name] = found.get(name, 0) + float(getattr(seen, name).sum())
+        found["unread"] = found.get("unread", 0) + float((~seen.canary_read).mean())
     return found
 
 
@@ -67,6 +71,24 @@ def test_the_world_is_as_its_scenario_says(
     assert found[numerator] / found[denominator] == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("trait", "name"),
+    [
+        pytest.param(Trait.PLAIN, "canary_flags", id="a plain world"),
+        pytest.param(Trait.IDLE, "canary", id="an idle canary"),
+        pytest.param(Trait.GAPS, "unread", id="gaps"),
+        pytest.param(Trait.RESETS, "canary", id="restarts"),
+        pytest.param(Trait.HEAVY_STICKY, "canary_flags", id="heavy users"),
+        pytest.param(Trait.ATTACK_CANARY, "canary_flags", id="an attacker"),
+    ],
+)
+def test_the_world_is_the_same_however_often_one_looks(trait: Trait, name: str) -> None:
+    scenario = Scenario(trait=trait)
+    often, seldom = totals(scenario, every=LOOK)[name], totals(scenario)[name]
+    share = LOOK / MINUTE if name == "unread" else 1
+    assert often * share == pytest.approx(seldom, rel=0.12)
+
+
 def test_an_idle_canary_answers_nothing_at_first() -> None:
     assert totals(Scenario(trait=Trait.IDLE), minutes=10)["canary"] == 0
 
@@ -83,14 +105,13 @@ def test_a_users_flags_count_once_a_run() -> None:
     assert answers["canary_events"] / 400 == pytest.approx(60 * 1.2, rel=0.08)
 
 
-def test_as_built_an_attacker_moves_no_share_and_every_answer_is_bounded() -> None:
+def test_as_built_an_attacker_is_one_event_in_comparisons_and_in_bounds() -> None:
     attacked = Scenario(trait=Trait.ATTACK_CANARY)
     alone, found = totals(Scenario()), totals(attacked, unit=Unit.FIRST_FLAG)
     # One event, and two answers on average until there is one.
     assert found["canary_samples"] == pytest.approx(alone["canary"] + 400 * 2, rel=0.01)
     assert found["canary_events"] == pytest.approx(alone["canary_flags"] + 400, rel=0.03)
-    assert found["bounded"] == pytest.approx(alone["canary"] + 400 * 56 * 60, rel=0.01)
-    assert found["bounded_events"] == pytest.approx(found["canary_flags"])
+    assert found["canary"] == pytest.approx(alone["canary"] + 400 * 56 * 60, rel=0.01)
 
 
 def test_the_bad_share_of_an_equal_version_is_the_base_rate() -> None:
@@ -116,12 +137,33 @@ def test_our_decision(scenario: Scenario, rolled_back: float, promoted: float) -
 
 
 def test_without_traffic_nothing_is_decided() -> None:
-    setting = ours.Setting(max_hold=30)
+    setting = ours.Setting(max_hold=30 * MINUTE)
     found = ours.simulate(Scenario(requests=0), 20, 5, unit=Unit.ANSWER, setting=setting)
     assert found.undecided == 1
-    assert set(found.minutes) == {40.0}
+    assert set(found.seconds) == {40.0 * MINUTE}
 
 
 def test_the_plan_takes_at_least_its_holds() -> None:
     found = ours.simulate(Scenario(requests=200), 200, 5, unit=Unit.ANSWER)
-    assert found.minutes[found.promoted].min() == 30
+    assert found.seconds[found.promoted].min() == 30 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("scenario", "least"),
+    [
+        # Of an event at 5 % the odds are the canary's by 3: 0.0545 of information, 13.6 % of them.
+        pytest.param(Scenario(factor=3), 11.5, id="three times as bad"),
+        pytest.param(Scenario(factor=1.5), 67.7, id="half as bad again"),
+        pytest.param(Scenario(shift=0.3), 205 * 0.0397, id="a reward lower by 0.3"),
+        pytest.param(Scenario(trait=Trait.HEAVY_STICKY, factor=3), 23.0,
+                     id="half of the flags are repeats"),
+    ],
+)  # fmt: skip
+def test_no_rule_knows_before(scenario: Scenario, least: float) -> None:
+    assert bound.least_bad(scenario) == pytest.approx(least, rel=0.02)
+    assert bound.least_bad(scenario.twin) is None
+
+
+def test_people_who_act_as_one_are_beyond_the_aim() -> None:
+    beyond = [each for each in scenarios.every() if each.is_beyond]
+    assert len(beyond) == 4 and not any(each.is_aimed_at for each in beyond)

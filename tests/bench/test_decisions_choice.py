@@ -8,12 +8,12 @@ import pytest
 
 from e2e.bench.decisions import page, report, tuning
 from e2e.bench.decisions.peers import Peer, Silence
-from e2e.bench.decisions.scenarios import Scenario
+from e2e.bench.decisions.scenarios import Scenario, Trait
 from e2e.bench.decisions.tuning import DEFAULT, Rule, Score
 
 
 def score(rolled_back: float, promoted: float, bad: float) -> Score:
-    return Score(rolled_back=rolled_back, promoted=promoted, median_minutes=1, bad=bad)
+    return Score(rolled_back=rolled_back, promoted=promoted, median_seconds=60, bad=bad)
 
 
 def rules(*limits: int) -> list[Rule]:
@@ -81,6 +81,13 @@ def test_the_report_says_where_the_aim_is_missed() -> None:
     }
 
 
+def test_what_is_beyond_the_aim_misses_nothing() -> None:
+    equal = Scenario(trait=Trait.ACCOUNTS_CANARY)
+    all_back = score(1, 0, 9)
+    rows = [report.theirs(equal, "some", DEFAULT, all_back, all_back)]
+    assert report.summary([equal], rows) == {}
+
+
 def test_the_page_shows_each_scenario_once() -> None:
     equal, bad = Scenario(), Scenario(factor=2)
     good, one = score(0, 1, 9), score(1, 0, 50)
@@ -90,6 +97,6 @@ def test_the_page_shows_each_scenario_once() -> None:
         report.theirs(bad, f"{Peer.ARGO}, {report.HINDSIGHT}", DEFAULT, score(1, 0, 40), good),
     ]
     lines = page.tables(rows).splitlines()
-    assert "| 2 %, 20/s, equal | 0.0 % | 75.0 % | 25.0 % | 1 | 9 | - |" in lines
-    assert "| 2 %, 20/s, x2 | 100.0 % | 0.0 % | 0.0 % | 1 | 50 | 1.25 |" in lines
+    assert "| 2 %, 20/s, equal | 0.0 % | 75.0 % | 25.0 % | 1.0 | 9 | - | - | - |" in lines
+    assert "| 2 %, 20/s, x2 | 100.0 % | 0.0 % | 0.0 % | 1.0 | 50 | 1.25 | - | 1.96 |" in lines
     assert any(line.endswith("| - | 0.0 %, 40 |") for line in lines)

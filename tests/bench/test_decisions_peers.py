@@ -16,10 +16,10 @@ FAILS, PAUSES, PASSES = Silence.FAILS, Silence.PAUSES, Silence.PASSES
 
 
 def walk(
-    peer: Peer, silence: Silence, limit: int, series: list[float | None], plan: int
+    peer: Peer, silence: Silence, limit: int, series: list[float | None], plan: int, errors: int = 1
 ) -> tuple[int, str]:
     """Return at which tick a run with the maximum 0.03 ends, and how."""
-    progress = Progress(peer, (1,), plan)
+    progress = Progress(peer, (1,), plan, errors)
     for each in series:
         value = np.array([NAN if each is None else each])
         progress.add(check(peer, silence, value, np.array([each is None]), np.array([0.03])))
@@ -108,6 +108,13 @@ def test_a_series_ends_as_the_peer_would_end_it(
     peer: Peer, silence: Silence, limit: int, series: list[float | None], ends: tuple[int, str]
 ) -> None:
     assert walk(peer, silence, limit, series, plan=4) == ends
+
+
+def test_argo_that_looks_every_ten_seconds_forgives_a_gap_of_four() -> None:
+    gap: list[float | None] = [0.01, GONE, GONE, GONE, GONE, 0.01, GONE, 0.01]
+    assert walk(ARGO, FAILS, 1, gap, plan=8, errors=5) == (8, "promoted")
+    longer = [*gap[:5], *gap[1:]]
+    assert walk(ARGO, FAILS, 1, longer, plan=8, errors=5) == (6, "rolled back")
 
 
 def test_the_weight_of_flagger_waits_and_that_of_argo_does_not() -> None:

@@ -5,72 +5,42 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from e2e.bench.decisions import agreement, ours, page, report, scenarios, tuning
-from e2e.bench.decisions.outcome import Outcome
+from e2e.bench.decisions import agreement, page, report, scenarios, simulated
 from e2e.bench.decisions.peers import Peer
 from e2e.bench.decisions.report import Row
-from e2e.bench.decisions.scenarios import Scenario, Trait
-from e2e.bench.decisions.traffic import Unit
-from e2e.bench.decisions.tuning import Rule, Score
+from e2e.bench.decisions.scenarios import Scenario
+from e2e.bench.decisions.simulated import Found
 
 _RESULT = Path(__file__).parents[3] / ".state" / "decisions.json"
-_NO_MAXIMUM = 0.999
-"""A ceiling that no rate comes near."""
-_USERS = (
-    Trait.HEAVY, Trait.HEAVY_STICKY, Trait.ATTACK_CANARY, Trait.ATTACK_STABLE,
-    Trait.ACCOUNTS_CANARY, Trait.ACCOUNTS_STABLE,
-)  # fmt: skip
 
 
-def _methods(scenario: Scenario) -> dict[str, tuple[Unit, ours.Setting]]:
-    """Return how we may count: only where single users weigh does it make a difference.
-
-    An attacker holds the token of an arm, so arms are sticky there. "What is assigned" is a user
-    where arms are sticky, and an answer where chance decides on each one anew. What is built
-    compares so too, and bounds every answer: the last method has no maximum.
-    """
-    plain = ours.Setting()
-    if scenario.trait not in _USERS:
-        return {"ours": (Unit.ANSWER, plain)}
-    is_sticky = scenario.trait is not Trait.HEAVY
-    built = Unit.FIRST_FLAG if is_sticky else Unit.ANSWER
-    return {
-        "ours": (Unit.USER_A_STRATUM, plain),
-        "ours, counting answers": (Unit.ANSWER, plain),
-        "ours, counting users once a run": (Unit.USER_A_RUN, plain),
-        "ours, counting what is assigned": (
-            Unit.USER_A_RUN if is_sticky else Unit.ANSWER, plain
-        ),
-        "ours, as built": (built, plain),
-        "ours, as built, no maximum": (built, ours.Setting(ceiling=_NO_MAXIMUM)),
-    }  # fmt: skip
+def _found(every: tuple[Scenario, ...], runs: int, processes: int) -> dict[Scenario, Found]:
+    # Not forked: what numpy keeps of its threads does not outlive a fork.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        going = {
+            scenario: pool.submit(simulated.simulate, seed, scenario, runs)
+            for seed, scenario in enumerate(every)
+        }
+        found = {}
+        for scenario, future in going.items():
+            found[scenario] = future.result()
+            _say(f"{scenario.name}: {found[scenario].cpu_seconds:.0f} s")
+    return found
 
 
-def _ours(every: tuple[Scenario, ...], runs: int) -> list[Row]:
-    found: dict[tuple[Scenario, str], Outcome] = {}
-    rows = []
-    for seed, scenario in enumerate(every):
-        for method, (unit, setting) in _methods(scenario).items():
-            outcome = ours.simulate(scenario, runs, seed, unit=unit, setting=setting)
-            found[scenario, method] = outcome
-            row = report.ours(
-                scenario, method, found[scenario, method], found[scenario.twin, method]
-            )
-            rows.append(row)
-            _say(_line(row))
-    return rows
-
-
-def _theirs(every: tuple[Scenario, ...], runs: int) -> list[Row]:
-    found: dict[Peer, dict[Scenario, dict[Rule, Score]]] = {peer: {} for peer in Peer}
-    for seed, scenario in enumerate(every):
-        for peer, scores in tuning.scores(scenario, runs, 1000 + seed).items():
-            found[peer][scenario] = scores
-    rows = [row for peer in Peer for row in report.peer_rows(peer, found[peer])]
-    for row in rows:
-        _say(_line(row))
+def _rows(found: Mapping[Scenario, Found]) -> list[Row]:
+    rows = [
+        report.ours(scenario, method, outcome, found[scenario.twin].ours[method])
+        for scenario, some in found.items()
+        for method, outcome in some.ours.items()
+    ]
+    for peer in Peer:
+        rows += report.peer_rows(peer, {each: some.theirs[peer] for each, some in found.items()})
     return rows
 
 
@@ -91,35 +61,45 @@ def main() -> None:
     """Simulate, compare with the aim, write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000, help="rollouts of each scenario")
+    parser.add_argument("--processes", type=int, default=2, help="how many work at once")
+    parser.add_argument("--only", default="", help="only scenarios whose names hold this")
     parser.add_argument("--page", action="store_true", help="only show the last result as tables")
     options = parser.parse_args()
     if options.page:
         found = json.loads(_RESULT.read_text())["scenarios"]
         _say(page.tables(Row(**each) for each in found))
         return
-    _simulate(options.runs)
+    _simulate(options.runs, options.processes, options.only)
 
 
-def _simulate(runs: int) -> None:
+def _simulate(runs: int, processes: int, only: str) -> None:
     began = time.monotonic()
     difference = agreement.largest_difference()
     _say(f"ln E differs from core/statistics by {difference:.1e} at most, over 100 runs")
     if difference > 1e-6:
         raise SystemExit("what is simulated is not what core/statistics does")
-    every = scenarios.every()
-    rows = _ours(every, runs) + _theirs(every, runs)
+    every = tuple(each for each in scenarios.every() if only in each.name or only in each.twin.name)
+    every = tuple(dict.fromkeys(one for each in every for one in (each.twin, each)))
+    found = _found(every, runs, processes)
+    rows = _rows(found)
+    for row in rows:
+        _say(_line(row))
     missed = report.summary(every, rows)
     for method, sentences in missed.items():
         _say(f"{method}: the aim is missed {len(sentences)} times")
     for sentence in missed["ours"]:
         _say(f"  {sentence}")
     seconds = round(time.monotonic() - began)
+    if only:
+        return
     _RESULT.parent.mkdir(exist_ok=True)
     _RESULT.write_text(
         json.dumps(
             {
-                "runs": runs, "seconds": seconds, "cpu_seconds": round(time.process_time()),
+                "runs": runs, "seconds": seconds,
+                "cpu_seconds": round(sum(each.cpu_seconds for each in found.values())),
                 "largest_difference_from_core": difference, "aim_missed": missed,
+                "beyond_the_aim": [each.name for each in every if each.is_beyond],
                 "scenarios": report.as_json(rows),
             },
             indent=2,

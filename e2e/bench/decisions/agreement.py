@@ -12,6 +12,8 @@ from rlhf_operator.core.statistics import MeanStratum, Stratum, Sums
 
 _RATIO, _CEILING, _MARGIN = 1.5, 0.1, 0.1
 _LOOKS = 40
+_PROOF = 3.0
+"""Who is told to have reached this must have, and nobody else."""
 
 
 def largest_difference(runs: int = 100, seed: int = 1) -> float:
@@ -47,6 +49,13 @@ def _rates(runs: int, rng: np.random.Generator) -> float:
         ])  # fmt: skip
         exact = np.array([_exact_rates(each) for each in counts]).T
         found = max(found, float(np.abs(ours - exact).max()))
+        for test, log_e in zip((harm, good), ours[:2], strict=True):
+            if not np.array_equal(test.reaches(_PROOF), log_e >= _PROOF):
+                return float("inf")
+        for log_e, above in zip(ours[2:], (True, False), strict=True):
+            reached = evidence.ceiling_reaches(*_canary(counts), _CEILING, _PROOF, exceeds=above)
+            if not np.array_equal(reached, log_e >= _PROOF):
+                return float("inf")
         ended = rng.random(runs) < 0.2
         harm.close(ended)
         good.close(ended)

@@ -6,17 +6,18 @@ closed stratum takes from each of the 24 bets is kept as a sum. `agreement` prov
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from scipy.special import log_ndtr
 
 from e2e.bench.decisions.traffic import Flags, Numbers
 from rlhf_operator.core.mean import LEAST, TUNED_FOR
 from rlhf_operator.core.statistics import mixture
-from rlhf_operator.core.statistics.numerics import log_normal_cdf
 from rlhf_operator.core.statistics.ratio import GRID
 
 _FACTORS = np.array(GRID)
 _LOG_FACTORS = np.log(_FACTORS)
-_log_cdf = np.vectorize(log_normal_cdf, otypes=[float])
 
 
 def _mean(logs: Numbers) -> Numbers:
@@ -33,15 +34,29 @@ def log_e_ceiling(events: Numbers, answers: Numbers, ceiling: float, *, exceeds:
     return _mean(events[:, None] * won - answers[:, None] * np.log1p(ceiling * gain))
 
 
+def ceiling_reaches(
+    events: Numbers, answers: Numbers, ceiling: float, threshold: float, *, exceeds: bool
+) -> Flags:
+    """Return where `log_e_ceiling` is at least this high, which is above 0.
+
+    No bet on a higher rate has won anything while the rate is at the ceiling or below.
+    """
+    found: Flags = events > answers * ceiling if exceeds else events < answers * ceiling
+    may = np.flatnonzero(found)
+    log_e = log_e_ceiling(events[may], answers[may], ceiling, exceeds=exceeds)
+    found[may] = log_e >= threshold
+    return found
+
+
 class RatioEvidence:
     """ln E on the canary's rate over stable's, against one ratio and in one direction."""
 
     def __init__(self, runs: int, ratio: float, *, harm: bool) -> None:
-        self._ratio = ratio
+        self._ratio, self._sign = ratio, 1 if harm else -1
         self._gain = _FACTORS - 1 if harm else 1 / _FACTORS - 1
         self._won = _LOG_FACTORS if harm else -_LOG_FACTORS
         self._paid = np.zeros((runs, len(GRID)))
-        self._seen = np.zeros(runs)
+        self._seen, self._expected = np.zeros(runs), np.zeros(runs)
         # Of the open stratum: the answers and the events, the canary's and stable's.
         self._open = np.zeros((4, runs))
 
@@ -52,24 +67,43 @@ class RatioEvidence:
 
     def close(self, which: Flags) -> None:
         """End the stratum of these runs."""
-        self._paid[which] += self._owed()[which]
-        self._open[:, which] = 0
+        ended = np.flatnonzero(which)
+        chance, events = self._of_open(ended)
+        self._paid[ended] += self._owed(chance, events)
+        self._expected[ended] += chance * events
+        self._open[:, ended] = 0
 
     def keep(self, going: Flags) -> None:
         """Forget the runs that are over."""
-        self._paid, self._seen, self._open = (
-            self._paid[going], self._seen[going], self._open[:, going],
-        )  # fmt: skip
+        self._paid, self._open = self._paid[going], self._open[:, going]
+        self._seen, self._expected = self._seen[going], self._expected[going]
 
-    def log_e(self) -> Numbers:
-        """Return ln E of each run, the open stratum included."""
-        return _mean(self._seen[:, None] * self._won - self._paid - self._owed())
+    def reaches(self, threshold: float) -> Flags:
+        """Return where ln E is at least this high; reckoned only where it can be.
 
-    def _owed(self) -> Numbers:
-        canary, stable, x, y = self._open
+        ln(1 + θ(m - 1)) ≥ θ ln m, so no bet wins more than (seen - expected) ln m.
+        """
+        chance, events = self._of_open(slice(None))
+        excess = self._sign * (self._seen - self._expected - chance * events)
+        found: Flags = excess * _LOG_FACTORS[-1] >= threshold
+        may = np.flatnonzero(found)
+        found[may] = self.log_e(may) >= threshold
+        return found
+
+    def log_e(self, which: Any = slice(None)) -> Numbers:
+        """Return ln E of each run, or of some, the open stratum included."""
+        owed = self._owed(*self._of_open(which))
+        return _mean(self._seen[which, None] * self._won - self._paid[which] - owed)
+
+    def _of_open(self, which: Any) -> tuple[Numbers, Numbers]:
+        """Return the chance that an event of the open stratum is the canary's, and the events."""
+        canary, stable, x, y = self._open[:, which]
         share = canary / np.maximum(canary + stable, 1)
-        chance = share * self._ratio / (share * self._ratio + 1 - share)
-        return (x + y)[:, None] * np.log1p(chance[:, None] * self._gain)
+        return share * self._ratio / (share * self._ratio + 1 - share), x + y
+
+    def _owed(self, chance: Numbers, events: Numbers) -> Numbers:
+        owed: Numbers = events[:, None] * np.log1p(chance[:, None] * self._gain)
+        return owed
 
 
 class MeanEvidence:
@@ -106,7 +140,7 @@ class MeanEvidence:
         prior = mixture.tightest_prior(TUNED_FOR, alpha, one_sided=True)
         width = everything + prior
         fit = deviation**2 / (2 * width) + np.log(prior / width) / 2
-        found = fit + np.log(2) + _log_cdf(deviation / np.sqrt(width))
+        found = fit + np.log(2) + log_ndtr(deviation / np.sqrt(width))
         return np.where(enough, found, 0.0)
 
     def _told(self) -> Numbers:

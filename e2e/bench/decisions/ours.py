@@ -1,8 +1,8 @@
 """Our decision, look by look, for many runs at once.
 
-At each look, a minute apart: harm proven by any test → roll back; the step's hold not over → hold;
-non-inferiority proven on every bound, and enough answers → advance; maxHold over → give up, which
-counts as undecided; else hold. What cannot be read is not judged: neither arm's gap may decide.
+At each look, ten seconds apart: harm proven by any test → roll back; the step's hold not over →
+hold; non-inferiority proven on every bound, and enough answers → advance; maxHold over → give up,
+which counts as undecided; else hold. What cannot be read is not judged: no gap may decide.
 The crossing of harm is final, for the run ends with it; non-inferiority is read now.
 
 Strata end at each change of weight and every five minutes. Their share is what was counted of
@@ -19,7 +19,7 @@ import numpy as np
 from e2e.bench.decisions import evidence, rewards
 from e2e.bench.decisions.outcome import Outcome
 from e2e.bench.decisions.scenarios import Scenario
-from e2e.bench.decisions.traffic import Flags, Minute, Numbers, Traffic, Unit
+from e2e.bench.decisions.traffic import LOOK, MINUTE, Flags, Interval, Numbers, Traffic, Unit
 from rlhf_operator.core.statistics import advance_threshold, rollback_threshold
 
 
@@ -29,16 +29,22 @@ class Setting:
 
     false_rollback: float = 0.01
     false_promotion: float = 0.05
-    tests: int = 3
-    """Tests that share false_rollback: unsafe answers against stable and max, rewards."""
+    tests: int = 4
+    """Tests that share false_rollback: unsafe answers against stable and max, and stable's own
+    against max; rewards."""
     ratio: float = 1.5
     ceiling: float = 0.10
     difference: float = 0.1
+    rewards_are_safety: bool = True
+    """So harm of a mean is any at all, as of flags; else it must exceed the difference."""
+    scores_all_of_stable: bool = False
+    """As if scoring had no price; else as many of stable's answers as of the canary's."""
     min_samples: float = 200
-    hold: int = 10
-    max_hold: int = 1440
-    """Minutes that a step may last after its hold."""
-    stratum: int = 5
+    hold: int = 10 * MINUTE
+    """Seconds, as the others."""
+    max_hold: int = 24 * 60 * MINUTE
+    """How long a step may last after its hold."""
+    stratum: int = 5 * MINUTE
 
     @property
     def harm(self) -> float:
@@ -52,8 +58,9 @@ class Setting:
 
 
 class _Judge(Protocol):
-    def add(self, minute: Minute) -> None: ...
-    def verdicts(self) -> tuple[Flags, Flags]: ...
+    def add(self, seen: Interval) -> None: ...
+    def harm(self) -> Flags: ...
+    def good(self) -> Flags: ...
     def close(self, which: Flags) -> None: ...
     def keep(self, going: Flags) -> None: ...
 
@@ -66,32 +73,35 @@ class _Rates:
         self._harm = evidence.RatioEvidence(runs, 1.0, harm=True)
         self._good = evidence.RatioEvidence(runs, setting.ratio, harm=False)
         self._events, self._answers = np.zeros(runs), np.zeros(runs)
-        # What an arm's counters gained since they were last read: samples and events of each arm
-        # for the comparison, and of the canary for the bound.
-        self._unread = np.zeros((6, runs))
+        # What an arm's counters gained since they were last read: samples and events of each.
+        self._unread = np.zeros((4, runs))
 
-    def add(self, minute: Minute) -> None:
+    def add(self, seen: Interval) -> None:
         """Count what can be read; the rest is read later, for counters do not forget."""
         self._unread += np.stack(
-            [minute.canary_samples, minute.stable_samples, minute.canary_events,
-             minute.stable_events, minute.bounded, minute.bounded_events]
-        )  # fmt: skip
-        canary, stable = minute.canary_read, minute.stable_read
-        told = self._unread * np.stack([canary, stable, canary, stable, canary, canary])
+            [seen.canary_samples, seen.stable_samples, seen.canary_events, seen.stable_events]
+        )
+        told = self._unread * np.stack([seen.canary_read, seen.stable_read] * 2)
         self._unread -= told
-        self._harm.add(*told[:4])
-        self._good.add(*told[:4])
-        self._answers += told[4]
-        self._events += told[5]
+        self._harm.add(*told)
+        self._good.add(*told)
+        self._answers += told[0]
+        self._events += told[2]
 
-    def verdicts(self) -> tuple[Flags, Flags]:
-        """Return which runs are proven harmful, and which non-inferior with enough samples."""
+    def harm(self) -> Flags:
+        """Return which runs are proven harmful, by the comparison or by the bound."""
         setting = self._setting
-        above = evidence.log_e_ceiling(self._events, self._answers, setting.ceiling, exceeds=True)
-        below = evidence.log_e_ceiling(self._events, self._answers, setting.ceiling, exceeds=False)
-        harm = np.maximum(self._harm.log_e(), above) >= setting.harm
-        good = np.minimum(self._good.log_e(), below) >= setting.good
-        return harm, good & (self._answers >= setting.min_samples)
+        return self._harm.reaches(setting.harm) | evidence.ceiling_reaches(
+            self._events, self._answers, setting.ceiling, setting.harm, exceeds=True
+        )
+
+    def good(self) -> Flags:
+        """Return which runs are proven non-inferior by both, with enough samples."""
+        setting = self._setting
+        below = evidence.ceiling_reaches(
+            self._events, self._answers, setting.ceiling, setting.good, exceeds=False
+        )
+        return self._good.reaches(setting.good) & below & (self._answers >= setting.min_samples)
 
     def close(self, which: Flags) -> None:
         self._harm.close(which)
@@ -105,7 +115,7 @@ class _Rates:
 
 
 class _Rewards:
-    """The mean reward: Quality, so harm and non-inferiority are both tested at the margin."""
+    """The mean reward: non-inferior within the margin, harmful as the objective's class says."""
 
     def __init__(
         self, runs: int, setting: Setting, scenario: Scenario, rng: np.random.Generator
@@ -114,15 +124,21 @@ class _Rewards:
         self._evidence = evidence.MeanEvidence(runs)
         self._answers = np.zeros(runs)
 
-    def add(self, minute: Minute) -> None:
-        self._evidence.add(rewards.scored(minute, self._scenario, self._rng))
-        self._answers += minute.canary
+    def add(self, seen: Interval) -> None:
+        everything = self._setting.scores_all_of_stable
+        scores = rewards.scored(seen, self._scenario, self._rng, all_of_stable=everything)
+        self._evidence.add(scores)
+        self._answers += seen.canary
 
-    def verdicts(self) -> tuple[Flags, Flags]:
-        setting, found = self._setting, self._evidence
-        harm = found.log_e(setting.difference, harm=True) >= setting.harm
-        good = found.log_e(setting.difference, harm=False) >= setting.good
-        return harm, good & (self._answers >= setting.min_samples)
+    def harm(self) -> Flags:
+        setting = self._setting
+        beyond = 0.0 if setting.rewards_are_safety else setting.difference
+        return self._evidence.log_e(beyond, harm=True) >= setting.harm
+
+    def good(self) -> Flags:
+        setting = self._setting
+        good = self._evidence.log_e(setting.difference, harm=False) >= setting.good
+        return good & (self._answers >= setting.min_samples)
 
     def close(self, which: Flags) -> None:
         self._evidence.close(which)
@@ -157,23 +173,27 @@ class _Runs:
         self._bad = np.zeros(runs)
         self._rolled_back = np.zeros(runs, dtype=bool)
         self._promoted = np.zeros(runs, dtype=bool)
-        self._minutes, self._cost = np.zeros(runs), np.zeros(runs)
+        self._seconds, self._cost = np.zeros(runs), np.zeros(runs)
 
     def follow(self, traffic: Traffic, judge: _Judge) -> Outcome:
-        """Look every minute until every run is over."""
+        """Look until every run is over."""
         now = 0
         while len(self._going):
-            now += 1
+            now += LOOK
             traffic.tick()
-            minute = traffic.minute(self._steps[self._step])
-            self._bad += self._bad_answers(minute)
-            judge.add(minute)
-            harm, good = judge.verdicts()
-            fresh = minute.canary_read & minute.stable_read
-            ended, advanced = self._decide(now, harm & fresh, good & fresh)
+            seen = traffic.interval(self._steps[self._step])
+            self._bad += self._bad_answers(seen)
+            judge.add(seen)
+            fresh = seen.canary_read & seen.stable_read
+            held = now - self._entered >= self._setting.hold
+            harm = judge.harm() & fresh
+            # Before the hold is over nothing can advance, and most of the time is holds.
+            good = judge.good() & fresh & held if held.any() else held
+            ended, advanced = self._decide(now, harm, good)
             cut = advanced | (now % self._setting.stratum == 0)
             judge.close(cut)
             traffic.begin_stratum(cut)
+            traffic.begin_step(advanced)
             if ended.any():
                 going = ~ended
                 judge.keep(going)
@@ -181,25 +201,24 @@ class _Runs:
                 self._keep(going)
         return Outcome(
             rolled_back=self._rolled_back, promoted=self._promoted,
-            minutes=self._minutes, bad=self._cost,
+            seconds=self._seconds, bad=self._cost,
         )  # fmt: skip
 
-    def _bad_answers(self, minute: Minute) -> Numbers:
+    def _bad_answers(self, seen: Interval) -> Numbers:
         if self._scenario.shift is None:
-            return minute.bad
-        return minute.canary * rewards.bad_share(self._scenario)
+            return seen.bad
+        return seen.canary * rewards.bad_share(self._scenario)
 
     def _decide(self, now: int, harm: Flags, good: Flags) -> tuple[Flags, Flags]:
         """Return which runs ended at this look, and which go on with another weight."""
-        held = now - self._entered >= self._setting.hold
-        advances = held & good & ~harm
+        advances = good & ~harm
         is_last = self._step == len(self._steps) - 1
         promoted = advances & is_last
         gives_up = now - self._entered >= self._setting.hold + self._setting.max_hold
         ended = harm | promoted | (gives_up & ~advances)
         self._rolled_back[self._going[harm]] = True
         self._promoted[self._going[promoted]] = True
-        self._minutes[self._going[ended]] = now
+        self._seconds[self._going[ended]] = now
         self._cost[self._going[ended]] = self._bad[ended]
         advanced = advances & ~is_last
         self._step[advanced] += 1

@@ -15,7 +15,7 @@ class Outcome:
 
     rolled_back: Flags
     promoted: Flags
-    minutes: Numbers
+    seconds: Numbers
     """From the first weight to the end of the run."""
     bad: Numbers
     """Bad answers that the canary served until then."""

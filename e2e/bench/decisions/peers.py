@@ -1,6 +1,6 @@
 """The rules of Flagger 1.44 and Argo Rollouts 1.9, on series of measurements, for many runs.
 
-Both compare one number with a constant once an interval (60 s), over a range of the last minutes.
+Both compare one number with a constant once an interval, over a range of the last minutes.
 
 - Flagger: a check fails when the number is over its maximum, NaN or missing. Failed checks add up
   over the run and are never forgotten. A failed check keeps the weight where it is for that
@@ -8,7 +8,8 @@ Both compare one number with a constant once an interval (60 s), over a range of
   `stepWeights`, a plan that holds is many nearly equal steps: one successful check each.
 - Argo Rollouts, background analysis: the plan follows the clock. More than `failureLimit` (0)
   failed measurements abort the run at once. A missing number is an error; it is asked again every
-  ten seconds, and more than `consecutiveErrorLimit` (4) in a row abort: a minute without data does.
+  ten seconds, and more than `consecutiveErrorLimit` (4) in a row abort: an interval of a minute
+  without data does, or five of ten seconds.
   A NaN fails a success condition; with both conditions written it is inconclusive, and as
   `inconclusiveLimit` is 0 the run is paused for a person.
 
@@ -28,7 +29,7 @@ from e2e.bench.decisions.traffic import Flags, Numbers
 
 NEVER = 1 << 30
 """A tick that does not come."""
-LIMITS = (1, 2, 3, 5, 10)
+LIMITS = (1, 2, 3, 5, 10, 30)
 """How many failures end a run: Flagger's threshold, and Argo's failureLimit + 1."""
 
 Ticks = NDArray[np.int64]
@@ -82,9 +83,11 @@ class Progress:
     errors, `paused` that of an inconclusive measurement, `done` that of the plan's end.
     """
 
-    def __init__(self, peer: Peer, shape: tuple[int, ...], ticks: int) -> None:
-        self._peer, self._plan = peer, ticks
+    def __init__(self, peer: Peer, shape: tuple[int, ...], ticks: int, errors: int = 1) -> None:
+        """Begin a plan of so many ticks; `errors` in a row abort."""
+        self._peer, self._plan, self._most_errors = peer, ticks, errors
         self._now = 0
+        self._errors = np.zeros(shape, np.int64)
         self._failed, self._passed = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.failures = np.full((len(LIMITS), *shape), NEVER)
         self.aborted, self.paused, self.done = (np.full(shape, NEVER) for _ in range(3))
@@ -103,7 +106,8 @@ class Progress:
         self._passed += ~found.failed
         for place, limit in enumerate(LIMITS):
             self._note(self.failures[place], found.failed & (self._failed == limit))
-        self._note(self.aborted, found.erred)
+        self._errors = np.where(found.erred, self._errors + 1, 0)
+        self._note(self.aborted, self._errors >= self._most_errors)
         self._note(self.paused, found.inconclusive)
         walked = self._passed if self._peer is Peer.FLAGGER else self._now
         self._note(self.done, np.broadcast_to(walked >= self._plan, self.done.shape))

@@ -1,4 +1,4 @@
-"""What a reward model says of the answers of a minute, as sums of losses (the reward, negated).
+"""What a reward model says of the answers up to a look: sums of losses (the reward, negated).
 
 A loss is normal with deviation 1, with mean 0 for stable and `shift` for the canary. An answer is
 bad when its loss is among those that stable exceeds as seldom as the scenario's base rate says.
@@ -11,15 +11,18 @@ from statistics import NormalDist
 import numpy as np
 
 from e2e.bench.decisions.scenarios import Scenario
-from e2e.bench.decisions.traffic import Minute, Numbers
+from e2e.bench.decisions.traffic import Interval, Numbers
 
 
-def scored(minute: Minute, scenario: Scenario, rng: np.random.Generator) -> Numbers:
+def scored(
+    seen: Interval, scenario: Scenario, rng: np.random.Generator, *, all_of_stable: bool = False
+) -> Numbers:
     """Return n, Σx and Σx² of the canary, then of stable, for each run.
 
     Scoring has a price: every answer of the canary is scored and as many of stable's.
     """
-    scores = (minute.canary, np.minimum(minute.canary, minute.stable))
+    stable = seen.stable if all_of_stable else np.minimum(seen.canary, seen.stable)
+    scores = (seen.canary, stable)
     means = (scenario.shift or 0.0, 0.0)
     return np.concatenate([_sums(n, mean, rng) for n, mean in zip(scores, means, strict=True)])
 

@@ -58,7 +58,12 @@ class Scenario:
     @property
     def is_aimed_at(self) -> bool:
         """Return whether a promotion in more than 1 % of the runs misses the aim."""
-        return self.factor >= 2
+        return self.factor >= 2 and not self.is_beyond
+
+    @property
+    def is_beyond(self) -> bool:
+        """Return whether it is told of, but beyond the aim: many people who act as one."""
+        return self.trait in (Trait.ACCOUNTS_CANARY, Trait.ACCOUNTS_STABLE)
 
     @property
     def twin(self) -> Scenario:

@@ -7,22 +7,41 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2e.bench.decisions import peers, rewards
 from e2e.bench.decisions.peers import LIMITS, Peer, Silence
 from e2e.bench.decisions.scenarios import Scenario
-from e2e.bench.decisions.traffic import Minute, Numbers, Traffic, stacked, summed
+from e2e.bench.decisions.traffic import LOOK, MINUTE, Interval, Numbers, Traffic
 
-HOLD = 10
-"""Intervals of each step."""
-PACES = (1, 6)
-"""Minutes of an interval: one makes steps as long as our holds, six makes steps of an hour."""
+Counts = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How often a number is compared, and what with."""
+
+    every: int
+    """Seconds of an interval."""
+    hold: int
+    """Intervals of a step."""
+    ranges: tuple[int, ...]
+    """Intervals that a query may reach back."""
+    errors: int
+    """So many intervals in a row without a number abort Argo: five errors, ten seconds apart."""
+
+
+PACES = (
+    Pace(every=LOOK, hold=60, ranges=(6, 30), errors=5),
+    Pace(every=MINUTE, hold=10, ranges=(1, 5, 10), errors=1),
+    Pace(every=6 * MINUTE, hold=10, ranges=(1, 5, 10), errors=1),
+)
+"""The first two make steps as long as our holds, the last makes steps of an hour."""
+_USUAL = PACES[1]
 BOUNDS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 """Times the rate that stable is known to have, or times the rate that it has now."""
 REWARD_BOUNDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Deviations below stable's known mean, or below what it has now."""
-RANGES = (1, 5, 10)
-"""Intervals that a query reaches back."""
 _USEFUL = 0.5
 """The share of equal versions that a rule must promote to be chosen."""
 
@@ -36,11 +55,10 @@ class Rule:
     bound: int
     """Which of BOUNDS or REWARD_BOUNDS."""
     reach: int
-    """One of RANGES."""
+    """Intervals that the query reaches back."""
     limit: int
     silence: Silence
-    pace: int = 1
-    """One of PACES."""
+    pace: Pace = _USUAL
 
     def text(self, scenario: Scenario) -> str:
         """Return it in words, with this scenario's numbers."""
@@ -50,7 +68,7 @@ class Rule:
         else:
             bound = f"> {REWARD_BOUNDS[self.bound]:g} sd below {of}"
         return (
-            f"{bound} over {self.reach * self.pace}m, every {self.pace}m, "
+            f"{bound} over {self.reach * self.pace.every // MINUTE}m, every {self.pace.every}s, "
             f"{self.limit} failures, silence {self.silence}"
         )
 
@@ -65,7 +83,7 @@ class Score:
 
     rolled_back: float
     promoted: float
-    median_minutes: float
+    median_seconds: float
     bad: float
 
     @property
@@ -79,7 +97,7 @@ def scores(scenario: Scenario, runs: int, seed: int) -> dict[Peer, dict[Rule, Sc
     found: dict[Peer, dict[Rule, Score]] = {peer: {} for peer in Peer}
     for pace in PACES:
         answers = _answers(scenario, runs, seed, pace)
-        for relative, reach in product((False, True), RANGES):
+        for relative, reach in product((False, True), pace.ranges):
             rule = Rule(
                 relative=relative, bound=0, reach=reach, limit=1, silence=Silence.FAILS, pace=pace
             )
@@ -90,73 +108,69 @@ def scores(scenario: Scenario, runs: int, seed: int) -> dict[Peer, dict[Rule, Sc
     return found
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Answers:
-    """What would be measured at each step of the plan and tick; axes: (step, tick, run)."""
+def _answers(scenario: Scenario, runs: int, seed: int, pace: Pace) -> Counts:
+    """Return what would be measured; axes: (tick, run, step of the plan, number).
 
-    top: Numbers
-    """The canary's flags, or the sum of its losses, then stable's: one more axis in front."""
-    answers: Numbers
-    unread: Numbers
-    bad: Numbers
-
-
-def _answers(scenario: Scenario, runs: int, seed: int, pace: int) -> _Answers:
+    The numbers: the canary's flags, or the sum of its losses, and stable's; their answers;
+    whether each could not be read at all (1) or could (0); the bad answers.
+    """
     rng = np.random.default_rng(seed)
-    traffic = Traffic(scenario, runs, rng)
-    ticks = len(scenario.steps) * HOLD + max(LIMITS) + 1
-    minutes: list[list[Minute]] = [[] for _ in scenario.steps]
-    for _ in range(ticks):
-        interval: list[list[Minute]] = [[] for _ in scenario.steps]
-        for _ in range(pace):
+    every = min(pace.every, MINUTE)
+    traffic = Traffic(scenario, runs, rng, every=every)
+    ticks = len(scenario.steps) * pace.hold + max(LIMITS) + 1
+    told = np.zeros((ticks, runs, len(scenario.steps), 7), dtype=np.float32)
+    told[..., 4:6] = 1
+    for tick in told:
+        for _ in range(pace.every // every):
             traffic.tick()
             for place, weight in enumerate(scenario.steps):
-                interval[place].append(traffic.minute(np.full(runs, weight)))
-        for place, some in enumerate(interval):
-            minutes[place].append(summed(some))
-    every = stacked([stacked(each) for each in minutes])
-    unread = np.stack([~every.canary_read, ~every.stable_read]).astype(float)
+                seen = traffic.interval(np.full(runs, weight))
+                tick[:, place, :4] += _counted(seen, scenario, rng).T
+                tick[:, place, 4:6] *= ~np.stack([seen.canary_read, seen.stable_read], axis=1)
+                tick[:, place, 6] += _bad(seen, scenario)
+    return told
+
+
+def _counted(seen: Interval, scenario: Scenario, rng: np.random.Generator) -> Numbers:
+    """Return the canary's and stable's events or losses, and what they are counted among."""
     if scenario.shift is None:
-        top = np.stack([every.canary_flags, every.stable_flags])
-        answers = np.stack([every.canary, every.stable])
-        return _Answers(top=top, answers=answers, unread=unread, bad=every.bad)
-    sums = rewards.scored(every, scenario, rng)
-    return _Answers(
-        top=np.stack([sums[1], sums[4]]),
-        answers=np.stack([sums[0], sums[3]]),
-        unread=unread,
-        bad=every.canary * rewards.bad_share(scenario),
-    )
+        return np.stack([seen.canary_flags, seen.stable_flags, seen.canary, seen.stable])
+    return rewards.scored(seen, scenario, rng)[[1, 4, 0, 3]]
+
+
+def _bad(seen: Interval, scenario: Scenario) -> Numbers:
+    return seen.bad if scenario.shift is None else seen.canary * rewards.bad_share(scenario)
 
 
 def _walk(
-    peer: Peer, scenario: Scenario, seen: _Answers, rule: Rule, silences: tuple[Silence, ...]
+    peer: Peer, scenario: Scenario, told: Counts, rule: Rule, silences: tuple[Silence, ...]
 ) -> dict[Rule, Score]:
     """Take all bounds through the plan at once; the limits are read off afterwards."""
     bounds = BOUNDS if scenario.shift is None else REWARD_BOUNDS
     most = np.array(bounds)[:, None]
     if not rule.relative and scenario.shift is None:
         most = most * scenario.base
-    runs, plan = np.arange(seen.bad.shape[2]), len(scenario.steps) * HOLD
-    walks = [(each, peers.Progress(peer, (len(bounds), len(runs)), plan)) for each in silences]
+    pace, runs = rule.pace, np.arange(told.shape[1])
+    plan, shape = len(scenario.steps) * pace.hold, (len(bounds), len(runs))
+    walks = [(each, peers.Progress(peer, shape, plan, pace.errors)) for each in silences]
     # Where failures do not hold the weight back, all bounds see the same.
     paths = len(bounds) if peer is Peer.FLAGGER else 1
-    past: list[Numbers] = []
-    window = np.zeros((6, paths, len(runs)))
+    past: list[Counts] = []
+    window = np.zeros((paths, len(runs), 6))
     costs = [np.zeros((paths, len(runs)))]
-    for tick in range(seen.bad.shape[1] if peer is Peer.FLAGGER else plan):
-        step = walks[0][1].place[:paths] // HOLD
-        told = (seen.top, seen.answers, seen.unread)
-        past.append(np.concatenate([each[:, step, tick, runs] for each in told]))
+    for tick in told[:plan] if peer is Peer.ARGO else told:
+        step = walks[0][1].place[:paths] // pace.hold
+        seen = tick[None, :, step[0, 0]] if peer is Peer.ARGO else tick[runs, step]
+        past.append(seen[..., :6])
         window += past[-1]
         if len(past) > rule.reach:
             window -= past.pop(0)
-        gaps = window[4:] >= len(past)
+        gaps = window[..., 4] >= len(past), window[..., 5] >= len(past)
         missing = np.logical_or(*gaps) if rule.relative else gaps[0]
         value = _measured(window, rule.relative, scenario)
         for silence, progress in walks:
             progress.add(peers.check(peer, silence, value, missing, most))
-        costs.append(costs[-1] + seen.bad[step, tick, runs])
+        costs.append(costs[-1] + seen[..., 6])
     served = np.broadcast_to(np.stack(costs), (len(costs), len(bounds), len(runs)))
     found: dict[Rule, Score] = {}
     for silence, progress in walks:
@@ -166,10 +180,10 @@ def _walk(
 
 def _measured(window: Numbers, relative: bool, scenario: Scenario) -> Numbers:
     """Return the number that is compared with the bound, as PromQL's division gives it."""
-    answers, others = window[2:4]
+    answers, others = window[..., 2], window[..., 3]
     # Without answers nothing may be left of a sum, not even the rounding of earlier ones.
     canary, stable = (
-        np.where(n, total, 0) for n, total in ((answers, window[0]), (others, window[1]))
+        np.where(n, total, 0) for n, total in ((answers, window[..., 0]), (others, window[..., 1]))
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         value: Numbers = canary / answers
@@ -191,7 +205,7 @@ def _scored(progress: peers.Progress, costs: Numbers, rule: Rule) -> dict[Rule, 
             found[replace(rule, bound=bound, limit=limit)] = Score(
                 rolled_back=float(rolled_back[bound].mean()),
                 promoted=float(promoted[bound].mean()),
-                median_minutes=rule.pace * float(np.median(last[bound])),
+                median_seconds=rule.pace.every * float(np.median(last[bound])),
                 bad=float(bad[bound].mean()),
             )
     return found
