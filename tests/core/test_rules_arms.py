@@ -130,6 +130,12 @@ ROWS = [
         **alone(workloads=make.pods(), canary=UNDECIDED)),
     row("but a guardrail that is unsure again holds it", "inconclusive", Action.HOLD,
         Reason.INCONCLUSIVE, **alone(workloads=make.pods(), canary=SILENT)),
+    row("and has time to be seen alone, however late it has won", "inconclusive", Action.HOLD,
+        Reason.INCONCLUSIVE, **alone(workloads=make.pods(), canary=SILENT, run=several(
+            1, step_since=ago(3 * DAY), arms=(dropped(V2), dropped(V3))))),
+    row("but not for ever", "inconclusive", Action.ROLL_BACK, Reason.MAX_HOLD_EXCEEDED,
+        **alone(workloads=make.pods(), canary=SILENT, run=several(
+            2 * DAY, step_since=ago(3 * DAY), arms=(dropped(V2), dropped(V3))))),
     row("a version that another has beaten is not tested again", "other_won", Action.KEEP,
         Reason.OTHER_WON, **WON_BY_V2),
     row("unless the spec changes", "target_differs", Action.START, Reason.STARTED,

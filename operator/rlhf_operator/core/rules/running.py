@@ -302,8 +302,15 @@ def _hold_end(run: Run) -> datetime:
 
 
 def _patience_end(seen: Observed, run: Run) -> datetime:
-    """Return when `maxHold` is over: how long the step may last without a success."""
-    return _hold_end(run) + parse_duration(run.plan.max_hold) + _stood_still(run, seen.now)
+    """Return when `maxHold` is over: how long the step may last without a success.
+
+    A test may use all its `duration`, and what is left of several is seen anew.
+    """
+    begins, test = _hold_end(run), run.plan.ab_test
+    if test is not None and run.since is not None:
+        in_force = run.status.in_force_at or run.since
+        begins = max(begins, run.since + parse_duration(test.duration), in_force)
+    return begins + parse_duration(run.plan.max_hold) + _stood_still(run, seen.now)
 
 
 def _held(run: Run, since: datetime) -> Decision:
