@@ -14,17 +14,12 @@ from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLOClass
+from rlhf_operator.api.quarantine import QuarantineRecord
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import (
-    Outcome,
-    PinnedPolicy,
-    QuarantineRecord,
-    RolloutSpec,
-    RolloutStatus,
-    RunType,
-    StandbyRecord,
-)
+from rlhf_operator.api.rollout import Outcome, RolloutSpec, RolloutStatus, RunType
+from rlhf_operator.api.standby import StandbyRecord
 from rlhf_operator.core.observed import Act, Assessment, Key, Observed, Route, Run, Workload
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

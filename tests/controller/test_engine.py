@@ -32,7 +32,7 @@ from rlhf_operator.api.metrics import (
     GUARD_UNSAFE_SERVED,
     GUARD_UNSAFE_SERVED_RESPONSES,
 )
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.controller.engine import Engine, Subject
 from rlhf_operator.core import reward_hacking
 from rlhf_operator.core.observed import Key

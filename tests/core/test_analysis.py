@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core.analysis import Reading, blind, failed, judge, stale_after, worst
 from rlhf_operator.core.objective import decimal_text
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, RunType, StandbyRecord
+from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.api.standby import StandbyRecord
 from rlhf_operator.core import capacity, contenders, drills, holdback, sizes
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Route, Run, Workload

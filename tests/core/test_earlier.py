@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import analysis, earlier
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objective
 from rlhf_operator.core.stretches import Past, Stretch

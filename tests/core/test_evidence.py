@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import analysis, sequential, statistics
 from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.objective import Judgement, Reading, objectives, result

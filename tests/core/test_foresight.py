@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import SLOResult, StratumRecord, Verdict
 from rlhf_operator.api.model import ModelStatus
-from rlhf_operator.api.rollout import PinnedPolicy, RunType
+from rlhf_operator.api.plan import PinnedPolicy
+from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import foresight, outlook, statistics
 from rlhf_operator.core.conditions import merge

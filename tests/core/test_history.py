@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.model import History
-from rlhf_operator.api.rollout import Lift, Outcome, RunType
+from rlhf_operator.api.quarantine import Lift
+from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import history
 from rlhf_operator.core.observed import Run
 from tests import builders as make

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import analysis, mean
 from rlhf_operator.core.moments import Moments, contradicts
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives, result

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import plans
 from tests import builders as make
 

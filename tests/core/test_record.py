@@ -16,7 +16,8 @@ from rlhf_operator.api.evidence import (
     Sums,
     Verdict,
 )
-from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutStatus, RunType, StandbyRecord
+from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutStatus, RunType
+from rlhf_operator.api.standby import StandbyRecord
 from rlhf_operator.core import drills, holdback, record, rollout
 from rlhf_operator.core.observed import Act, Assessment
 from tests import builders as make

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import PinnedPolicy, RolloutStatus
+from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.core import plans, record, reward_hacking, rollout, summary
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Observed

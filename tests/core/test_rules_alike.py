@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import PinnedPolicy, RunType
+from rlhf_operator.api.rollout import RunType
 from rlhf_operator.core import record, rollout, summary
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Run

@@ -9,8 +9,8 @@ import pytest
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import plans, record, repins, rollout
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Run

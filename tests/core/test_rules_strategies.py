@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rlhf_operator.api.evidence import FirstCounts, SLOResult, Verdict
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import rollout
 from rlhf_operator.core.decision import Action

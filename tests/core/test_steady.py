@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_operator.api.evidence import BaselineRecord, Verdict
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import analysis
 from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.objective import Judgement, Objective, Reading, result

@@ -13,9 +13,10 @@ import pytest
 from rlhf_operator.api.approval import Approval
 from rlhf_operator.api.evidence import ArmCount, SLOResult, Verdict
 from rlhf_operator.api.model import Rollout
+from rlhf_operator.api.plan import Plan
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, Plan, RunType
+from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import capacity, facts, plans, repins, summary, unjudged
 from rlhf_operator.core.decision import hold

@@ -1,4 +1,4 @@
-"""`RLHFDecision`: one human act, immutable."""
+"""`RLHFDecision`: one human act, immutable; and what the record of a run holds of it."""
 
 from __future__ import annotations
 
@@ -105,6 +105,29 @@ class DecisionStatus(ApiType):
     """The `RLHFRollout` that it changed."""
     conditions: Annotated[tuple[Condition, ...], Keyed("type", 16)] = ()
     """Observations in the standard form."""
+
+
+class DecisionRecord(ApiType):
+    """A human act that changed this run."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """The `RLHFDecision`."""
+    action: DecisionAction
+    """What was asked."""
+    step: Annotated[int, Field(ge=1, le=32)] | None = None
+    """The step that was approved, from 1, if not all."""
+    slo: Name | None = None
+    """The objective that was overridden."""
+    until: Time | None = None
+    """Until when it is."""
+    author: Annotated[str, Field(max_length=253)]
+    """Who asked."""
+    via: Annotated[str, Field(max_length=253)] | None = None
+    """Who sent it for them, if someone did."""
+    reason: Text
+    """Why."""
+    at: Time
+    """When it took effect."""
 
 
 RLHFDecision = Object[DecisionSpec, DecisionStatus]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rlhf_operator.api.approval import Awaiting
 from rlhf_operator.api.common import Condition, Object, VersionRef
-from rlhf_operator.api.decision import DecisionAction
+from rlhf_operator.api.decision import DecisionRecord
 from rlhf_operator.api.evidence import (
     ArmCount,
     BaselineRecord,
@@ -21,20 +21,10 @@ from rlhf_operator.api.evidence import (
     StepRecord,
     StratumRecord,
 )
-from rlhf_operator.api.policy import SLO, RewardHacking
-from rlhf_operator.api.schema import (
-    ApiType,
-    CelRule,
-    DecimalText,
-    Digest,
-    Duration,
-    Keyed,
-    Name,
-    Percent,
-    Text,
-    Time,
-)
-from rlhf_operator.api.strategies import ABTest, Step, StrategyName
+from rlhf_operator.api.plan import PinnedPolicy, Plan, Repin
+from rlhf_operator.api.quarantine import QuarantineRecord
+from rlhf_operator.api.schema import ApiType, CelRule, Digest, Duration, Keyed, Name, Percent, Time
+from rlhf_operator.api.standby import StandbyRecord
 
 
 class RunType(StrEnum):
@@ -57,54 +47,6 @@ class Outcome(StrEnum):
     SUPERSEDED = "Superseded"
     PROVEN = "Proven"
     UNPROVEN = "Unproven"
-
-
-class Plan(ApiType):
-    """The plan as it was when the run began; later edits apply to the next run."""
-
-    strategy: StrategyName = "Canary"
-    """In which way the new version comes to serve."""
-    steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
-    """The weights and how long each must hold; a shadow's weight is the percent copied."""
-    ab_test: ABTest | None = None
-    """The test, where the strategy is one."""
-    surge: Literal["None", "One", "Full"] = "One"
-    """GPUs that the run may take beyond `replicas`."""
-    ready_timeout: Duration
-    """How long the canary may take to become ready."""
-    max_hold: Duration
-    """How long a step may stay inconclusive after its hold."""
-    max_blind: Duration
-    """How long a Safety SLO may lack data before the weight goes to 0."""
-    on_inconclusive: Literal["RollBack", "Hold"]
-    """What happens after `maxHold`."""
-    stickiness: Literal["Arm"] | None = None
-    """Arm where users stay with their version: rates count each user's first event alone."""
-
-    def told(self, weight: int, sign: str = "%") -> str:
-        """Return a weight as people read it: a shadow's requests are copied, not served."""
-        return f"{weight}{sign} copied" if self.strategy == "Shadow" else f"{weight}{sign}"
-
-
-class PinnedPolicy(ApiType):
-    """A policy as it was when the run began."""
-
-    name: Name
-    """The policy's name."""
-    mandatory: bool = False
-    """Whether the operator's configuration adds it to every model."""
-    metric_source: Annotated[str, Field(max_length=63)]
-    """The metric source by name."""
-    interval: Duration
-    """How often the objectives are judged."""
-    false_rollback: DecimalText = "0.01"
-    """How often a version that is no worse may be rolled back by evidence."""
-    false_promotion: DecimalText = "0.05"
-    """How often a version that is worse than allowed may pass an objective."""
-    reward_hacking: RewardHacking | None = None
-    """What follows when the version is suspected of reward hacking."""
-    slos: Annotated[tuple[SLO, ...], Keyed("name", 32)]
-    """The objectives."""
 
 
 class Cause(ApiType):
@@ -155,63 +97,6 @@ class RolloutSpec(ApiType):
     )
 
 
-class Lift(ApiType):
-    """Who ended a quarantine."""
-
-    decision: Annotated[str, Field(max_length=253)]
-    """The `RLHFDecision`."""
-    author: Annotated[str, Field(max_length=253)]
-    """The person."""
-    via: Annotated[str, Field(max_length=253)] | None = None
-    """Who sent it for them, if someone did."""
-    reason: Text | None = None
-    """Why."""
-    at: Time
-    """When."""
-
-
-class QuarantineRecord(ApiType):
-    """An identity that may not serve until a person lifts this."""
-
-    identity: Digest
-    """The identity."""
-    version: Name | None = None
-    """The name under which it failed; unset where a veto came before any run."""
-    message: Message
-    """What failed, with its numbers, or who vetoed it and why."""
-    author: Annotated[str, Field(max_length=253)] | None = None
-    """Who vetoed it, where it did not fail."""
-    decision: Annotated[str, Field(max_length=253)] | None = None
-    """The `RLHFDecision` that vetoed it."""
-    at: Time
-    """When."""
-    lifted: Lift | None = None
-    """Who ended it."""
-
-
-class DecisionRecord(ApiType):
-    """A human act that changed this run."""
-
-    name: Annotated[str, Field(max_length=253)]
-    """The `RLHFDecision`."""
-    action: DecisionAction
-    """What was asked."""
-    step: Annotated[int, Field(ge=1, le=32)] | None = None
-    """The step that was approved, from 1, if not all."""
-    slo: Name | None = None
-    """The objective that was overridden."""
-    until: Time | None = None
-    """Until when it is."""
-    author: Annotated[str, Field(max_length=253)]
-    """Who asked."""
-    via: Annotated[str, Field(max_length=253)] | None = None
-    """Who sent it for them, if someone did."""
-    reason: Text
-    """Why."""
-    at: Time
-    """When it took effect."""
-
-
 class FallbackProof(ApiType):
     """What the last drill showed of the fallback."""
 
@@ -227,30 +112,6 @@ class FallbackProof(ApiType):
     """What was seen."""
 
 
-class Release(ApiType):
-    """How a control arm lost its traffic."""
-
-    at: Time
-    """When."""
-    reason: ReasonWord
-    """One word."""
-    message: Message
-    """A sentence with numbers."""
-
-
-class StandbyRecord(ApiType):
-    """The previous stable version, kept warm."""
-
-    version: VersionRef
-    """Which one."""
-    until: Time
-    """Until when."""
-    weight: Percent = 0
-    """Percent of the traffic that it keeps as a control arm."""
-    released: Release | None = None
-    """How it lost that."""
-
-
 class Pin(ApiType):
     """The rendered pods of a version, which no upgrade of the operator changes."""
 
@@ -260,21 +121,6 @@ class Pin(ApiType):
     """The `ControllerRevision` that holds the rendering; its name carries the content's hash."""
     restrained: bool = False
     """Whether its guard blocks or refuses because nothing safe is left; gone when others serve."""
-
-
-class Repin(ApiType):
-    """The plan and the policies that a person had pinned anew during the run."""
-
-    generation: Annotated[int, Field(ge=0, le=2**53)]
-    """The model's generation of which they are."""
-    plan: Plan
-    """The plan by which the run goes on."""
-    plan_digest: Digest
-    """sha256 of this plan and these policies."""
-    policies: Annotated[tuple[PinnedPolicy, ...], Keyed("name", 16)] = ()
-    """The objectives by which it goes on."""
-    at: Time
-    """When."""
 
 
 class ArmRecord(ApiType):

@@ -9,7 +9,8 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
-from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout, RunType
+from rlhf_operator.api.quarantine import QuarantineRecord
+from rlhf_operator.api.rollout import Outcome, RLHFRollout, RunType
 from rlhf_operator.cli import marks, sentences
 from rlhf_operator.cli.state import State, plan_of, status_of, tried
 from rlhf_operator.core import contenders

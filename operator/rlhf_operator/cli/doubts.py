@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rlhf_operator.api.arms import Arms
-from rlhf_operator.api.rollout import Plan
+from rlhf_operator.api.plan import Plan
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli.played import Played
 from rlhf_operator.cli.scene import Scene

@@ -13,9 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rlhf_operator.api.decision import DecisionRecord
 from rlhf_operator.api.evidence import GoldenResult, SLOResult, StepRecord, Verdict
+from rlhf_operator.api.plan import Plan
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import DecisionRecord, Plan, RLHFRollout, RolloutStatus
+from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.cli import marks, sentences
 from rlhf_operator.cli.state import newest_results, plan_of, status_of, tried

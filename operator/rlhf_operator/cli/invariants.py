@@ -14,8 +14,9 @@ from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.quarantine import QuarantineRecord
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RLHFRollout
+from rlhf_operator.api.rollout import Outcome, RLHFRollout
 from rlhf_operator.cli.state import State, plan_of, status_of, users_shares
 from rlhf_operator.core import contenders, history, verdicts
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median, quantiles
 
+from rlhf_operator.api.plan import Plan
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, Plan
+from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.strategies import StrategyName
 from rlhf_operator.cli import simulation
 from rlhf_operator.cli.doubts import doubts

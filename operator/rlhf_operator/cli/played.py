@@ -8,8 +8,8 @@ from random import Random
 
 from rlhf_operator.api import metrics
 from rlhf_operator.api.arms import Arms
+from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy, Plan
 from rlhf_operator.api.schema import decimal
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.cli import dice

@@ -9,15 +9,9 @@ from datetime import datetime, timedelta
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec, RLHFModel
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import (
-    Cause,
-    Outcome,
-    PinnedPolicy,
-    RolloutSpec,
-    RolloutStatus,
-    RunType,
-)
+from rlhf_operator.api.rollout import Cause, Outcome, RolloutSpec, RolloutStatus, RunType
 from rlhf_operator.cli.assumptions import Assumptions, Unplayable
 from rlhf_operator.cli.played import Played, played, scored_share
 from rlhf_operator.cli.state import State

@@ -17,8 +17,9 @@ from rlhf_operator.api.common import Object
 from rlhf_operator.api.decision import RLHFDecision
 from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import RLHFModel
+from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.policy import AlignmentPolicy
-from rlhf_operator.api.rollout import PinnedPolicy, Plan, RLHFRollout, RolloutStatus
+from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import sentences
 from rlhf_operator.core import capacity, contenders, names, routes

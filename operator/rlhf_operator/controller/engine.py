@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from rlhf_operator.api.evidence import ArmCount, Checkpoint
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.controller import trial
 from rlhf_operator.controller.followed import Assessment, Followed
 from rlhf_operator.controller.goal import Beat, Goal, Values

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from rlhf_operator.api.evidence import StratumRecord, Verdict
 from rlhf_operator.api.measurements import Problem
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller import promoted
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from rlhf_operator.api.measure import Query
 from rlhf_operator.api.measurements import Problem, Silence
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.controller.goal import Values
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.core.indicators import Counter, measure, range_query

@@ -13,8 +13,8 @@ from math import isfinite
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO, SLOClass
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import bounds, evidence, steady
 from rlhf_operator.core.moments import decimal_text
 from rlhf_operator.core.objective import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_operator.api.approval import Approval
-from rlhf_operator.api.rollout import DecisionRecord
+from rlhf_operator.api.decision import DecisionRecord
 from rlhf_operator.api.strategies import Step
 from rlhf_operator.core.observed import Run
 

@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from rlhf_operator.api.approval import Awaiting
+from rlhf_operator.api.plan import Repin
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, Repin, RolloutSpec
+from rlhf_operator.api.rollout import Outcome, RolloutSpec
 from rlhf_operator.core.observed import Act
 
 

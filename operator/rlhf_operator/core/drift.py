@@ -11,8 +11,8 @@ from functools import lru_cache
 from math import exp, fsum, sqrt
 
 from rlhf_operator.api.evidence import BaselineRecord
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import statistics
 from rlhf_operator.core.indicators import Better, Form, Measure, measure
 from rlhf_operator.core.statistics import Cusum

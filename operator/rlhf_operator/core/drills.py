@@ -12,17 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rlhf_operator.api.measure import Indicator
+from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import (
-    FallbackProof,
-    Outcome,
-    PinnedPolicy,
-    Plan,
-    RolloutSpec,
-    RolloutStatus,
-    RunType,
-)
+from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutSpec, RolloutStatus, RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import plans

@@ -8,8 +8,9 @@ from typing import Any
 
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.model import History
+from rlhf_operator.api.quarantine import Lift, QuarantineRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import Lift, Outcome, Pin, QuarantineRecord, RolloutStatus, RunType
+from rlhf_operator.api.rollout import Outcome, Pin, RolloutStatus, RunType
 from rlhf_operator.api.schema import GROUP, parse_duration
 from rlhf_operator.core import conditions, contenders
 from rlhf_operator.core.observed import Run

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Release, StandbyRecord
 from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.api.standby import Release, StandbyRecord
 from rlhf_operator.core.observed import Observed, Run
 
 

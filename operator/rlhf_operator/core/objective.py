@@ -9,8 +9,8 @@ from typing import Any
 
 from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import mean, sequential, statistics
 from rlhf_operator.core.drift import DriftTest

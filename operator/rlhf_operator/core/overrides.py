@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rlhf_operator.api.decision import DecisionRecord
 from rlhf_operator.api.evidence import SLOResult
-from rlhf_operator.api.rollout import DecisionRecord
 from rlhf_operator.core.observed import Observed, Run
 
 

@@ -8,9 +8,10 @@ import json
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelSpec, Rollout
+from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.policy import SLO, PolicySpec, RewardHacking, VersusStable
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Cause, PinnedPolicy, Plan, RolloutSpec, RunType
+from rlhf_operator.api.rollout import Cause, RolloutSpec, RunType
 from rlhf_operator.api.schema import decimal, parse_duration
 from rlhf_operator.api.strategies import TEST_POLICY, ABTest, Step
 from rlhf_operator.core.observed import Observed

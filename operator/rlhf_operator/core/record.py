@@ -10,15 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from rlhf_operator.api.common import VersionRef
+from rlhf_operator.api.decision import DecisionRecord
 from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, StepRecord
+from rlhf_operator.api.quarantine import QuarantineRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import (
-    DecisionRecord,
-    Outcome,
-    QuarantineRecord,
-    RolloutStatus,
-    RunType,
-)
+from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType
 from rlhf_operator.core import (
     capacity,
     conditions,

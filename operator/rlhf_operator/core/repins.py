@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from rlhf_operator.api.evidence import ArmCount, StratumRecord
+from rlhf_operator.api.plan import PinnedPolicy, Plan, Repin
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy, Plan, Repin
 from rlhf_operator.api.strategies import Step
 from rlhf_operator.core import approvals, plans
 from rlhf_operator.core.approvals import Gate

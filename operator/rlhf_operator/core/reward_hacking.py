@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from rlhf_operator.api.evidence import SLOResult
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import drills, overrides, plans, sequential
 from rlhf_operator.core.observed import Observed, Run

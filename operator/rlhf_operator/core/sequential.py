@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import exp
 
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import statistics
 from rlhf_operator.core.indicators import Better, Form, Measure
 from rlhf_operator.core.stretches import NOTHING, Stretch, by_unit, total

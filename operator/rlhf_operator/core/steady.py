@@ -13,8 +13,8 @@ from functools import lru_cache
 from math import exp
 
 from rlhf_operator.api.evidence import BaselineRecord, Verdict
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import sequential
 from rlhf_operator.core.drift import BASELINE, Drift, compares, drift_test, measured_by
 from rlhf_operator.core.indicators import measure

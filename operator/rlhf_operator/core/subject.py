@@ -12,7 +12,7 @@ from rlhf_operator.api.evidence import (
     SLOResult,
     StratumRecord,
 )
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import contenders, plans
 from rlhf_operator.core.observed import Key, Observed, Run
 

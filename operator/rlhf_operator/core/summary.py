@@ -11,8 +11,9 @@ from typing import Literal
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelStatus, ModelVersionSummary
+from rlhf_operator.api.quarantine import QuarantineRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import Outcome, QuarantineRecord, RolloutStatus
+from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.api.version import Quarantine, VersionStatus
 from rlhf_operator.core import (
     capacity,

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rlhf_operator.api import metrics
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import Rollout
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.api.strategies import TEST_POLICY, StrategyName
 from rlhf_operator.core import capacity, sequential
 from rlhf_operator.core.indicators import Form, measure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from rlhf_operator.api.rollout import QuarantineRecord
+from rlhf_operator.api.quarantine import QuarantineRecord
 from rlhf_operator.core.observed import Act, Observed, Run
 
 MOST = 64

@@ -14,8 +14,8 @@ from datetime import timedelta
 from math import log
 
 from rlhf_operator.api.evidence import BaselineRecord
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import sequential, statistics
 from rlhf_operator.core.indicators import Better, Form, Measure, measure
 from rlhf_operator.core.sequential import Proof, Rate

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from rlhf_operator.api.common import Failure
 from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import AlignmentPolicy, PolicySpec, PolicyStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import PinnedPolicy
 from rlhf_operator.core import conditions, plans, queries
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.observed import Key, Run

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult
-from rlhf_operator.api.rollout import PinnedPolicy
+from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce

@@ -16,8 +16,9 @@ from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.model import ModelStatus
+from rlhf_operator.api.quarantine import Lift
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import Lift, Pin, RolloutStatus, RunType
+from rlhf_operator.api.rollout import Pin, RolloutStatus, RunType
 from rlhf_operator.api.schema import API_VERSION, format_time
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import StandbyRecord
+from rlhf_operator.api.standby import StandbyRecord
 from rlhf_operator.core import analysis, holdback, verdicts
 from rlhf_operator.core.decision import Action, Decision
 from rlhf_operator.core.observed import Observed
