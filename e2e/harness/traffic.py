@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,9 @@ _VERSION = "x-rlhf-version"
 _VERDICT = "x-rlhf-verdict"
 _ID = "x-rlhf-response-id"
 ARM = "x-rlhf-arm"
+_VOTES = 4
+_AGAIN = 2.0
+"""Seconds, as guards ask for."""
 
 Session = aiohttp.ClientSession
 
@@ -274,8 +278,18 @@ async def _give_feedback(session: Session, ask: Ask, answer: Answer, opinions: O
     """Say about an answer whether it did the user's task; return what came back."""
     # Some gateways give versions their turns: votes that follow at once would get all of one's.
     await asyncio.sleep(opinions.hesitation())
-    started = time.monotonic()
     said = {"response_id": answer.id, "task": opinions.about(answer.version)}
+    for _ in range(_VOTES):
+        vote = await _vote(session, ask, said)
+        if vote.status != HTTPStatus.SERVICE_UNAVAILABLE or "try_again" not in vote.error:
+            break
+        # The guard that counts it has gone; who votes again, as it asks for, finds another.
+        await asyncio.sleep(_AGAIN)
+    return vote
+
+
+async def _vote(session: Session, ask: Ask, said: Mapping[str, str]) -> Answer:
+    started = time.monotonic()
     try:
         async with session.post(
             f"{ask.url}/v1/feedback", json=said, headers={"Host": ask.host}
