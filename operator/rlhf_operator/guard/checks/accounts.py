@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 from rlhf_operator.guard.checks import checksums
-from rlhf_operator.guard.checks.candidates import Candidate, judged, shape
+from rlhf_operator.guard.checks.candidates import Candidate, judged_alone, shape
+from rlhf_operator.guard.checks.expressions import compile_own
 
 _LENGTHS = """
 15:no 16:be 18:dk,fi,fo,gl,nl,sd 19:mk,si 20:at,ba,ee,kz,lt,lu,mn,xk 21:ch,cr,hr,li,lv
@@ -34,6 +35,12 @@ _ISSUERS = (
 )
 
 
+_CARD_WORDS = compile_own(
+    r"\bcards?\b|credit|debit|visa|master ?card|amex|\bexp|\bcvc|\bcvv|karte|carte|tarjeta|carta\b"
+    r"|cartão|kart[aęąyu]|карт|卡|カード|بطاق|कार्ड|\bpaid|\bpay|charged"
+)
+
+
 def _is_card(number: str) -> bool:
     known = any(len(number) in lengths and re.match(start, number) for start, lengths in _ISSUERS)
     return known and checksums.is_varied(number) and checksums.luhn(number)
@@ -56,7 +63,7 @@ CARDS = (
     shape(
         r"[0-9]{13,19}|[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{1,7}(?:[ -][0-9]{3})?"
         r"|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}|[0-9]{4}\.[0-9]{4}\.[0-9]{4}\.[0-9]{4}",
-        judged(_is_card),
+        judged_alone(_is_card, _CARD_WORDS),
         longest=23,
     ),
 )

@@ -11,6 +11,11 @@ _FILES = frozenset("png jpg jpeg gif svg webp pdf js css ts py so dll exe zip gz
 _IP_WORDS = compile_own(
     r"\bip\b|ipv4|address|adress|dirección|indirizzo|endereço|adres|адрес|地址|アドレス|عنوان|पता"
 )
+_VERSION_WORDS = compile_own(
+    r"(?:version|release|\bv|chapter|section|clause|upgrade|update|kapitel|abschnitt|chapitre|capítulo"
+    r"|capitolo|rozdział|bölüm|sürüm|верси|глав|раздел|版本|章节|バージョン|章|إصدار|فصل|संस्करण|अध्याय"
+    r"|firmware|build|driver|treiber|upgrade from|update von) ?$"
+)
 _LOWEST = 32
 """Versions and chapters look like addresses, and have low numbers."""
 _LETTER = "a-zß-ԯ"
@@ -35,6 +40,8 @@ def _email(candidate: Candidate) -> int:
 def _ipv4(candidate: Candidate) -> int:
     parts = candidate.text.split(".")
     if any(int(part) > 255 or (part[0] == "0" and part != "0") for part in parts):
+        return 0
+    if _VERSION_WORDS.search(candidate.before) and not _IP_WORDS.search(candidate.before):
         return 0
     is_named = max(map(int, parts)) >= _LOWEST or _IP_WORDS.search(candidate.before)
     is_open = ipaddress.IPv4Address(candidate.text).is_global

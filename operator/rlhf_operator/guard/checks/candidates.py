@@ -72,6 +72,40 @@ def judged_near(check: Callable[[str], bool], words: re2._Regexp) -> Judge:
     return judge
 
 
+OTHER_NUMBERS = compile_own(
+    r"order|invoice|ticket|reference|\bref\b|tracking|serial|version|isbn|parcel|case n|account"
+    r"|\bbatch|\blot\b|\bpart\b|\bsku\b|\bitem\b|voucher|shipment|\bmeter\b|\bseed\b"
+    r"|\bmodel n|loyalty"
+    r"|bestell|rechnung|auftrag|sendung|aktenzeichen|seriennummer|artikel|zähler|charge|gutschein"
+    r"|commande|facture|dossier|colis|suivi|série|pièce|lot\b|bon d'achat"
+    r"|pedido|factura|expediente|envío|seguimiento|serie|pieza|lote"
+    r"|ordine|fattura|pratica|spedizione|tracciamento|serie|articolo|lotto"
+    r"|encomenda|protocolo|rastreio|rastreamento|série|peça|fatura"
+    r"|zamówieni|faktur|przesyłk|seryjn|parti|częś|sipariş|fatura|kargo|takip|seri no|parça"
+    r"|заказ|счёт|накладн|посылк|отслежив|серийн|партии|артикул"
+    r"|订单|快递|发票|单号|序列号|追踪|批号|注文|伝票|追跡|シリアル|製造番号|品番"
+    r"|طلب|فاتورة|شحن|تتبع|تسلسلي|शिपमेंट|ऑर्डर|पार्सल|ट्रैकिंग|सीरियल|बिल"
+)
+"""Words that say what else a number is: of an order, a parcel, a machine."""
+_NAMING = 34
+"""How many characters before a number such a word may be."""
+
+
+def judged_alone(check: Callable[[str], bool], words: re2._Regexp) -> Judge:
+    """Return a judge of numbers that pass a check by chance now and then.
+
+    Where it is named as the number of something else, one of some words must be beside it.
+    """
+
+    def judge(candidate: Candidate) -> int:
+        is_other = OTHER_NUMBERS.search(candidate.before[-_NAMING:]) and not (
+            words.search(candidate.before) or words.search(candidate.after)
+        )
+        return len(candidate.text) if not is_other and check(candidate.compact) else 0
+
+    return judge
+
+
 def accepted(shape: Shape, view: View) -> Iterator[Span]:
     """Yield the ranges of bytes in which candidates were judged to be what is looked for.
 

@@ -7,7 +7,7 @@ it nearby; so an order number is not taken for a person.
 from __future__ import annotations
 
 from rlhf_operator.guard.checks import checksums
-from rlhf_operator.guard.checks.candidates import Shape, judged, judged_near, shape
+from rlhf_operator.guard.checks.candidates import Shape, judged_alone, judged_near, shape
 from rlhf_operator.guard.checks.expressions import compile_own
 
 _LONGEST = 24
@@ -24,7 +24,7 @@ _SSN_WORDS = compile_own(r"\bssn\b|social[ -]security|\bsocial\b")
 
 
 def _row(expression: str, check: checksums.Check, *, is_named: bool = False) -> Shape:
-    judge = judged_near(check, _ID_WORDS) if is_named else judged(check)
+    judge = judged_near(check, _ID_WORDS) if is_named else judged_alone(check, _ID_WORDS)
     return shape(expression, judge, longest=_LONGEST, edge="0-9a-z_")
 
 
@@ -80,7 +80,10 @@ NATIONAL_IDS = (
 
 SOCIAL_SECURITY = (
     shape(
-        r"[0-9]{3}-[0-9]{2}-[0-9]{4}", judged(checksums.american_ssn), longest=11, edge="0-9a-z_-"
+        r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
+        judged_alone(checksums.american_ssn, _SSN_WORDS),
+        longest=11,
+        edge="0-9a-z_-",
     ),
     shape(
         r"[0-9]{3}[ .]?[0-9]{2}[ .]?[0-9]{4}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rlhf_operator.guard.checks.candidates import Candidate, Judge, shape
+from rlhf_operator.guard.checks.candidates import OTHER_NUMBERS, Candidate, Judge, shape
 from rlhf_operator.guard.checks.expressions import compile_own
 
 _PHONE_WORDS = compile_own(
@@ -12,12 +12,6 @@ _PHONE_WORDS = compile_own(
     r"|handy|telefon|rufnummer|anruf|erreichst|erreichbar|portable|téléphone|appel|móvil|teléfono"
     r"|llama|cellulare|celular|telemóvel|telefone|zadzwoń|komórk|\bcep\b|numarası|\bara\b|arayın"
     r"|телефон|мобильн|позвони|звони|手机|手機|电话|電話|携帯|جوال|هاتف|موبايل|اتصل|رقمه|फ़ोन|फोन|मोबाइल"
-)
-_OTHER_NUMBERS = compile_own(
-    r"order|invoice|ticket|reference|\bref\b|tracking|serial|version|isbn|parcel|case n|account"
-    r"|bestell|rechnung|auftrag|sendung|aktenzeichen|commande|facture|dossier|colis|pedido|factura"
-    r"|expediente|envío|ordine|fattura|pratica|spedizione|encomenda|protocolo|zamówieni|faktur"
-    r"|przesyłk|sipariş|fatura|kargo|заказ|счёт|накладн|订单|快递|发票|注文|伝票|طلب|فاتورة|शिपमेंट|ऑर्डर"
 )
 # Dates, American postal codes, eight digits without a gap.
 _OTHER_FORM = re.compile(
@@ -32,6 +26,8 @@ def _international(candidate: Candidate) -> int:
     number = candidate.compact.removeprefix("00")
     if re.fullmatch(r"\+\d+\.\d", candidate.text):  # a number with a sign and a decimal
         return 0
+    if candidate.text.startswith("00") and re.search(r"\d[ ]$", candidate.before):
+        return 0  # the middle of a number in groups
     if number[0] in "17":
         is_phone = len(number) == 11 and number[1] not in "01"
     else:
@@ -48,7 +44,7 @@ def _of_length(least: int, most: int, *, is_named: bool = False) -> Judge:
             return 0
         named = [found.end() for found in _PHONE_WORDS.finditer(candidate.before)]
         said = candidate.before[named[-1] :] if named else candidate.before
-        if (is_named and not named) or _OTHER_NUMBERS.search(said):
+        if (is_named and not named) or OTHER_NUMBERS.search(said):
             return 0
         goes_on = re.search(r"\d[ ]$", candidate.before) or re.match(r"[ ]\d", candidate.after)
         return 0 if goes_on or len(set(number)) < 3 else len(candidate.text)

@@ -31,8 +31,10 @@ _KEYS = (
 )
 _TOLD = (
     r"(?:pass ?wor[dt]|passphrase|passcode|kennwort|contraseña|clave|mot de passe|senha|hasło"
-    r"|palavra-passe|parola|şifre|пароль|密码|密碼|口令|パスワード|كلمة (?:المرور|السر)|पासवर्ड"
-    r"|wachtwoord|lösenord)"
+    r"|palavra-passe|parola|şifre|пароль|密码|密碼|口令|パスワード|كلمة (?:ال)?(?:مرور|سر)|पासवर्ड"
+    r"|wachtwoord|lösenord|(?:wi-?fi|wlan|guest|gast)[ -](?:key|schlüssel|code)"
+    r"|code (?:du|de) wi-?fi"
+    r"|\bpin und passwort)"
 )
 _COPULA = (
     r"(?: (?:is|are|was|lautet|ist|est|es|è|é|to|jest|brzmi|هي|هو|है)[ :]|は|是|为|為|[:=]|—|–)"
@@ -44,9 +46,16 @@ _NAME = (
 _PLACEHOLDER = re2.compile(
     r"^[<\[{$%(]|^(?:os|process|env|self|config|settings|secrets?|var|vars|getenv|args|request)[.\[(]"
     r"|^(?:your|my|the|some|new|old|change|example|placeholder|redacted|none|null|true|false|undefined)"
-    r"(?:[_-]|$)|^[*x.•_-]+$|environ|getenv|\{\{|\$\{|\(\)|^sha(?:1|256|512)[:-]"
+    r"(?:[_-]|$)|^[*x.•_-]+$|^[a-z0-9_.]+[\[(]|^[^\W\d_]+\d$|environ|getenv|\{\{|\$\{|\(\)|^sha(?:1|256|512)[:-]"
 )
 _DIGIT, _LETTER = compile_own("[0-9]"), compile_own("[a-z]")
+_MIXED = compile_own("[0-9]{4}|[!#$%&?@*^+].*[0-9]|[0-9].*[!#$%&?@*^+]")
+"""What a password has that a word beside the word for it does not."""
+_STAND_IN = compile_own(
+    r"^(?:pass|password|passwd|pwd|pw|secret|user|username|token|key|xxx+|your.*|my.*|<.*>|\{.*\}|\$.*"
+    r"|%.*%|\[.*\]|[*.•x]+|changeme|example)$"
+)
+"""What stands for a password in the form of an address."""
 
 
 def _has_digit(candidate: Candidate) -> int:
@@ -75,6 +84,19 @@ def _last_word(least: int) -> Judge:
         return len(candidate.text) if value and _is_random(value.group(1), least) else 0
 
     return judge
+
+
+def _in_address(candidate: Candidate) -> int:
+    """Return the length of an address with a password in it, and not of the form of one."""
+    told = candidate.text.removesuffix("@").rsplit(":", 1)[-1]
+    return 0 if _STAND_IN.search(told) else len(candidate.text)
+
+
+def _beside(candidate: Candidate) -> int:
+    """Return the length of the word for a password and one that stands right beside it."""
+    value = _VALUE.search(candidate.text)
+    is_secret = value and _is_random(value.group(1), 8) and _MIXED.search(value.group(1))
+    return len(candidate.text) if is_secret else 0
 
 
 _VALUE = compile_own(r"[\"'`“„« ]*([^\s\"'`“”„«»]+?)[.,;:]*$")
@@ -108,7 +130,7 @@ SECRETS: tuple[Shape, ...] = (
     ),
     shape(
         r"[a-z][a-z0-9+.-]{1,20}://[!-9;-?A-~]{0,64}:[!-.0-?A-~]{3,128}@",
-        _whole,
+        _in_address,
         longest=220,
         sign="://[!-~]*@",
         edge="",
@@ -122,10 +144,25 @@ SECRETS: tuple[Shape, ...] = (
         edge="0-9a-z_.-",
     ),
     shape(
-        rf"{_TOLD}[^\n.!?]{{0,60}}{_COPULA}\s{{0,3}}[\"'`“„«]?[!-~]{{8,64}}",
+        rf"{_TOLD}[^\n.!?@]{{0,60}}{_COPULA}\s{{0,3}}[\"'`“„«]?[!-~]{{8,64}}",
         _last_word(8),
         longest=150,
         sign=_TOLD,
+        edge="",
+    ),
+    shape(
+        rf"{_TOLD} [\"'`“„«]?[!-~]{{8,64}}",
+        _beside,
+        longest=90,
+        sign=_TOLD,
+        edge="",
+    ),
+    # The clients of databases take it in one with the option.
+    shape(
+        r"(?:mysql|mysqldump|mariadb|sqlcmd)[^\n]{0,60} -p[!-~]{8,64}",
+        _last_word(8),
+        longest=140,
+        sign=r"(?:mysql|mysqldump|mariadb|sqlcmd) ",
         edge="",
     ),
 )
