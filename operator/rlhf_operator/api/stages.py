@@ -22,7 +22,10 @@ Recognizer = Literal[
     "Email", "Phone", "CreditCard", "IBAN", "IPAddress", "SocialSecurityNumber", "NationalID",
     "Secret",
 ]  # fmt: skip
-Heuristic = Literal["Jailbreak", "PromptInjection", "Obfuscation"]
+Heuristic = Literal[
+    "Jailbreak", "PromptInjection", "Obfuscation", "Bias", "Harassment", "SelfHarm", "Goading",
+    "Violence", "IllicitGoods", "Malware", "Phishing",
+]  # fmt: skip
 
 
 class TextLimits(ApiType):
@@ -36,7 +39,7 @@ class TextLimits(ApiType):
     """The largest share of a text, from 0 to 1, that repeats what stands before it: one word or
     phrase over and over is a way to make a model leave its training. A word counts as repeated
     where three in a row stood before (without spaces: eight letters). Texts under 200 characters
-    are never repetitive."""
+    are never repetitive, and in those under 1000 half as much that is new is enough."""
 
     @rule("has(self.characters) || has(self.repetition)", "limits need characters or repetition")
     def limits_something(self) -> bool:
@@ -64,10 +67,14 @@ class GuardRule(ApiType):
     like many other numbers is found only where a word nearby says what it is. `IPAddress` means
     addresses of the open net; `NationalID` knows those of some twenty countries."""
 
-    heuristics: Annotated[tuple[Heuristic, ...], Field(min_length=1, max_length=3)] | None = None
+    heuristics: Annotated[tuple[Heuristic, ...], Field(min_length=1, max_length=11)] | None = None
     """Known shapes of attacks: talking the model out of its instructions or into telling them
     (`Jailbreak`), orders hidden in quoted content (`PromptInjection`), text disguised from filters
-    (`Obfuscation`). Only several signs close together count, never a single word."""
+    (`Obfuscation`); and of harm, in thirteen languages: demeaning a group (`Bias`), insults and
+    threats (`Harassment`), who wants to die or to hurt themselves (`SelfHarm`), who tells others to
+    (`Goading`), asking for help with `Violence`, `IllicitGoods`, `Malware` or `Phishing`. Only
+    several signs close together count, never a single word, and what is told of, asked about or
+    warned of passes."""
 
     limits: TextLimits | None = None
     """Texts that are too long or repeat themselves."""

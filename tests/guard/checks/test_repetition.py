@@ -51,6 +51,8 @@ def test_a_share_is_a_share() -> None:
         ({"repetition": "0.5"}, "no " * 200, True),
         ({"repetition": "0.5"}, PROSE, False),
         ({"repetition": "1"}, "no " * 200, False),
+        ({"repetition": "0.9"}, "The sea is calm today. " * 30 + "What is it about?", False),
+        ({"repetition": "0.9"}, "The sea is calm today. " * 60 + "What is it about?", True),
     ],
 )
 def test_limits(limits: dict[str, object], said: str, is_found: bool) -> None:

@@ -69,7 +69,12 @@ JAILBREAKS = (_BYPASS, _EXTRACTION)
 
 INJECTIONS = (
     (
-        Signal(name="to the model", core=_of("address"), weight=0.6),
+        Signal(
+            name="to the model",
+            core=_of("address"),
+            weight=0.6,
+            takes=((_of("mine_model"), 0.4),),
+        ),
         Signal(
             name="ignore the rules",
             core=_RULES,

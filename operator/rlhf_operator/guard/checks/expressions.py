@@ -126,10 +126,14 @@ def compile_pattern(pattern: str, *, where: str) -> re2._Regexp:
     return _compile(pattern, options, where)
 
 
-def compile_own(pattern: str) -> re2._Regexp:
-    """Return an expression of ours for normalised text; its groups count, and case does too."""
+def compile_own(pattern: str, *, memory: int = 8 << 20) -> re2._Regexp:
+    """Return an expression of ours for normalised text; its groups count, and case does too.
+
+    With less memory than its states need an expression is slow, and not wrong.
+    """
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = memory
     return _compile(pattern, options, "built in")
 
 

@@ -12,6 +12,9 @@ from rlhf_operator.guard.text import Span
 
 SHORTEST = 200
 """Texts with fewer characters are never repetitive."""
+SHORT = 1000
+"""In texts with fewer characters half as much that is new is enough: somebody quotes a chorus or a
+log and asks about it, and so short a text does a model no harm."""
 _WORDS = 3
 _LETTERS = 8
 _LONG_WORDS = 12
@@ -65,9 +68,10 @@ class LimitFinder:
         text = readings.normal.original
         if self.is_too_long(text):
             return []
-        if self.repetition is not None and repeated_share(text) > self.repetition:
-            return []
-        return None
+        if self.repetition is None:
+            return None
+        most = self.repetition if len(text) >= SHORT else (1 + self.repetition) / 2
+        return [] if repeated_share(text) > most else None
 
 
 def limit_finder(limits: TextLimits) -> LimitFinder:

@@ -64,6 +64,8 @@ class Seen:
 
 def places(signals: Sequence[Signal], view: View, excuse: re2._Regexp | None = None) -> list[Span]:
     """Return the ranges of bytes in which signals near each other add up to enough."""
+    if not _may_be_enough(signals, view.encoded):
+        return []
     found: list[Span] = []
     latest: dict[str, Seen] = {}
     for each in sorted(_seen(signals, view.encoded, excuse), key=lambda seen: seen.start):
@@ -75,6 +77,17 @@ def places(signals: Sequence[Signal], view: View, excuse: re2._Regexp | None = N
             found.append((min(s.start for s in together), max(s.end for s in together)))
             latest.clear()
     return found
+
+
+def _may_be_enough(signals: Sequence[Signal], encoded: bytes) -> bool:
+    """Tell whether the signals whose words are there at all could add up: most texts end here."""
+    most = 0.0
+    for signal in signals:
+        if signal.core.search(encoded) and (
+            signal.needs is None or signal.needs.search(encoded) is not None
+        ):
+            most += signal.weight + sum(more for _, more in signal.adds)
+    return most >= ENOUGH
 
 
 def _is_far(seen: Seen, other: Seen) -> bool:
