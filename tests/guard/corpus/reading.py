@@ -40,12 +40,12 @@ class Entry:
 
 
 def read_development() -> tuple[Entry, ...]:
-    """Return the two thirds that rules may be written against."""
+    """Return the part that rules may be written against."""
     return parse(DEVELOPMENT.read_bytes())
 
 
 def read_held_out(path: Path = HELD_OUT) -> tuple[Entry, ...]:
-    """Return the third that was kept from the writers of rules.
+    """Return the part that was kept from the writers of rules.
 
     Raises FileNotFoundError while it is not published, and ValueError when it is not the file
     whose digest was published before.

@@ -38,8 +38,7 @@ _TAIL = """
 - **Rules know shapes and words, not meaning.** They catch next to none of the hard attacks, and
   anybody who rephrases has written a hard one. Put a classifier (type Model) behind them.
 - The rules were written with the development part in view, so its figures are the best they can be.
-  The held-out part was not seen by who wrote the rules; but one hand wrote both parts, so even that
-  is kind.
+  The held-out part was written by others, and was not seen by who wrote the rules.
 - Every look-alike was written to be mistaken, so ordinary texts are over-blocked less often; in a
   trade that speaks of weapons, drugs or security all day, more often.
 - Sums hide languages: thirteen are known to the rules, English best. Others pass unless they use
