@@ -13,13 +13,12 @@ from rlhf_operator.api.evidence import (
     BaselineRecord,
     Checkpoint,
     SLOResult,
-    StepRecord,
     StratumRecord,
 )
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, contenders, pins, repins, reward_hacking
+from rlhf_operator.core import capacity, contenders, pins, repins, reward_hacking, steps
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.moments import NO_VALUES, moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
@@ -67,7 +66,7 @@ def seen_now(
         return facts
     if not moved and status.in_force_at is None and capacity.is_in_force(seen, run):
         facts["in_force_at"] = seen.now
-        facts["steps"] = in_force_steps(seen, status)
+        facts["steps"] = steps.in_force(seen, status)
     if seen.spec is not None and seen.fallback is not None and _is_another_floor(seen, status):
         facts["fallback"] = seen.fallback
     if status.golden is None and seen.golden is not None:
@@ -102,14 +101,6 @@ def _rules(seen: Observed, run: Run, status: RolloutStatus) -> Changes:
     if known is None:
         return {"rules_digest": agreed}
     return {} if held else {"rules_digest": agreed, "baseline": ()}
-
-
-def in_force_steps(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:
-    """Return the steps with the last one in force from now on."""
-    if not status.steps or status.outcome is not None:
-        return status.steps
-    *earlier, last = status.steps
-    return (*earlier, last.model_copy(update={"in_force_at": seen.now}))
 
 
 def of_arm(

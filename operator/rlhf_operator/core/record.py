@@ -1,6 +1,7 @@
 """From what was seen and decided to the next status of the record. Written before any deed.
 
-Two kinds of change: what the decision says, told here, and facts that must not be forgotten.
+Two kinds of change: what the decision says, told here, in `openings` and in `endings`, and facts
+that must not be forgotten.
 """
 
 from __future__ import annotations
@@ -9,22 +10,21 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.decision import DecisionRecord
-from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, StepRecord
-from rlhf_operator.api.quarantine import QuarantineRecord
+from rlhf_operator.api.evidence import Checkpoint, StepRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.rollout import Outcome, RolloutStatus, RunType
+from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.core import (
-    capacity,
     conditions,
     contenders,
-    drills,
+    endings,
     facts,
-    holdback,
+    openings,
     pins,
+    quarantines,
     repins,
     standings,
+    steps,
     vetoes,
 )
 from rlhf_operator.core.decision import Action, Decision
@@ -32,7 +32,6 @@ from rlhf_operator.core.facts import Changes
 from rlhf_operator.core.observed import Observed, Run
 
 _GOOD_ENDS = frozenset({Outcome.PROMOTED, Outcome.PROVEN})
-_BLAMED = frozenset({Reason.SAFETY_FAILED, Reason.SLO_FAILED}) | pins.RESTRAINING
 
 
 def next_status(
@@ -83,15 +82,15 @@ def next_status(
 def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
     match decision.action:
         case Action.OPEN:
-            changes = _opened(seen, run)
+            changes = openings.opened(seen, run)
         case Action.ADVANCE | Action.PARK:
             changes = _new_weight(seen, run, decision)
         case Action.DROP:
             changes = _dropped(seen, run, decision)
         case Action.ROLL_BACK | Action.CONCLUDE:
-            changes = _rolled_back(seen, run, decision)
+            changes = endings.rolled_back(seen, run, decision)
         case Action.PROMOTE:
-            changes = _promoted(seen, run, decision)
+            changes = endings.promoted(seen, run, decision)
         case Action.BLOCK | Action.REFUSE:
             changes = {"force_block": True, "pins": pins.without_stable(run)}
             changes["refuse"] = decision.action is Action.REFUSE
@@ -105,7 +104,7 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
         case Action.RECOUNT:
             changes = _recounted(seen, run, decision)
         case Action.RELEASE:
-            changes = _released(seen, run, decision)
+            changes = endings.released(seen, run, decision)
         case Action.FORBID:
             changes = _forbidden(seen, run, decision)
         case Action.KEEP if decision.reason is Reason.NOT_THE_MODEL:
@@ -131,77 +130,10 @@ def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:
     return changes
 
 
-def _opened(seen: Observed, run: Run) -> Changes:
-    spec = run.spec
-    changes: Changes = {
-        "started_at": seen.now,
-        "ready_since": seen.now,
-        "declared_at": seen.now,
-        "stable": spec.from_ or spec.to,
-        "fallback": seen.fallback,
-        "weight": 0,
-        "step": -1,
-        "phase": "Preparing",
-        "reason": str(Reason.STARTED),
-        "message": spec.cause.message,
-        "steps": (StepRecord(index=-1, weight=0, declared_at=seen.now),),
-        "standby": holdback.inherited(seen),
-        "pins": pins.inherited(seen, run),
-        "baseline": _inherited_baseline(seen, run),
-    }
-    if seen.previous is not None:
-        known = seen.previous.status
-        changes |= {"proof": known.proof, "unproven_since": known.unproven_since}
-    if spec.type in (RunType.ROLLOUT, RunType.DRILL):
-        changes |= {"canary": spec.to, "arms": contenders.begun(spec.others)}
-    if spec.type is RunType.ROLLOUT:
-        changes |= _inherited_restraint(seen)
-    if spec.type in (RunType.ROLLOUT, RunType.RESTART):
-        changes |= _inherited_doubt(seen)
-    if spec.type in capacity.AT_ONCE:
-        changes |= {
-            "stable": spec.to,
-            "outcome": Outcome.PROMOTED,
-            "finished_at": seen.now,
-            "phase": "Settling",
-            "reason": spec.cause.reason,
-            "standby": None,
-            "baseline": (),
-            "force_block": spec.cause.reason in pins.RESTRAINING,
-            "refuse": spec.cause.reason == Reason.REFUSING,
-        }
-        if spec.cause.reason in _BLAMED and spec.from_ is not None:
-            changes["quarantine"] = _quarantine(seen, spec.from_, spec.cause.message)
-    return changes
-
-
-def _inherited_restraint(seen: Observed) -> Changes:
-    """Return how what serves is restrained: while another version is tried it goes on so."""
-    before = seen.previous.status if seen.previous else None
-    if before is None:
-        return {}
-    return {"force_block": before.force_block, "refuse": before.refuse}
-
-
-def _inherited_doubt(seen: Observed) -> Changes:
-    """Return why no move is made by itself: what is tried now may be the cure."""
-    before = seen.previous.status if seen.previous else None
-    if before is None:
-        return {}
-    return {"not_the_model": before.not_the_model, "alike": before.alike}
-
-
 def _not_the_model(run: Run, decision: Decision) -> Changes:
     if run.status.not_the_model is not None:
         return {}
     return {"not_the_model": decision.message[:4096], "alike": decision.alike}
-
-
-def _inherited_baseline(seen: Observed, run: Run) -> tuple[BaselineRecord, ...]:
-    """Return what stable showed in its own run, as long as it is the same version that serves."""
-    before = seen.previous.status if seen.previous else None
-    same = before is not None and before.stable is not None and before.stable == run.spec.from_
-    return before.baseline if before is not None and same else ()
 
 
 def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
@@ -225,7 +157,7 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
         "checkpoint": None,
         "arms": arms,
         "before_switch": facts.before_switch(seen, run, decision.weight),
-        "steps": (*_closed_steps(seen, run, decision), entry)[-64:],
+        "steps": (*steps.closed(seen, run, decision), entry)[-64:],
         "reason": str(decision.reason),
         "message": decision.message[:4096],
     }
@@ -255,114 +187,23 @@ def _dropped(seen: Observed, run: Run, decision: Decision) -> Changes:
             "awaiting": None,
             "checkpoint": None,
             "arms": contenders.uncounted(run),
-            "steps": (*_closed_steps(seen, run, decision), entry)[-64:],
+            "steps": (*steps.closed(seen, run, decision), entry)[-64:],
         }
     gone = [view for view in contenders.views(seen) if contenders.named(view).name in decision.arms]
     if decision.quarantine:
         failed = contenders.named(gone[0])
-        made = _quarantine(seen, failed, decision.message)
+        made = quarantines.failed(seen, failed, decision.message)
         if decision.act is not None:
-            made = vetoes.quarantine(decision.act, failed.name, seen.now)
+            made = quarantines.vetoed(decision.act, failed.name, seen.now)
         changes["vetoes"] = (*vetoes.kept(run), made)
     return changes | {"reason": str(decision.reason), "message": decision.message[:4096]}
-
-
-def _ended(seen: Observed, run: Run, decision: Decision) -> Changes:
-    return {
-        "outcome": decision.outcome,
-        "reason": str(decision.reason),
-        "message": decision.message[:4096],
-        "canary": None,
-        "arms": contenders.closed(run.status.arms, decision.reason, decision.message, seen.now),
-        "weight": 0,
-        "phase": "Settling",
-        "declared_at": seen.now,
-        "in_force_at": None,
-        "step_since": None,
-        "blind_since": None,
-        "reward_hacking_since": None,
-        "awaiting": None,
-        "not_holding_since": None,
-        "checkpoint": None,
-        "finished_at": seen.now,
-        "steps": _closed_steps(seen, run, decision),
-    }
-
-
-def _rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
-    changes = _ended(seen, run, decision) | drills.ended(seen, run, decision)
-    if run.spec.type is RunType.RESTART:
-        changes["pins"] = pins.before(seen, run)
-        changes |= _inherited_restraint(seen)
-    if seen.deleted:  # the pods go with the model; nothing is left to drain
-        changes |= {"settled_at": seen.now, "phase": "Completed"}
-    failed = run.status.canary or run.spec.to
-    if decision.quarantine:
-        changes["quarantine"] = _quarantine(seen, failed, decision.message)
-    if decision.quarantine and decision.act is not None:
-        changes["quarantine"] = vetoes.quarantine(decision.act, failed.name, seen.now)
-    return changes
 
 
 def _forbidden(seen: Observed, run: Run, decision: Decision) -> Changes:
     assert decision.act is not None, "a person forbids"
     name = vetoes.name_of(seen, decision.act.identity)
-    veto = vetoes.quarantine(decision.act, name, seen.now)
+    veto = quarantines.vetoed(decision.act, name, seen.now)
     return {"vetoes": (*vetoes.kept(run), veto)}
-
-
-def _promoted(seen: Observed, run: Run, decision: Decision) -> Changes:
-    changes = _ended(seen, run, decision) | {"not_the_model": None, "alike": ()}
-    if run.status.canary is None:  # the first version, or renewed pods: the route is in force
-        changes |= {"in_force_at": seen.now}
-        if run.spec.from_ is None:  # nothing served before that could drain
-            changes |= {"settled_at": seen.now, "phase": "Completed"}
-        return changes
-    standby = holdback.standby(seen, run, run.status.stable)
-    changes |= {"force_block": False, "refuse": False}
-    changes["unproven_since"] = drills.unproven_since(seen, run.status)
-    return changes | {"stable": run.status.canary, "standby": standby}
-
-
-def _released(seen: Observed, run: Run, decision: Decision) -> Changes:
-    before = run.status.standby
-    assert before is not None, "only what is kept warm can be a control arm"
-    why = decision.message[:4096]
-    changes: Changes = {
-        "standby": holdback.released(before, decision.reason, why, seen.now),
-        "declared_at": seen.now,
-        "in_force_at": None,
-        "settled_at": None,
-        "phase": "Settling",
-        "checkpoint": None,
-    }
-    if decision.quarantine:
-        changes["quarantine"] = _quarantine(seen, before.version, why)
-    return changes
-
-
-def _quarantine(seen: Observed, version: VersionRef, message: str) -> QuarantineRecord:
-    return QuarantineRecord(
-        identity=version.identity, version=version.name, message=message[:4096], at=seen.now
-    )
-
-
-def _closed_steps(seen: Observed, run: Run, decision: Decision) -> tuple[StepRecord, ...]:
-    if not run.status.steps:
-        return ()
-    steps = run.status.steps
-    if run.status.in_force_at is None and capacity.is_in_force(seen, run):
-        steps = facts.in_force_steps(seen, run.status)
-    *earlier, last = steps
-    closed = last.model_copy(
-        update={
-            "ended_at": seen.now,
-            "rule": decision.rule or str(decision.reason),
-            "message": decision.message[:4096],
-            "slos": standings.last_seen(seen),
-        }
-    )
-    return (*earlier, closed)
 
 
 def _conditions(seen: Observed, decision: Decision, status: RolloutStatus) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from rlhf_operator.api.quarantine import QuarantineRecord
+from rlhf_operator.core import quarantines
 from rlhf_operator.core.observed import Act, Observed, Run
 
 MOST = 64
@@ -21,7 +22,7 @@ def pending(acts: Iterable[Act], now: datetime) -> dict[str, QuarantineRecord]:
     for act in acts:
         expired = act.expires_at is not None and now > act.expires_at
         if act.action == "Veto" and act.identity is not None and not expired:
-            found.setdefault(act.identity, quarantine(act, None, now))
+            found.setdefault(act.identity, quarantines.vetoed(act, None, now))
     return found
 
 
@@ -30,19 +31,6 @@ def in_force(
 ) -> dict[str, QuarantineRecord]:
     """Return the quarantines by identity: those on record, and vetoes that are not yet."""
     return {**pending(acts, now), **recorded}
-
-
-def quarantine(act: Act, version: str | None, now: datetime) -> QuarantineRecord:
-    """Return the record of a veto."""
-    assert act.identity is not None, "a veto names an identity"
-    return QuarantineRecord(
-        identity=act.identity,
-        version=version,
-        message=f"vetoed by {act.by}: {act.reason}"[:4096],
-        author=act.author,
-        decision=act.name,
-        at=now,
-    )
 
 
 def kept(run: Run) -> tuple[QuarantineRecord, ...]:
