@@ -94,7 +94,7 @@ def _guard(plan: PodPlan) -> Manifest:
     image = plan.model_spec.serving.images.guard or plan.defaults.guard_image
     key = {"name": plan.defaults.signing_secret, "key": "signing-key"}
     return {
-        **containers.restricted("guard", image, cpu="100m", memory="128Mi"),
+        **containers.restricted("guard", image, cpu="100m", memory="320Mi"),
         "command": ["python", "-m", "rlhf_operator.guard"],
         "args": [f"--config={_CONFIG_FOLDER}/{GUARD_CONFIG}"],
         "env": [{"name": "GUARD_SIGNING_KEY", "valueFrom": {"secretKeyRef": key}}],
