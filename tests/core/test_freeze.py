@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_operator.api.model import FreezeWindow
+from rlhf_operator.api.freeze import FreezeWindow
 from rlhf_operator.core import freeze
 
 

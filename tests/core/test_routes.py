@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from rlhf_operator.api.arms import Arms
-from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.core import routes
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import claims, port

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from rlhf_operator.api.common import Condition, Object, VersionRef
+from rlhf_operator.api.freeze import FreezeWindow
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.schema import (
     ApiType,
@@ -21,17 +22,9 @@ from rlhf_operator.api.schema import (
     rule,
 )
 from rlhf_operator.api.strategies import ABTest, BlueGreen, Canary, Shadow, StrategyName
+from rlhf_operator.api.traffic import Traffic
 
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 ImageRef = Annotated[str, Field(min_length=1, max_length=512)]
-Hostname = Annotated[
-    str,
-    Field(
-        max_length=253,
-        pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-    ),
-]
-ClockTime = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
 class Fallback(ApiType):
@@ -82,24 +75,6 @@ class ModelServing(ApiType):
     """The service account of the serving pods."""
     credentials: Credentials | None = None
     """Where the credentials for fetching artefacts are."""
-
-
-class FreezeWindow(ApiType):
-    """A weekly time in which no weight is raised and no run starts."""
-
-    name: Name
-    """A name for messages."""
-    days: Annotated[
-        tuple[Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], ...],
-        Field(min_length=1, max_length=7),
-    ]
-    """The days on which the window opens."""
-    start: ClockTime
-    """When it opens, HH:MM."""
-    end: ClockTime
-    """When it closes; at or before `start` means on the next day."""
-    time_zone: Annotated[str, Field(max_length=64)] | None = None
-    """An IANA time zone; UTC when unset."""
 
 
 class Rollout(ApiType):
@@ -201,66 +176,6 @@ class RollbackDrill(ApiType):
     def every_leaves_rest(self) -> bool:
         """Return whether there is any time between two drills."""
         return parse_duration(self.every).total_seconds() >= 60
-
-
-class ParentRef(ApiType):
-    """The gateway that the route attaches to."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """The name of the Gateway."""
-    namespace: Name | None = None
-    """Its namespace; the model's own when unset."""
-    section_name: Annotated[str, Field(max_length=253)] | None = None
-    """One listener of the Gateway."""
-
-
-class Stickiness(ApiType):
-    """Whether a client stays on the arm that first answered it."""
-
-    mode: Literal["None", "Arm"] = "None"
-    """Arm: a signed token, given as cookie and header, brings the client back to its arm."""
-    max_age: Duration = "24h"
-    """How long the token is good for."""
-
-
-class Traffic(ApiType):
-    """How requests reach the model."""
-
-    router: Literal["GatewayAPI", "Istio", "Service"] = "Service"
-    """What splits the traffic: an HTTPRoute, a VirtualService, or the ratio of replicas."""
-    parent_refs: Annotated[tuple[ParentRef, ...], Field(max_length=8)] = ()
-    """The gateways: for GatewayAPI the parents of the route; for Istio the gateways by name."""
-    hostnames: Annotated[tuple[Hostname, ...], Field(max_length=16)] = ()
-    """The host names that belong to this model."""
-    stickiness: Stickiness = Stickiness()
-    """Whether a client stays on the arm that first answered it."""
-
-    @rule(
-        "!has(self.router) || self.router != 'GatewayAPI' || "
-        "(has(self.parentRefs) && size(self.parentRefs) > 0)",
-        "router GatewayAPI needs parentRefs",
-    )
-    def gateway_is_named(self) -> bool:
-        """Return whether the route has a parent."""
-        return self.router != "GatewayAPI" or bool(self.parent_refs)
-
-    @rule(
-        "!has(self.router) || self.router != 'Istio' || "
-        "(has(self.hostnames) && size(self.hostnames) > 0)",
-        "router Istio needs hostnames",
-    )
-    def istio_has_hosts(self) -> bool:
-        """Return whether a VirtualService has a host."""
-        return self.router != "Istio" or bool(self.hostnames)
-
-    @rule(
-        "!has(self.router) || self.router != 'Service' || !has(self.stickiness) || "
-        "!has(self.stickiness.mode) || self.stickiness.mode == 'None'",
-        "router Service cannot keep clients on an arm",
-    )
-    def service_is_not_sticky(self) -> bool:
-        """Return whether stickiness can be kept."""
-        return self.router != "Service" or self.stickiness.mode == "None"
 
 
 class History(ApiType):

@@ -14,10 +14,11 @@ from types import MappingProxyType
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
 from rlhf_operator.api.evidence import BaselineRecord, GoldenResult, SLOResult
-from rlhf_operator.api.model import ModelSpec, Traffic
+from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.quarantine import QuarantineRecord
 from rlhf_operator.api.rollout import RolloutSpec, RolloutStatus
+from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.core.gpus import Room
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from rlhf_operator.api.model import ModelSpec, Traffic
+from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.schema import ApiType
+from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.reconcile.ports import Raw
 
 Part = TypeVar("Part", bound=ApiType)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from rlhf_operator.api.model import Traffic
+from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.core.routes.gateway_api import GatewayAPI
 from rlhf_operator.core.routes.istio import Istio
 from rlhf_operator.core.routes.port import Router

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rlhf_operator.api.common import Failure
-from rlhf_operator.api.model import ParentRef, Traffic
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.traffic import ParentRef, Traffic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlhf_operator.api.model import ParentRef
 from rlhf_operator.api.reasons import Reason
+from rlhf_operator.api.traffic import ParentRef
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.routes import sticky
 from rlhf_operator.core.routes.port import (

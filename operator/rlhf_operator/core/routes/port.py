@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from rlhf_operator.api.arms import Arms
 from rlhf_operator.api.guard import ARMS_HEADER, RUN_HEADER
-from rlhf_operator.api.model import Traffic
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import GROUP
+from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.names import MODEL_LABEL
 
