@@ -14,6 +14,7 @@ from rlhf_operator.core.rules import (
     drill,
     harm,
     people,
+    readiness,
     resting,
     running,
 )
@@ -39,7 +40,7 @@ RULES: tuple[Rule, ...] = (
     people.person_refused,  # what cannot be carried out is told, after what is urgent
     running.superseded,  # the team wants something else now
     resting.spec_invalid,  # a run goes on by its pinned plan; a rest stays a rest
-    running.first_not_serving,  # the first version, or renewed pods
+    readiness.first_not_serving,  # the first version, or renewed pods
     resting.nothing_live,  # the floor comes first
     resting.settling,  # one change at a time
     drill.drill_late,  # before anything waits for it
@@ -47,8 +48,8 @@ RULES: tuple[Rule, ...] = (
     running.spec_unreadable,  # traffic can be taken away without it, and no more than that
     running.suspended,  # suspend, pause, freeze windows
     running.parked,  # until safety can be seen again
-    each(running.preparing),  # before the first weight
-    each(running.weight_not_in_force),  # what was declared is not yet what the router does
+    each(readiness.preparing),  # before the first weight
+    each(readiness.weight_not_in_force),  # what was declared is not yet what the router does
     running.rules_differ,  # what guards count by other rules says nothing of models
     each(running.reward_hacking),  # a pleased reward model is no pleased user
     running.holding,  # every weight gets its time
