@@ -15,7 +15,8 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import analysis, sequential, statistics
 from rlhf_operator.core.indicators import measure
-from rlhf_operator.core.objective import Judgement, Reading, objectives, result
+from rlhf_operator.core.objective import Judgement, Reading, objectives
+from rlhf_operator.core.results import result
 from rlhf_operator.core.stretches import NO_PAST, Past, Stretch, condensed, stretches, total
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem
 from rlhf_operator.core import analysis, onset, plans, sequential
-from rlhf_operator.core.objective import Reading, objectives, result
+from rlhf_operator.core.objective import Reading, objectives
+from rlhf_operator.core.results import result
 from rlhf_operator.core.statistics import Count
 from rlhf_operator.core.stretches import (
     NO_PAST,

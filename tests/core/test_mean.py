@@ -17,7 +17,8 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import analysis, mean
 from rlhf_operator.core.moments import Moments, contradicts
-from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives, result
+from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives
+from rlhf_operator.core.results import result
 from rlhf_operator.core.stretches import (
     NO_PAST,
     Past,

@@ -13,7 +13,8 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core import analysis
 from rlhf_operator.core.indicators import measure
-from rlhf_operator.core.objective import Judgement, Objective, Reading, result
+from rlhf_operator.core.objective import Judgement, Objective, Reading
+from rlhf_operator.core.results import result
 from rlhf_operator.core.steady import watched
 from rlhf_operator.core.watch import SPANS, find
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from rlhf_operator.api.evidence import Checkpoint, SLOResult, Verdict
 from rlhf_operator.cli.played import NOTHING_COUNTED, Counted, Played
 from rlhf_operator.cli.scene import Scene
-from rlhf_operator.core import analysis, objective, onset, reward_hacking
+from rlhf_operator.core import analysis, onset, results, reward_hacking
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import Judgement, Reading
 from rlhf_operator.core.observed import Assessment
@@ -167,7 +167,7 @@ class Bench:
         if found is None:
             return plain
         if in_full:
-            return objective.result(played.goal, version, found)
+            return results.result(played.goal, version, found)
         return plain.model_copy(
             update={
                 "verdict": found.verdict,

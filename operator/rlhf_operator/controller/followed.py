@@ -18,16 +18,10 @@ from rlhf_operator.controller.recall import Gap
 from rlhf_operator.core import onset
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.indicators import Form
-from rlhf_operator.core.objective import (
-    Judgement,
-    Objective,
-    Reading,
-    objectives,
-    remembered,
-    result,
-)
+from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives
 from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
+from rlhf_operator.core.results import remembered, result
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 from rlhf_operator.core.steady import watched
 from rlhf_operator.core.stretches import NOTHING, Past, Stretch, record_of, stretches

@@ -17,15 +17,8 @@ from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO, SLOClass
 from rlhf_operator.core import bounds, evidence, steady
 from rlhf_operator.core.moments import decimal_text
-from rlhf_operator.core.objective import (
-    Judgement,
-    Objective,
-    Reading,
-    amount,
-    objective,
-    remembered,
-    result,
-)
+from rlhf_operator.core.objective import Judgement, Objective, Reading, amount, objective
+from rlhf_operator.core.results import remembered, result
 from rlhf_operator.core.stretches import NO_PAST, Past
 from rlhf_operator.core.watch import Found
 

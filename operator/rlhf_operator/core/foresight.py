@@ -17,8 +17,9 @@ from rlhf_operator.api.strategies import Step, StrategyName
 from rlhf_operator.core import statistics
 from rlhf_operator.core.indicators import Better
 from rlhf_operator.core.mean import Mean
-from rlhf_operator.core.objective import Objective, roughly
+from rlhf_operator.core.objective import Objective
 from rlhf_operator.core.prospect import Answers, MeanPace, Pace, needs
+from rlhf_operator.core.results import roughly
 from rlhf_operator.core.sequential import Rate
 from rlhf_operator.core.subject import GATHERING
 
