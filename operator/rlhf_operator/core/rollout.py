@@ -17,6 +17,7 @@ from rlhf_operator.core.rules import (
     readiness,
     resting,
     running,
+    starting,
 )
 from rlhf_operator.core.rules.each import Rule, each
 
@@ -41,7 +42,7 @@ RULES: tuple[Rule, ...] = (
     running.superseded,  # the team wants something else now
     resting.spec_invalid,  # a run goes on by its pinned plan; a rest stays a rest
     readiness.first_not_serving,  # the first version, or renewed pods
-    resting.nothing_live,  # the floor comes first
+    starting.nothing_live,  # the floor comes first
     resting.settling,  # one change at a time
     drill.drill_late,  # before anything waits for it
     each(running.blind),  # safety unseen for too long: weight down, also while suspended
@@ -67,8 +68,8 @@ RULES: tuple[Rule, ...] = (
     resting.other_won,  # what is asked for has lost
     resting.target_quarantined,  # never again, under any name
     resting.target_failed,  # not again by itself
-    resting.start_not_allowed,  # not now
-    resting.target_differs,  # start
+    starting.start_not_allowed,  # not now
+    starting.target_differs,  # start
     resting.nothing_to_do,  # always decides
 )
 

@@ -8,7 +8,7 @@ from rlhf_operator.api.errors import Transient
 from rlhf_operator.core import diagnosis, gpus, names
 from rlhf_operator.core.observed import Key, Observed, Run, Workload
 from rlhf_operator.core.routes.port import Pod
-from rlhf_operator.core.rules import resting
+from rlhf_operator.core.rules import starting
 from rlhf_operator.reconcile import guards
 from rlhf_operator.reconcile.ports import Raw, World
 from rlhf_operator.reconcile.versions import Versions
@@ -62,7 +62,7 @@ async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observe
     resource = asking[0].resource
     seen = replace(seen, gpus_per_pod=max(g.count for g in asking if g.resource == resource))
     nodes = world.store.in_namespace("Node", None)
-    if not nodes or not resting.is_about_to_start(seen):
+    if not nodes or not starting.is_about_to_start(seen):
         return seen
     try:
         pods = await world.cluster.pods_on_nodes()

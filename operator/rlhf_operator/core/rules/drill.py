@@ -11,7 +11,7 @@ from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import drills, holdback
 from rlhf_operator.core.decision import Action, Decision, hold
 from rlhf_operator.core.observed import Act, Observed, Run
-from rlhf_operator.core.rules import harm, resting
+from rlhf_operator.core.rules import harm, starting
 
 
 def drill_superseded(seen: Observed) -> Decision | None:
@@ -98,7 +98,7 @@ def _rests(seen: Observed) -> bool:
         return False
     stable = run.status.stable
     serves = stable is not None and stable.identity == seen.target.identity
-    until = resting.cool_down_end(seen, spec.rollout.cool_down)
+    until = starting.cool_down_end(seen, spec.rollout.cool_down)
     stopped = spec.suspend or seen.frozen is not None or seen.partly_understood
     crowded = not (seen.place_free and seen.drill_place_free)
     busy = _waiting(seen) is not None or crowded or (until is not None and seen.now < until)
