@@ -19,7 +19,7 @@ from kopf._core.reactor.processing import process_resource_event
 from kopf._core.reactor.queueing import watcher
 
 from rlhf_operator.adapters.applied import Applied
-from rlhf_operator.controller import watches
+from rlhf_operator.controller import sweeps, watches
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.watches import Receiver, Watched
 from rlhf_operator.core.observed import Key
@@ -212,7 +212,7 @@ def test_a_sweep_reads_what_has_changed_and_drops_what_is_gone() -> None:
         server.asked.clear()
         keys.clear()
         cluster: Any = server
-        asyncio.run(_whole(watches.sweep(store, cluster, receiver, kinds, ("team",))))
+        asyncio.run(_whole(sweeps.sweep(store, cluster, receiver, kinds, ("team",))))
         return [each for each in server.asked if each != "metadata"]
 
     assert sweep() == ["everything"] and {key.name for key in keys} == {"a", "b", "c"}

@@ -22,7 +22,7 @@ from rlhf_operator.adapters.golden import GoldenProber
 from rlhf_operator.adapters.prometheus import Prometheus, Source
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.controller import allocator, watches
+from rlhf_operator.controller import allocator, sweeps, watches
 from rlhf_operator.controller.config import MetricSourceConfig, OperatorConfig, seconds
 from rlhf_operator.controller.engine import Engine
 from rlhf_operator.controller.leader import Elector, Terms
@@ -172,7 +172,7 @@ class Process:
         """Take in everything at once, then go round, a kind at a time."""
         pause = SWEEP_EVERY / (len(self.kinds) + len(UNWATCHED))
         while True:
-            kinds = watches.sweep(
+            kinds = sweeps.sweep(
                 self.store,
                 self.cluster,
                 self.receiver,

@@ -1,13 +1,12 @@
 """kopf's part: watches that bring objects into the store and put keys into the queue.
 
-Handlers only enqueue. kopf never tells that an object vanished while a watch was down, so a
-sweep compares the store with a fresh list from time to time.
+Handlers only enqueue. kopf never tells that an object vanished while a watch was down: that is
+found by `sweeps`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,27 +14,15 @@ import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client import Configuration
 
-from rlhf_operator.adapters.api_error import ApiError
-from rlhf_operator.adapters.applied import UNWATCHED, mark
-from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
+from rlhf_operator.adapters.cluster import RESOURCES
 from rlhf_operator.controller.config import OperatorConfig
-from rlhf_operator.controller.store import (
-    MemoryStore,
-    model_of,
-    quarantined,
-    without_template,
-)
+from rlhf_operator.controller.store import MemoryStore, model_of, quarantined, without_template
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
-log = logging.getLogger(__name__)
-
 _OURS = ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFRollout", "RLHFDecision")
 _MANAGED = {"app.kubernetes.io/managed-by": "rlhf-operator"}
-_OF_OURS = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"}
-_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_WHOLE = "application/json"
-_PAGE = 100
+PAGE = 100
 Enqueue = Callable[[Key], None]
 
 
@@ -75,7 +62,7 @@ def settings() -> kopf.OperatorSettings:
     wanted.watching.reconnect_backoff = 0.2
     # kopf would list a kind all at once, and keep the last event of each object, with a task and a
     # queue for it, for five seconds: at 1,000 models hundreds of megabytes.
-    wanted.watching.chunk_size = _PAGE
+    wanted.watching.chunk_size = PAGE
     wanted.queueing.idle_timeout = 1.0
     wanted.persistence.finalizer = "rlhf.dev/kopf"
     wanted.persistence.diffbase_storage = _NoEssence()
@@ -231,84 +218,3 @@ class Receiver:
     def _everyone(self, namespace: str | None) -> None:
         for place, name in self._store.addresses("RLHFModel", namespace):
             self._enqueue(Key(namespace=place, name=name))
-
-
-async def sweep(
-    store: MemoryStore,
-    cluster: KubernetesCluster,
-    receiver: Receiver,
-    kinds: tuple[Watched, ...],
-    namespaces: tuple[str, ...],
-) -> AsyncIterator[str]:
-    """Drop what no longer exists, and take in what a watch has missed; yield each kind when done.
-
-    Where much is known, only metadata are listed, and what has changed is read one by one. Lists
-    of thousands take time that a rollback may be in need of: between two kinds one may wait.
-    """
-    for each in kinds:
-        present: set[tuple[str, str]] = set()
-        before = store.addresses(each.kind)
-        accept = _METADATA if before else _WHOLE
-        for namespace in namespaces if namespaces and each.kind != "Node" else (None,):
-            path = RESOURCES[each.kind].path(namespace)
-            try:
-                async for raw in pages(cluster, path, _OF_OURS if each.ours else {}, accept):
-                    metadata = raw["metadata"]
-                    place = metadata.get("namespace", ""), metadata["name"]
-                    present.add(place)
-                    if accept == _WHOLE:
-                        receiver.receive(each.kind, None, raw)
-                    elif store.lacks(each.kind, raw):
-                        await _read(each.kind, place, cluster, receiver)
-            except ApiError as error:
-                log.warning("%s cannot be listed: %s", each.kind, error)
-                break
-        else:
-            for namespace_name, name in before - present:
-                receiver.gone(each.kind, namespace_name, name)
-        yield each.kind
-    for kind in UNWATCHED:
-        await _compare(kind, cluster, namespaces)
-        yield kind
-
-
-async def _read(
-    kind: str, place: tuple[str, str], cluster: KubernetesCluster, receiver: Receiver
-) -> None:
-    """Take in one object as it is now; one that has gone meanwhile is found by the next sweep."""
-    raw = await cluster.read(kind, *place)
-    if raw is not None:
-        receiver.receive(kind, None, raw)
-
-
-async def _compare(kind: str, cluster: KubernetesCluster, namespaces: tuple[str, ...]) -> None:
-    """Find out what someone has changed or deleted of what no watch brings."""
-    marks: dict[tuple[str, str], object] = {}
-    for namespace in namespaces or (None,):
-        path = RESOURCES[kind].path(namespace)
-        try:
-            async for raw in pages(cluster, path, _OF_OURS, accept=_METADATA):
-                metadata = raw["metadata"]
-                marks[metadata["namespace"], metadata["name"]] = mark(metadata)
-        except ApiError as error:
-            log.warning("%s cannot be listed: %s", kind, error)
-            return
-    cluster.applied.compare(kind, marks)
-
-
-async def pages(
-    cluster: KubernetesCluster,
-    path: str,
-    query: Mapping[str, str],
-    accept: str = _WHOLE,
-) -> Any:
-    """Yield the objects of a collection, some hundred at a time."""
-    token, limit = "", _PAGE if accept == _WHOLE else 5 * _PAGE
-    while True:
-        asked = {**query, "limit": str(limit), **({"continue": token} if token else {})}
-        page = await cluster.request("GET", path, query=asked, accept=accept)
-        for raw in page["items"] or ():  # metadata alone comes as null when there is none
-            yield raw
-        token = page["metadata"].get("continue", "")
-        if not token:
-            return
