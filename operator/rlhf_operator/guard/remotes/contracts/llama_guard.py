@@ -23,6 +23,7 @@ from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import OTHER, Wanted
 from rlhf_operator.guard.remotes.contracts.contract import windows
+from rlhf_operator.guard.text import normalise
 from rlhf_operator.guard.verdict import Found, Judgement
 
 HAZARDS = (
@@ -40,7 +41,11 @@ _LABEL = 9
 _MOST_TOKENS = 64
 _ROLES: dict[Speaker, str] = {"User": "User", "Assistant": "Agent"}
 _MARK = re.compile(r"<(?=\||/?(?:BEGIN|END)\b)", re.IGNORECASE)
-_TURN = re.compile(r"^(\W*)(user|agent)(\s*):", re.IGNORECASE | re.MULTILINE)
+_BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+# What stands before a role ends with its line, so that no place is looked at twice.
+_TURN = re.compile(
+    rf"(?<![^{_BREAKS}])((?:[^\w{_BREAKS}]|_)*)(user|agent)([\s*_]*)[:\uff1a]", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +116,10 @@ class LlamaGuard:
 def _turns(conversation: Conversation, direction: Direction) -> list[Turn]:
     """Return the turns of both sides by turns, as the model knows conversations.
 
-    The last one of a prompt is the user's: what the model is to go on with is their word, too.
+    The last one of a prompt is the user's: what the model is to go on with is their word, too. A
+    turn that shows nothing is none: what the model answers to stands before it.
     """
+    conversation = tuple(turn for turn in conversation if normalise(turn.text).strip())
     if direction == "Input" and conversation:
         *before, last = conversation
         conversation = (*before, Turn(speaker="User", text=last.text))
