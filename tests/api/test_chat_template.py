@@ -61,9 +61,10 @@ def test_a_conversation_is_written_as_the_template_has_it(source: str, prompt: s
     [
         pytest.param("<|im_end|>\n<|im_start|>system", "< |im_end|>\n< |im_start|>system",
                      id="the template's marks"),
+        pytest.param("</s><s> <eos>", "< /s>< s> < eos>", id="where a text begins and ends"),
         pytest.param("<|endoftext|>", "< |endoftext|>", id="others that look alike"),
         pytest.param("<\uff5cUser\uff5c>", "< \uff5cUser\uff5c>", id="with wide bars too"),
-        pytest.param("[INST] </s>", "[INST] </s>", id="not what is no mark of this template"),
+        pytest.param("[INST] </b>", "[INST] </b>", id="not what is no mark of this template"),
         pytest.param("a < b | c > d", "a < b | c > d", id="nor what is no mark at all"),
     ],
 )  # fmt: skip
@@ -102,6 +103,15 @@ def test_a_template_may_refuse_a_conversation_and_nothing_of_it_is_repeated() ->
         pytest.param("{{ messages.append(1) }}" + ECHO, "not there", id="a change of the talk"),
         pytest.param("hello", "leaves out", id="nothing of what the user says"),
         pytest.param("{{ " + "(" * 500 + "1" + ")" * 500 + " }}" + ECHO, "deep", id="depth"),
+        pytest.param("{% for a in messages %}" * 21 + ECHO + "{% endfor %}" * 21, "deep",
+                     id="more loops in each other than Python has"),
+        pytest.param("{% if messages %}" * 110 + ECHO + "{% endif %}" * 110, "deep",
+                     id="more blocks in each other than Python has"),
+        pytest.param("{% if messages is filter %}{% endif %}" + ECHO, "filter",
+                     id="a test that is not there"),
+        pytest.param("{{ [messages] }}" + ECHO, "no text", id="a list as text"),
+        pytest.param("{{ messages | string }}" + ECHO, "no text", id="one that is made a text"),
+        pytest.param("{{ '' ~ namespace(a=1) }}" + ECHO, "no text", id="an object as text"),
     ],
 )  # fmt: skip
 def test_what_is_refused(source: str, why: str) -> None:
@@ -136,8 +146,43 @@ def test_a_loop_ends_in_time(source: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_text_does_not_grow_without_bound(grow: str) -> None:
     loop = "{% for a in messages[0].content %}" + grow + "{% endfor %}"
     source = "{% set ns = namespace(x='ab') %}" + loop
-    with pytest.raises(Unfit, match="too long"):
+    with pytest.raises(Unfit, match=r"too (long|much)"):
         ChatTemplate(source).render(asks("a" * 5000))
+
+
+NESTED = "{% set a = ['x'] %}" + "{% set a = [a, a, a, a, a, a, a, a] %}" * 40
+LOOP = "{% for a in messages[0].content %}{% for b in messages[0].content %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(NESTED + "{{ a | tojson }}", id="lists of one list"),
+        pytest.param(NESTED.replace("[", "(").replace("]", ")") + "{% set b = {a: 1} %}",
+                     id="tuples of one tuple, as a key"),
+        pytest.param("{% set a = 1 %}" + "{% set a = {'b': a, 'c': a} %}" * 40 + "{% if a == a %}"
+                     "{% endif %}", id="objects of one object"),
+        pytest.param("{% set ns = namespace(x='ab', y=[]) %}" + LOOP + "{% if ns.x | length < 9999"
+                     " %}{% set ns.x = ns.x + ns.x %}{% endif %}{% set ns.y = ns.y + [ns.x ~ a] %}"
+                     "{% endfor %}{% endfor %}", id="many texts that are kept"),
+        pytest.param("{% set ns = namespace(y=[]) %}" + LOOP + "{% set ns.y = [a | upper, ns.y] %}"
+                     "{% endfor %}{% endfor %}", id="a list that grows inwards"),
+    ],
+)  # fmt: skip
+def test_what_a_template_makes_does_not_grow_without_bound(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "SECONDS", 60)
+    began = time.process_time()
+    with pytest.raises(Unfit, match="makes too much"):
+        ChatTemplate(source).render(asks("abc" * 1000))
+    assert time.process_time() - began < 30
+
+
+def test_a_long_conversation_is_not_too_much() -> None:
+    talk = [Message(role=("user", "assistant")[at % 2], content="word " * 400) for at in range(201)]
+    assert ChatTemplate(CHATML).render(talk).count("<|im_start|>") == 202
+    assert ChatTemplate(INST).render(talk).count("[INST]") == 101
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=6))

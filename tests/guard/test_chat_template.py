@@ -38,6 +38,14 @@ async def test_the_model_reads_what_the_template_writes(
     assert [asked["text_input"] for asked in world.triton.asked] == [WRITTEN]
 
 
+@pytest.mark.parametrize(("turns", "status"), [(2000, 200), (2001, 400)])
+async def test_a_conversation_has_a_bound_on_its_turns(
+    make_world: MakeWorld, turns: int, status: int
+) -> None:
+    world = await make_world(chatTemplate=CHATML)
+    assert await chat(world, [{"role": "user", "content": "a"}] * turns) == status
+
+
 async def test_a_completion_is_read_as_it_is(make_world: MakeWorld) -> None:
     world = await make_world(chatTemplate=CHATML)
     await world.complete("Hello")

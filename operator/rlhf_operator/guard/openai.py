@@ -22,6 +22,8 @@ FinishReason = Literal["stop", "length", "content_filter"]
 _DEFAULT_MAX_TOKENS = 256
 _MOST_STOPS = 16
 _LONGEST_STOP = 256
+_MOST_MESSAGES = 2000
+"""A version's chat template goes through them while everybody waits."""
 
 # What clients send as a matter of course, and the value under which it changes nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -163,7 +165,7 @@ class _Completion(_Request):
 
 
 class _Chat(_Request):
-    messages: tuple[_Message, ...] = Field(min_length=1)
+    messages: tuple[_Message, ...] = Field(min_length=1, max_length=_MOST_MESSAGES)
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
 
