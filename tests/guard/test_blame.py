@@ -28,7 +28,7 @@ async def ask(world: World, verb: str) -> tuple[int, str]:
 
 @EACH_VERB
 @pytest.mark.parametrize("is_decoupled", [False, True])
-@pytest.mark.parametrize("status", [400, 404, 429])
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
 async def test_where_the_model_answers_others_the_request_was_wrong(
     world: World, verb: str, is_decoupled: bool, status: int
 ) -> None:
@@ -45,12 +45,13 @@ async def test_where_the_model_answers_others_the_request_was_wrong(
 
 @EACH_VERB
 @pytest.mark.parametrize("is_decoupled", [False, True])
+@pytest.mark.parametrize("status", [400, 500])
 async def test_where_the_model_answers_nobody_the_version_is_at_fault(
-    world: World, verb: str, is_decoupled: bool
+    world: World, verb: str, is_decoupled: bool, status: int
 ) -> None:
     if is_decoupled:
         world.triton.stream("Yes.")
-    world.triton.status, world.triton.is_sound = 400, False
+    world.triton.status, world.triton.is_sound = status, False
     told, text = await ask(world, verb)
     assert (told, "secret prompt" in text) == (502, False)
     seen = await world.metrics()
