@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from rlhf_operator.guard import pipeline
 from rlhf_operator.guard.instruments import StageInstruments
 from rlhf_operator.guard.pipeline import LONG
 from rlhf_operator.guard.rules import RulesCheck
-from rlhf_operator.guard.verdict import Judgement
+from rlhf_operator.guard.verdict import Found, Judgement
 from tests.guard.world import MakeWorld, a_setup, a_stage, checked
 
 _LIMIT = [{"category": "flood", "limits": {"characters": 100}}]
@@ -113,3 +114,33 @@ async def test_long_texts_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch
     go_on.set()
     await asyncio.gather(*asked)
     assert (most, read) == (1, "abcde")
+
+
+async def test_services_keep_their_time_however_long_rules_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    def judge(_self: RulesCheck, _text: str) -> Judgement:
+        nonlocal now
+        now += 1000.0  # so long may others' long texts stand before this one
+        return Judgement()
+
+    class Service:
+        async def judge(self, _text: str, _direction: Any, _conversation: Any) -> Judgement:
+            return Judgement(found=(Found(category="violence"),))
+
+    monkeypatch.setattr(RulesCheck, "judge", judge)
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: now))
+    model = {
+        "service": {"name": "m", "port": 80},
+        "model": "m",
+        "reads": "LlamaGuard",
+        "categories": [{"category": "violence", "label": "S1"}],
+    }
+    service = a_stage("service", type="Model", rules=None, failurePolicy="Open", model=model)
+    setup = a_setup(guard={"stages": [a_stage(), service]})
+    counts = StageInstruments(CollectorRegistry())
+    stages = pipeline.prepare(setup.config.guard, setup.rules, {"service": Service()}, counts)
+    verdict = await stages.check("x" * (LONG + 1), "Output")
+    assert (verdict.failures, verdict.categories) == ((), ("violence",))

@@ -86,8 +86,8 @@ class GuardSpec(ApiType):
     redacts waits for it; they are not asked about a text that was blocked already."""
 
     budget: Duration = "1s"
-    """How long all stages together may take for one text; a stage that has no time left counts as
-    one that could not judge."""
+    """How long classifiers and services may take together for one text; one that has no time left
+    counts as one that could not judge."""
 
     streaming: Streaming = Streaming()
     """How answers are checked while they stream."""

@@ -1,8 +1,8 @@
 """The stages in their order: one text in, one verdict out.
 
 Rules judge at once. Neighbouring classifiers and services are asked side by side, each with its
-own time limit, all within the budget. A stage that cannot judge is never taken for one that found
-nothing: its failure policy decides, and a bypass is told apart.
+own time limit, all of them within the budget. A stage that cannot judge is never taken for one
+that found nothing: its failure policy decides, and a bypass is told apart.
 """
 
 from __future__ import annotations
@@ -133,9 +133,13 @@ class Pipeline:
         verdict = Verdict()
         for group in _groups(chosen):
             if isinstance(group[0].check, RulesCheck):
-                # They cost nothing, so that what is counted does not hang on their order.
+                # They cost nothing, so that what is counted does not hang on their order. Nor is
+                # it time of services that a text waits for others: who sends much could have
+                # all stages that fail open passed by.
+                began = time.monotonic()
                 for step in group:
                     verdict = await self._rules(step, verdict, text, direction)
+                ends += time.monotonic() - began
             elif not verdict.is_stopped:
                 is_known = direction == "Output" or verdict.text is None
                 # The turns hold what was taken out of a prompt.
