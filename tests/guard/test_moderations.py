@@ -241,6 +241,7 @@ async def test_litellm_says_whose_words_they_are(make_world: MakeWorld, kind: st
     [{}, {"texts": ["a bomb"]}, {"input_type": "request"},
      {"texts": None, "input_type": "request"}, {"texts": "a bomb", "input_type": "request"},
      {"texts": ["a bomb"], "input_type": "both"}, {"texts": ["x"] * 1001, "input_type": "request"},
+    {"texts": [], "tool_calls": [{}] * 1001, "input_type": "request"},
      {"texts": [], "input_type": "request", "tool_calls": [{"function": {"arguments": {}}}]}],
 )  # fmt: skip
 async def test_what_litellm_must_not_leave_out(world: World, body: dict[str, Any]) -> None:

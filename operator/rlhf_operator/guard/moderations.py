@@ -25,7 +25,7 @@ from rlhf_operator.guard.verdict import Outcome, Verdict, worst
 MOST_INPUTS = 64
 """Texts in one moderation request."""
 MOST_TEXTS = 1000
-"""Texts in one conversation of LiteLLM's."""
+"""Texts in one conversation of LiteLLM's, and calls of tools beside them."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -70,7 +70,7 @@ class _Guardrail(BaseModel):
     texts: Annotated[list[str], Field(max_length=MOST_TEXTS)]
     input_type: Literal["request", "response"]
     images: list[str] | None = None
-    tool_calls: list[_ToolCall] | None = None
+    tool_calls: Annotated[list[_ToolCall] | None, Field(max_length=MOST_TEXTS)] = None
     tools: list[Any] | None = None
 
     @property
@@ -126,7 +126,10 @@ async def moderate(guard: Guard, request: web.Request) -> web.Response:
 
 async def guardrail(guard: Guard, request: web.Request) -> web.Response:
     """Answer in the form of LiteLLM's generic guardrail API."""
-    wrong = f"send up to {MOST_TEXTS} texts, and input_type: request or response"
+    wrong = (
+        f"send up to {MOST_TEXTS} texts, as many calls of tools, "
+        "and input_type: request or response"
+    )
     asked = _parse(_Guardrail, await request.read(), wrong)
     direction: Direction = "Input" if asked.input_type == "request" else "Output"
     if asked.images and guard.pipeline.steps_for(direction):
