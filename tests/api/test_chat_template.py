@@ -102,6 +102,9 @@ def test_a_template_may_refuse_a_conversation_and_nothing_of_it_is_repeated() ->
         pytest.param("{{ '%9s' % 'a' }}" + ECHO, "not there", id="an old one"),
         pytest.param("{{ messages.append(1) }}" + ECHO, "not there", id="a change of the talk"),
         pytest.param("hello", "leaves out", id="nothing of what the user says"),
+        pytest.param("{% if messages | length > 1 %}{{ no }}{% endif %}" + ECHO, "conversation",
+                     id="one that takes no second question"),
+        pytest.param(ECHO, "leaves out", id="the second question"),
         pytest.param("{{ " + "(" * 500 + "1" + ")" * 500 + " }}" + ECHO, "deep", id="depth"),
         pytest.param("{% for a in messages %}" * 21 + ECHO + "{% endfor %}" * 21, "deep",
                      id="more loops in each other than Python has"),
@@ -119,7 +122,8 @@ def test_what_is_refused(source: str, why: str) -> None:
 
 
 def test_what_is_not_there_is_false() -> None:
-    assert problem("{% if tools or messages[0].tool_calls %}{{ no }}{% endif %}" + ECHO) is None
+    last = "{{ messages[-1].content }}"
+    assert problem("{% if tools or messages[0].tool_calls %}{{ no }}{% endif %}" + last) is None
 
 
 @pytest.mark.parametrize(
