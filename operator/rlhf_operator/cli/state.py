@@ -5,7 +5,6 @@ Pure: stored objects in, typed ones out. What cannot be read is named, never pas
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,30 +21,13 @@ from rlhf_operator.api.policy import AlignmentPolicy
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import sentences
+from rlhf_operator.cli.pods import ServingPod, serving_pod
 from rlhf_operator.core import capacity, contenders, names, routes
 from rlhf_operator.core.routes.port import TRAFFIC_LABEL, Arm, Pod, Split
 
 Raw = Mapping[str, Any]
 Typed = TypeVar("Typed", bound=Object[Any, Any])
 ROUTE_KINDS = ("HTTPRoute", "VirtualService", "Service")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServingPod:
-    """One pod that serves a version."""
-
-    name: str
-    model: str
-    version: str
-    phase: str
-    containers_ready: int
-    containers: int
-    is_ready: bool
-    restarts: int = 0
-    verified_digest: str | None = None
-    """The artefact's digest that this pod checked before its server started."""
-    trouble: str | None = None
-    """Why a container is waiting, if the pod says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +159,7 @@ def read(raws: Iterable[Raw], at: datetime) -> State:
         policies=typed("AlignmentPolicy", AlignmentPolicy),
         rollouts=rollouts,
         decisions=typed("RLHFDecision", RLHFDecision),
-        pods=tuple(_pod(raw) for raw in pods if _is_ours(raw)),
+        pods=tuple(serving_pod(raw) for raw in pods if _is_ours(raw)),
         deployments=tuple(_deployed(raw) for raw in by_kind.get("Deployment", ()) if _is_ours(raw)),
         routes=tuple(
             found
@@ -199,46 +181,6 @@ def _parse(type_: type[Typed], raw: Raw, unreadable: list[str]) -> Typed | None:
 
 def _is_ours(raw: Raw) -> bool:
     return names.VERSION_LABEL in (raw["metadata"].get("labels") or {})
-
-
-def _pod(raw: Raw) -> ServingPod:
-    labels, status = raw["metadata"]["labels"], raw.get("status", {})
-    containers = status.get("containerStatuses") or []
-    every = [*(status.get("initContainerStatuses") or []), *containers]
-    conditions = status.get("conditions") or []
-    return ServingPod(
-        name=raw["metadata"]["name"],
-        model=labels.get(names.MODEL_LABEL, ""),
-        version=labels[names.VERSION_LABEL],
-        phase="Terminating"
-        if raw["metadata"].get("deletionTimestamp")
-        else status.get("phase", ""),
-        containers_ready=sum(1 for each in containers if each.get("ready")),
-        containers=len(raw.get("spec", {}).get("containers") or containers),
-        is_ready=any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
-        restarts=sum(each.get("restartCount", 0) for each in containers),
-        verified_digest=next(filter(None, (_verified(each) for each in every)), None),
-        trouble=next(filter(None, (_trouble(each) for each in every)), None),
-    )
-
-
-def _verified(container: Raw) -> str | None:
-    end = container.get("state", {}).get("terminated") or {}
-    try:
-        said = json.loads(end.get("message") or "{}")
-    except json.JSONDecodeError:
-        return None
-    found = said.get("digest") if isinstance(said, dict) else None
-    return str(found) if found and end.get("exitCode") == 0 else None
-
-
-def _trouble(container: Raw) -> str | None:
-    waiting = container.get("state", {}).get("waiting") or {}
-    reason = waiting.get("reason")
-    if reason in (None, "PodInitializing", "ContainerCreating"):
-        return None
-    message = waiting.get("message")
-    return f"{container.get('name')}: {reason}" + (f", {message}" if message else "")
 
 
 def _deployed(raw: Raw) -> Deployed:

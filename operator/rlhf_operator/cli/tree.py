@@ -13,7 +13,8 @@ from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.rollout import RLHFRollout
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import listing, marks, sentences
-from rlhf_operator.cli.state import RouteSeen, ServingPod, State, plan_of, status_of, tried
+from rlhf_operator.cli.pods import ServingPod
+from rlhf_operator.cli.state import RouteSeen, State, plan_of, status_of, tried
 from rlhf_operator.core import contenders
 
 
