@@ -6,16 +6,13 @@ the resourceVersion that was read, so a pass over an old picture gets a conflict
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any, Generic, TypeVar
 
-from pydantic_core import from_json, to_json
-
-from rlhf_operator.adapters.applied import mark
 from rlhf_operator.api.schema import GROUP
+from rlhf_operator.controller.packing import Kept
 from rlhf_operator.core import names
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
@@ -26,38 +23,6 @@ Address = tuple[str, str]
 UNPACKED = 128
 _PLACING = ("nodeSelector", "affinity", "tolerations")
 """What a pod template says of where its pods may go."""
-
-
-class _Kept:
-    """One object: as it is while it is in use, else as compressed JSON."""
-
-    __slots__ = ("_like", "_packed", "mark", "raw", "uid", "version")
-
-    def __init__(self, raw: Raw) -> None:
-        self.raw: Raw | None = raw
-        self._packed = self._like = b""
-        self.uid = raw["metadata"].get("uid")
-        self.version = raw["metadata"].get("resourceVersion")
-        self.mark = mark(raw["metadata"])
-
-    def text(self) -> bytes:
-        """Return it as JSON."""
-        return to_json(self.raw)
-
-    def pack(self, like: bytes) -> None:
-        """Keep it small: as what differs from the text of another object of its kind."""
-        if not self._packed:
-            packing = zlib.compressobj(1, zdict=like)
-            self._packed, self._like = packing.compress(self.text()) + packing.flush(), like
-        self.raw = None
-
-    def unpacked(self) -> Raw:
-        """Return it, and keep it as it is; to pack it again then costs nothing."""
-        if self.raw is None:
-            text = zlib.decompressobj(zdict=self._like).decompress(self._packed)
-            self.raw = from_json(text, cache_strings="keys")
-        assert self.raw is not None
-        return self.raw
 
 
 Mark = TypeVar("Mark")
@@ -95,8 +60,8 @@ class MemoryStore:
     """All objects of the watched kinds, by kind, namespace and name."""
 
     def __init__(self, unpacked: int = UNPACKED) -> None:
-        self._objects: dict[str, dict[Address, _Kept]] = defaultdict(dict)
-        self._in_use: OrderedDict[tuple[str, Address], _Kept] = OrderedDict()
+        self._objects: dict[str, dict[Address, Kept]] = defaultdict(dict)
+        self._in_use: OrderedDict[tuple[str, Address], Kept] = OrderedDict()
         self._unpacked = unpacked
         self._like: dict[str, bytes] = {}
         self._by_model: _Index[Key, tuple[str, Address]] = _Index()
@@ -122,7 +87,7 @@ class MemoryStore:
         self._use(kind, address, kept)
         return raw
 
-    def _use(self, kind: str, address: Address, kept: _Kept) -> None:
+    def _use(self, kind: str, address: Address, kept: Kept) -> None:
         self._in_use[(kind, address)] = kept
         self._in_use.move_to_end((kind, address))
         while len(self._in_use) > self._unpacked:
@@ -174,7 +139,7 @@ class MemoryStore:
             return False
         if before is not None:
             self._unindex(kind, address, before.unpacked())
-        self._objects[kind][address] = made = _Kept(kept)
+        self._objects[kind][address] = made = Kept(kept)
         self._index(kind, address, kept)
         self._use(kind, address, made)
         return True
@@ -294,7 +259,7 @@ def _address(raw: Raw) -> Address:
     return intern(raw["metadata"].get("namespace", "")), intern(raw["metadata"]["name"])
 
 
-def _is_newer(raw: Raw, before: _Kept) -> bool:
+def _is_newer(raw: Raw, before: Kept) -> bool:
     """Return whether this is a later state; only the order of one object's is compared.
 
     The numbers are opaque by contract, and increase in every API server since 1.35.

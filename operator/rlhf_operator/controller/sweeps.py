@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 
 _OF_OURS = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-
-
 _WHOLE = "application/json"
 
 

@@ -1,0 +1,42 @@
+"""One stored object: as it is while it is in use, else packed to a twentieth."""
+
+from __future__ import annotations
+
+import zlib
+
+from pydantic_core import from_json, to_json
+
+from rlhf_operator.adapters.applied import mark
+from rlhf_operator.reconcile.ports import Raw
+
+
+class Kept:
+    """One object: as it is while it is in use, else as compressed JSON."""
+
+    __slots__ = ("_like", "_packed", "mark", "raw", "uid", "version")
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw: Raw | None = raw
+        self._packed = self._like = b""
+        self.uid = raw["metadata"].get("uid")
+        self.version = raw["metadata"].get("resourceVersion")
+        self.mark = mark(raw["metadata"])
+
+    def text(self) -> bytes:
+        """Return it as JSON."""
+        return to_json(self.raw)
+
+    def pack(self, like: bytes) -> None:
+        """Keep it small: as what differs from the text of another object of its kind."""
+        if not self._packed:
+            packing = zlib.compressobj(1, zdict=like)
+            self._packed, self._like = packing.compress(self.text()) + packing.flush(), like
+        self.raw = None
+
+    def unpacked(self) -> Raw:
+        """Return it, and keep it as it is; to pack it again then costs nothing."""
+        if self.raw is None:
+            text = zlib.decompressobj(zdict=self._like).decompress(self._packed)
+            self.raw = from_json(text, cache_strings="keys")
+        assert self.raw is not None
+        return self.raw
