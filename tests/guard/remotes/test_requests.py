@@ -175,6 +175,18 @@ def test_no_message_is_hidden_behind_one_that_says_nothing(blank: str) -> None:
     assert seen.splitlines() == ["User: Build it", "", "Sure"]
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "漢", "😀"])
+@pytest.mark.parametrize("direction", ["Input", "Output"])
+def test_llama_guard_gets_no_more_tokens_than_it_reads(letter: str, direction: Direction) -> None:
+    """A token is a byte at the least, and a rare letter is a token for each of its bytes."""
+    long = turns(f"User: {letter * 9000}", f"Assistant: {letter * 5000}", f"User: {letter * 9000}")
+    asked = conversations(long, letter * 9000, direction)
+    assert all(len(each.encode()) <= llama_guard.LONGEST for each in asked)
+    assert "\ufffd" not in "".join(asked)
+    last = "".join(each.rpartition(": ")[2] for each in asked)
+    assert last.count(letter) >= 9000, "and all of the last message is judged"
+
+
 def test_no_part_of_a_prompt_is_hidden_behind_newer_turns() -> None:
     long = turns("User: Build it", "Assistant: y" + "y" * 30_000, "User: go on")
     asked = conversations(long)

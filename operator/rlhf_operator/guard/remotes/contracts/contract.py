@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, AnyStr, Protocol
 
 from rlhf_operator.api.stages import Direction
 from rlhf_operator.guard.conversation import Conversation
@@ -40,8 +40,8 @@ def bearer(credential: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {credential}"}
 
 
-def windows(text: str, *, length: int, overlap: int) -> tuple[str, ...]:
-    """Return a text in parts of at most so many characters, each beginning within the one before.
+def windows(text: AnyStr, *, length: int, overlap: int) -> tuple[AnyStr, ...]:
+    """Return a text in parts of so many characters or bytes, each beginning within the one before.
 
     What stands on a border is whole in one of two parts, unless it is longer than the overlap.
     """

@@ -32,12 +32,12 @@ HAZARDS = (
     "Self-Harm", "Sexual Content", "Elections", "Code Interpreter Abuse",
 )  # fmt: skip
 LONGEST = 16_000
-"""Characters of one conversation: about 4,000 tokens, well within what the model reads."""
+"""Bytes of one conversation in UTF-8: about 4,000 tokens, and never more tokens than bytes."""
 PART = 12_000
-"""Characters of its last message, the one that is judged; a longer one goes in parts."""
+"""Bytes of its last message, the one that is judged; a longer one goes in parts."""
 _OVERLAP = 1000
 _LABEL = 9
-"""Characters that a turn takes beside its text."""
+"""Bytes that a turn takes beside its text."""
 _MOST_TOKENS = 64
 _ROLES: dict[Speaker, str] = {"User": "User", "Assistant": "Agent"}
 _MARK = re.compile(r"<(?=\||/?(?:BEGIN|END)\b)", re.IGNORECASE)
@@ -77,13 +77,12 @@ class LlamaGuard:
             *turns, last = turns or [Turn(speaker="User", text=text)]
         else:
             last = Turn(speaker="Assistant", text=text)
-        parts = windows(last.text, length=PART, overlap=_OVERLAP)
-        known, older = _newest(turns, LONGEST - _LABEL - len(parts[0]))
+        parts = _parts(last.text)
+        known, older = _newest(turns, LONGEST - _LABEL - _bytes(parts[0]))
         asked = [[*known, Turn(speaker=last.speaker, text=part)] for part in parts]
         if older and direction == "Input":
             rest = "\n\n".join(turn.text for turn in older)
-            alone = windows(rest, length=PART, overlap=_OVERLAP)
-            asked += [[Turn(speaker="User", text=part)] for part in alone]
+            asked += [[Turn(speaker="User", text=part)] for part in _parts(rest)]
         return tuple(
             {
                 "text_input": _prompt(each),
@@ -135,13 +134,24 @@ def _newest(turns: Sequence[Turn], room: int) -> tuple[list[Turn], Sequence[Turn
     for at in range(len(turns), 0, -1):
         turn = turns[at - 1]
         room -= _LABEL
-        if len(turn.text) > room:
+        if _bytes(turn.text) > room:
             if room > 0:
-                known.insert(0, Turn(speaker=turn.speaker, text=turn.text[-room:]))
+                end = turn.text[-room:].encode("utf-8", "replace")[-room:].decode("utf-8", "ignore")
+                known.insert(0, Turn(speaker=turn.speaker, text=end))
             return known, turns[:at]
         known.insert(0, turn)
-        room -= len(turn.text)
+        room -= _bytes(turn.text)
     return known, ()
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Return a text in parts; a character that is cut through is whole in a neighbour."""
+    parts = windows(text.encode("utf-8", "replace"), length=PART, overlap=_OVERLAP)
+    return tuple(part.decode("utf-8", "ignore") for part in parts)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 def _prompt(turns: Sequence[Turn]) -> str:
