@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -117,6 +118,35 @@ def test_classifiers_get_parts_that_they_read_to_the_end(
 ) -> None:
     asked = a_contract(given).requests("x" * 50_000, direction, ())
     assert max(json.dumps(each).count("x" * 100) * 100 for each in asked) == most
+
+
+DENSE = "! " * 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(DENSE + "harm " * 100, id="marks, each a token"),
+        pytest.param("无害" * 600 + "harm " * 100, id="letters that are words"),
+        pytest.param("a 1 " * 500 + "harm " * 100, id="words of one letter"),
+        pytest.param((" " * 3000).join(["a", *["harm"] * 100, "b"]), id="wide gaps"),
+    ],
+)
+def test_nothing_stands_behind_more_tokens_than_an_encoder_reads(text: str) -> None:
+    parts = [
+        asked["inputs"][0]["data"][0] for asked in a_contract(TOXIC).requests(text, "Input", ())
+    ]
+    for part in parts:
+        assert len(part) <= scores.PART
+        assert len(re.findall(r"[a-z]+|[^a-z\s]", part)) <= 510
+    assert sum(part.count("harm") for part in parts) >= 100
+
+
+@pytest.mark.parametrize("between", [" ", "\n\n", "! ", "漢", " words between ", " " * 500])
+def test_an_encoder_reads_all(between: str) -> None:
+    asked = a_contract(TOXIC).requests(between.join(map(str, range(3000))), "Input", ())
+    parts = " ".join(each["inputs"][0]["data"][0] for each in asked)
+    assert set(map(str, range(3000))) <= set(re.findall(r"\d+", parts))
 
 
 def turns(*said: str) -> Conversation:

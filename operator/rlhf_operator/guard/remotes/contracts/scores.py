@@ -5,12 +5,16 @@ shape [1, 1], as a text model with batching has it. Answered is the output tenso
 shape [1, N], in the order of the spec's labels. Triton's dynamic batching puts requests together.
 
 Text classifiers read a few hundred tokens and ignore the rest without a word, so that a harmless
-beginning would hide what follows. Long texts therefore go in parts, and the worst counts.
+beginning would hide what follows. Long texts therefore go in parts, and the worst counts. Nobody
+knows a classifier's tokens here: four letters of a word count as one, any other sign does, too.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +23,17 @@ from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.remotes.categories import Said, Wanted
-from rlhf_operator.guard.remotes.contracts.contract import windows
 from rlhf_operator.guard.verdict import Judgement
 
 INPUT, OUTPUT = "text", "scores"
 PART = 2000
-"""Characters in one part: about the 512 tokens that encoders have, in English."""
-_OVERLAP = 200
+"""Characters in one part at most."""
+TOKENS = 500
+"""Tokens in one part at most, by our count; encoders have 512, with their own at both ends."""
+_OVERLAP = 50
+"""Tokens of one part with which the next begins."""
+_LONGEST_TOKEN = 4
+_TOKEN = re.compile(r"[a-z\u00c0-\u024f]{1,4}|\S", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +60,7 @@ class Scores:
         tensor = {"name": INPUT, "shape": [1, 1], "datatype": "BYTES"}
         return tuple(
             {"inputs": [{**tensor, "data": [part]}], "outputs": [{"name": OUTPUT}]}
-            for part in windows(text, length=PART, overlap=_OVERLAP)
+            for part in _parts(text)
         )
 
     def read(self, answer: dict[str, Any], _text: str) -> Judgement:
@@ -68,3 +76,14 @@ class Scores:
         numbers = map(answers.a_number, data)
         scores = dict(zip(self.labels, numbers, strict=True))
         return self.wanted.judge(Said(flagged=False, scores=scores))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield the parts of a text, each beginning within the one before."""
+    starts = [token.start() for token in _TOKEN.finditer(text)]
+    first, after = 0, 0
+    while after < len(starts):
+        after = min(first + TOKENS, bisect_right(starts, starts[first] + PART - _LONGEST_TOKEN))
+        end = starts[after] if after < len(starts) else len(text)
+        yield text[starts[first] : min(end, starts[first] + PART)]
+        first = max(first + 1, after - min(_OVERLAP, (after - first) // 2))
