@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rlhf_operator.api import chat_template
 from rlhf_operator.guard import config
 from tests.api.test_chat_template import CHATML, INST
 from tests.guard.world import MakeWorld, World, a_setup, a_stage
@@ -40,8 +41,9 @@ async def test_the_model_reads_what_the_template_writes(
 
 @pytest.mark.parametrize(("turns", "status"), [(2000, 200), (2001, 400)])
 async def test_a_conversation_has_a_bound_on_its_turns(
-    make_world: MakeWorld, turns: int, status: int
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, turns: int, status: int
 ) -> None:
+    monkeypatch.setattr(chat_template, "SECONDS", 60)
     world = await make_world(chatTemplate=CHATML)
     assert await chat(world, [{"role": "user", "content": "a"}] * turns) == status
 

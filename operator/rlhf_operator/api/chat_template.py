@@ -20,7 +20,8 @@ from rlhf_operator.api.template_sandbox import LONGEST, Sandbox, Unfit, Watched,
 __all__ = ["ChatTemplate", "Message", "Unfit", "problem"]
 
 SECONDS = 0.5
-"""So long may a template work on one conversation."""
+"""So long may a template work on one conversation, by the time of the CPU: a busy machine is no
+fault of a user's."""
 _MOST = 1_000_000
 """Characters that it may make on the way, and another `_TIMES` for each of the conversation's."""
 _TIMES = 64
@@ -65,7 +66,7 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return what the model reads; it ends where the assistant speaks. Raises Unfit."""
-        self._environment.until = time.monotonic() + SECONDS
+        self._environment.until = time.thread_time() + SECONDS
         self._environment.left = _MOST + _TIMES * sum(len(each["content"]) for each in messages)
         said = [
             Message(role=each["role"], content=self._marks.sub(_broken, each["content"]))

@@ -95,7 +95,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         }
 
     def _tick(self) -> bool:
-        if time.monotonic() > self.until:
+        if time.thread_time() > self.until:
             raise Unfit("the version's chat template works on this conversation for too long")
         return True
 
