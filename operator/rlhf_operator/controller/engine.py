@@ -11,17 +11,15 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from rlhf_operator.api.evidence import ArmCount, Checkpoint
+from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.plan import PinnedPolicy
-from rlhf_operator.controller import trial
-from rlhf_operator.controller.followed import Assessment, Followed
-from rlhf_operator.controller.goal import Beat, Goal, Values
+from rlhf_operator.controller import checkpoints, trial
+from rlhf_operator.controller.assessment import Assessment
+from rlhf_operator.controller.followed import Followed
+from rlhf_operator.controller.goal import Beat, Values
 from rlhf_operator.controller.reader import MetricSource, Observer, Reader
 from rlhf_operator.controller.recall import recall
-from rlhf_operator.core.facts import MOST_STRATA
-from rlhf_operator.core.moments import sums_of
 from rlhf_operator.core.observed import Key
-from rlhf_operator.core.stretches import condensed
 from rlhf_operator.core.subject import Subject
 
 __all__ = ["Assessment", "Engine", "MetricSource", "Observer", "Subject"]
@@ -137,71 +135,7 @@ class Engine:
         that counts on from it misses nothing and counts nothing twice.
         """
         followed = self._of(key, version)
-        if followed is None:
-            return None
-        until = self._settled(followed, at)
-        if until is None or until <= followed.newest_mark:
-            return followed.checkpoint
-        counts = tuple(
-            count
-            for goal in followed.goals
-            for version in followed.versions
-            if (count := self._count(followed, goal, version, until)) is not None
-        )
-        return Checkpoint(
-            since=followed.subject.since,
-            at=until,
-            counts=counts,
-            strata=condensed(followed.strata(), MOST_STRATA // followed.subject.tested),
-        )
-
-    def _settled(self, followed: Followed, at: datetime) -> datetime | None:
-        until = at
-        for goal in followed.goals:
-            reader = self._readers.get(goal.source)
-            for counter in goal.counters if reader else ():
-                assert reader is not None
-                settled = reader.settled_until(counter.name)
-                if settled is None or not reader.ready(followed.model, counter.name):
-                    return None
-                until = min(until, settled)
-        return until
-
-    def _count(
-        self, followed: Followed, goal: Goal, version: str, until: datetime
-    ) -> ArmCount | None:
-        reader = self._readers.get(goal.source)
-        if reader is None:
-            return None
-        start = goal.starts[version]
-        tally = reader.ledger.tally(
-            followed.model,
-            version,
-            goal.objective.measure,
-            start.mark,
-            until.timestamp(),
-        )
-        counted = start.grown(tally)
-        count = ArmCount(
-            slo=goal.objective.name,
-            version=version,
-            events=counted.events,
-            samples=counted.samples,
-            sums=sums_of(counted.moments),
-            scorer=",".join(sorted(counted.scorers))[:1024] or None,
-        )
-        if goal.users is None:
-            return count
-        users = reader.ledger.tally(
-            followed.model, version, goal.users, start.mark, until.timestamp()
-        )
-        if users is None and not start.first_samples:
-            return count  # its guard tells no users apart, which is not to have seen none
-        first = {
-            "first_events": start.first_events + (users.events if users else 0),
-            "first_samples": start.first_samples + (users.samples if users else 0),
-        }
-        return count.model_copy(update=first)
+        return None if followed is None else checkpoints.counted(followed, self._readers, at)
 
     # -- the loop -----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -12,6 +12,7 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.controller import promoted
+from rlhf_operator.controller.assessment import Assessment
 from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, reading, started
 from rlhf_operator.controller.reader import Reader, Rules
 from rlhf_operator.controller.recall import Gap
@@ -19,27 +20,12 @@ from rlhf_operator.core import onset
 from rlhf_operator.core.analysis import weigh
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives
-from rlhf_operator.core.observed import Key
 from rlhf_operator.core.queries import problem
 from rlhf_operator.core.results import remembered, result
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 from rlhf_operator.core.steady import watched
 from rlhf_operator.core.stretches import NOTHING, Past, Stretch, record_of, stretches
 from rlhf_operator.core.subject import Subject
-from rlhf_operator.reconcile.ports import Judged
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assessment(Judged):
-    """What all SLOs of one subject say, for the version and stratum followed.
-
-    `results` has one per policy and SLO for the version under judgement; `stable_results` has
-    the Safety SLOs of the stable version under their absolute bounds.
-    """
-
-    key: Key
-    at: datetime
-    """When it was judged."""
 
 
 class Followed:
