@@ -89,6 +89,17 @@ def test_an_unsafe_version_is_dropped_at_once_and_the_others_go_on() -> None:
     assert stage.weights == {"v2": 100}
 
 
+def test_all_that_fail_at_once_are_dropped_also_where_nothing_is_counted_of_them_anew() -> None:
+    stage = trial()
+    stage.run(MINUTE)
+    stage.script = unsafe("v2", "v3")
+    stage._pass()
+    stage.script = unsafe()
+    stage.run(MINUTE)
+    assert stage.weights == {"sft": 80, "v1": 20}
+    assert [each.version for each in stage.runs[-1].status.quarantines] == ["v2", "v3"]
+
+
 def test_what_is_worse_is_dropped_and_blamed_for_nothing() -> None:
     stage = trial({"v2": (LOST, "2")})
     stage.run(MINUTE)

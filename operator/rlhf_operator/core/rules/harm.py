@@ -30,10 +30,16 @@ def run_not_open(seen: Observed) -> Decision | None:
 
 
 def canary_unsafe(seen: Observed) -> Decision | None:
-    """Take an unsafe canary out at once, whatever the step, the hold or the suspension."""
+    """Take an unsafe canary out at once, whatever the step, the hold or the suspension.
+
+    Where several failed at once one was dropped before, and at the weights that are left nothing
+    may have been counted yet: what is on record of the others stands.
+    """
     run = _running(seen)
-    found = _failed(seen.canary, "Safety")
-    if run is None or run.status.canary is None or not found:
+    if run is None or run.status.canary is None:
+        return None
+    found = _failed(seen.canary or Assessment(results=run.status.slos), "Safety")
+    if not found:
         return None
     return roll_back(Reason.SAFETY_FAILED, _at(run, found), quarantine=True)
 
