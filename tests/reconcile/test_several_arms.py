@@ -241,6 +241,37 @@ def test_a_person_promotes_what_the_spec_asks_for_and_the_others_leave() -> None
     assert states(stage) == {"v2": ("Dropped", "OtherWon"), "v3": ("Dropped", "OtherWon")}
 
 
+def beside_the_floor() -> Stage:
+    """A test of v2 and of the floor, against v1."""
+    stage = Stage()
+    stage.edit(standby={"replicas": 0, "keep": "1m"}, serving={"replicas": 4})
+    stage.run(20 * MINUTE)
+    test = TEST["abTest"] | {"others": [{"version": "sft", "weight": 60}]}
+    stage.edit(version="v2", rollout=TEST | {"abTest": test})
+    stage.run(2 * MINUTE)
+    assert stage.weights == {"v1": 20, "v2": 20, "sft": 60}
+    return stage
+
+
+def test_a_floor_that_is_dropped_keeps_its_pods_until_they_are_drained() -> None:
+    stage = beside_the_floor()
+    assert stage.pods == {"v1": 1, "v2": 1, "sft": 3}
+    stage.slos.primaries = {"sft": (LOST, "2")}
+    stage._pass()
+    stage._pass()
+    assert stage.weights == {"v1": 80, "v2": 20}
+    assert stage.pods["sft"] == 3
+    stage.run(2 * MINUTE)
+    assert stage.pods == {"v1": 4, "v2": 1, "sft": 1}
+
+
+def test_a_person_promotes_what_is_tested_beside_the_floor() -> None:
+    stage = beside_the_floor()
+    stage.say("Promote")
+    stage.run(3 * MINUTE)
+    assert (stage.fate("say"), stage.weights) == ("Applied", {"v2": 100})
+
+
 def test_an_approval_is_for_the_version_that_is_promoted() -> None:
     plan = TEST["abTest"] | {"approval": {"gate": "Leave"}}
     stage = trial({"v1": (WON, "0.8"), "v2": (WON, "0.5")}, rollout=TEST | {"abTest": plan})

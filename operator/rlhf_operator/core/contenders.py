@@ -147,15 +147,22 @@ def _dropped(arm: ArmRecord, reason: Reason | str, message: str, now: datetime) 
 
 
 def still_there(seen: Observed, run: Run) -> tuple[str, ...]:
-    """Return the dropped versions that have pods for no other reason than to drain."""
-    standby = run.status.standby.version if run.status.standby else None
-    kept = {ref.name for ref in (run.status.stable, seen.fallback, standby) if ref is not None}
+    """Return the dropped versions that have more pods than they keep: what they had drains."""
+    kept = _kept(seen, run)
     return tuple(
         arm.version
         for arm in run.status.arms
-        if arm.state == "Dropped" and arm.version not in kept and _has_pods(seen, arm)
+        if arm.state == "Dropped" and seen.workload(arm.ref).wanted > kept.get(arm.version, 0)
     )
 
 
-def _has_pods(seen: Observed, arm: ArmRecord) -> bool:
-    return seen.workload(arm.ref).wanted > 0
+def _kept(seen: Observed, run: Run) -> dict[str, int]:
+    """Return how many pods the floor and what is kept warm have for themselves, by name."""
+    spec, standby = seen.spec, run.status.standby
+    kept: dict[str, int] = {}
+    if spec is not None and standby is not None and seen.now < standby.until:
+        kept[standby.version.name] = spec.standby.replicas
+    if spec is not None and seen.fallback is not None:
+        floor = seen.fallback.name
+        kept[floor] = max(spec.fallback.replicas, kept.get(floor, 0))
+    return kept

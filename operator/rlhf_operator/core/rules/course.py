@@ -42,7 +42,7 @@ def promote(seen: Observed, act: Act) -> Decision | None:
     run = canary_run(seen)
     if run is None:
         return refuse(act, "no run is going that could be promoted")
-    if contenders.still_there(seen, run):
+    if contenders.still_there(seen, run) or _is_seen_anew(seen, run):
         return None  # what was dropped is drained first
     why = _stop(seen, run) or _unfit(seen, run) or _unapproved(run)
     if why is not None:
@@ -60,6 +60,12 @@ def promote(seen: Observed, act: Act) -> Decision | None:
         weight=0,
     )
     return accept(promoted, act)
+
+
+def _is_seen_anew(seen: Observed, run: Run) -> bool:
+    """Return whether nothing was measured yet since others were dropped for this version."""
+    chosen = any(arm.reason == Reason.OTHER_WON for arm in run.status.arms)
+    return chosen and (run.status.in_force_at is None or seen.canary is None)
 
 
 def _alone(run: Run, act: Act) -> Decision:
