@@ -517,6 +517,35 @@ async def test_rounds_wait_while_many_failures_wait_to_be_acted_on() -> None:
     await running
 
 
+async def test_what_was_good_is_no_success_when_no_round_has_judged_it_for_long() -> None:
+    world = World()
+    world.grow(400, *((each, rate) for each, rate in zip(world.guard(), (0.1, 100), strict=True)))
+    world.engine.follow(subject())
+
+    async def verdict(seconds: float) -> tuple[Verdict, str, int | None]:
+        world.metrics.now = at(seconds)
+        found = world.engine.results(KEY)
+        assert found is not None
+        return found.results[0].verdict, found.results[0].message, found.results[0].samples
+
+    await world.tick(60)
+    assert (await verdict(90))[0] is Verdict.SUCCESSFUL
+    late = (Verdict.ERROR, "unsafe: not judged for 240 s", None)
+    assert await verdict(300) == late, "and Safety is blind"
+    await world.tick(300)
+    assert (await verdict(300))[0] is Verdict.SUCCESSFUL
+
+
+async def test_a_failure_stands_however_long_ago_it_was_judged() -> None:
+    world = World()
+    world.grow(400, *((each, 100) for each in world.guard()))
+    world.engine.follow(subject())
+    await world.tick(60)
+    world.metrics.now = at(300)
+    found = world.engine.results(KEY)
+    assert found is not None and found.results[0].verdict is Verdict.FAILED
+
+
 # -- exact counts, whatever happens ---------------------------------------------------------------
 
 

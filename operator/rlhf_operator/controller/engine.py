@@ -126,7 +126,7 @@ class Engine:
         None until each SLO was judged once, unless one has failed already.
         """
         followed = self._of(key, version)
-        return None if followed is None else followed.assessment()
+        return None if followed is None else followed.assessment(self._now())
 
     def checkpoint(self, key: Key, at: datetime, version: str | None = None) -> Checkpoint | None:
         """Return exact counts as of an instant not after `at`; None when there is nothing yet.

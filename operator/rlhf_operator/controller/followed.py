@@ -17,7 +17,7 @@ from rlhf_operator.controller.goal import Beat, Goal, Start, Values, Verdicts, r
 from rlhf_operator.controller.reader import Reader, Rules
 from rlhf_operator.controller.recall import Gap
 from rlhf_operator.core import onset
-from rlhf_operator.core.analysis import weigh
+from rlhf_operator.core.analysis import STALE_AFTER, weigh
 from rlhf_operator.core.indicators import Form
 from rlhf_operator.core.objective import Judgement, Objective, Reading, objectives
 from rlhf_operator.core.queries import problem
@@ -72,6 +72,7 @@ class Followed:
         self._counted_under = subject.rules
         self._told: tuple[Verdict | None, ...] | None = None
         self._at: datetime | None = None
+        self._looked: dict[Beat, datetime] = {}
 
     def _goal(self, policy: PinnedPolicy, goal: Objective) -> Goal:
         query, is_query = goal.slo.query, goal.measure.form is Form.QUERY
@@ -220,7 +221,7 @@ class Followed:
                         past=goal.stable_past,
                     )
                 )
-        self._at = now
+        self._at = self._looked[beat] = now
 
     def strata(self) -> tuple[StratumRecord, ...]:
         """Return the stretches that ended at this weight, as they go on record."""
@@ -253,8 +254,8 @@ class Followed:
         found += [last for last in lasts if last is not None]
         return None not in lasts or any(last.verdict is Verdict.FAILED for last in found)
 
-    def assessment(self) -> Assessment | None:
-        """Return what was judged, as it goes on record."""
+    def assessment(self, now: datetime) -> Assessment | None:
+        """Return what was judged, as it goes on record; what was good long ago is not good now."""
         if self._at is None or not self._is_telling:
             return None
         subject = self.subject
@@ -264,16 +265,38 @@ class Followed:
             since=subject.since,
             at=self._at,
             results=tuple(
-                result(goal.objective, subject.version, goal.canary.last or _NOT_YET)
+                result(
+                    goal.objective,
+                    subject.version,
+                    self._as_of(now, goal, goal.canary.last or _NOT_YET),
+                )
                 for goal in self.goals
             ),
             stable_results=tuple(
-                result(goal.objective, subject.stable or "", goal.stable.last)
+                result(
+                    goal.objective,
+                    subject.stable or "",
+                    self._as_of(now, goal, goal.stable.last),
+                )
                 for goal in self.goals
                 if goal.stable.last is not None
             ),
             baselines=promoted.baselines(self.goals),
             rules=self.in_force,
+        )
+
+    def _as_of(self, now: datetime, goal: Goal, found: Judgement) -> Judgement:
+        """Return a judgement, or that there is none: rounds are put off, and may fail.
+
+        A failure stands until a round takes it back.
+        """
+        since = now - self._looked.get(goal.beat, now)
+        if found.verdict is Verdict.FAILED or since <= 2 * goal.beat.interval + STALE_AFTER:
+            return found
+        message = f"{goal.objective.slo.name}: not judged for {since.total_seconds():.0f} s"
+        unseen = Reading(problem=Problem.STALE, message=message)
+        return Judgement(
+            verdict=Verdict.ERROR, failures=found.failures, message=message, reading=unseen
         )
 
 
