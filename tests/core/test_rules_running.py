@@ -31,6 +31,7 @@ from tests.core.rule_rows import check, row
 READY = {"run": make.preparing(golden=PASSED)}
 FAILED_GOLDEN = GoldenResult(at=NOW, passed=False, failures=("hello: wrong",))
 ROUTED = Route(weights={"sft": 100}, accepted=True)
+LESS = Route(weights={"sft": 99, "v1": 1}, accepted=True)
 BEFORE_THE_STEP = Route(weights={"sft": 100}, accepted=True)
 REFUSED = Route(weights={"sft": 100}, failure=make.failure(Reason.ROUTE_NOT_ACCEPTED))
 DARK = make.judged(Verdict.ERROR, blind=("unsafe",))
@@ -163,6 +164,15 @@ STEPS = [
     row("a late router alone ends nothing", "weight_not_in_force", Action.HOLD,
         Reason.WEIGHT_NOT_IN_FORCE, canary=None,
         run=make.make_run(in_force_at=None, ready_since=ago(31)), route=BEFORE_THE_STEP),
+    row("a canary that has traffic, and never what was declared, is parked unseen", "blind",
+        Action.PARK, Reason.PARKED, canary=None, route=LESS,
+        run=make.make_run(in_force_at=None, declared_at=ago(61), ready_since=ago(61))),
+    row("but not before readyTimeout and maxBlind are over", "weight_not_in_force", Action.HOLD,
+        Reason.WEIGHT_NOT_IN_FORCE, canary=None, route=LESS,
+        run=make.make_run(in_force_at=None, declared_at=ago(59), ready_since=ago(59))),
+    row("nor where it has what was declared since nobody looked", "weight_not_in_force",
+        Action.HOLD, Reason.HOLDING, canary=None,
+        run=make.make_run(in_force_at=None, declared_at=ago(600), ready_since=ago(600))),
     row("while guards take new rules nothing is raised", "rules_differ", Action.HOLD,
         Reason.RULES_DIFFER, rules=MIXED),
     row("guards that never agree end the run after maxHold", "rules_differ", Action.ROLL_BACK,

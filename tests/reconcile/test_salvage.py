@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -199,3 +200,23 @@ def test_a_person_can_go_back_under_a_spec_that_cannot_be_read() -> None:
     assert stage.weights == {"sft": 100}
     said = stage.world.store.get("RLHFDecision", KEY.namespace, "never ran")
     assert said is not None and said["status"]["phase"] == "NotApplicable"
+
+
+def test_a_canary_is_parked_whose_weight_never_comes_in_force_and_is_not_judged() -> None:
+    stage = Stage()
+    stage.edit(
+        rollout=stage.model["spec"]["rollout"] | {"maxBlind": "2m", "surge": "Full"},
+        serving={"replicas": 4},
+    )
+    stage.run(40 * timedelta(seconds=1))
+    while stage.runs[-1].status.weight == 10:
+        stage._pass()
+        stage.now += timedelta(seconds=1)
+    assert stage.weights == {"sft": 75, "v1": 25}, "more when there are more pods"
+    stage.edit(fallback="nonsense")
+    v1_is_unsafe(stage)
+    stage.run(6 * MINUTE)
+    assert stage.weights == {"sft": 75, "v1": 25}, "within readyTimeout and maxBlind"
+    stage.run(2 * MINUTE)
+    assert stage.weights == {"sft": 100}
+    assert (stage.runs[-1].status.phase, stage.runs[-1].status.outcome) == ("Parked", None)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, approvals, drills, overrides, verdicts
+from rlhf_operator.core import (
+    analysis,
+    approvals,
+    capacity,
+    contenders,
+    drills,
+    overrides,
+    verdicts,
+)
 from rlhf_operator.core import reward_hacking as hacking
 from rlhf_operator.core.decision import Action, Decision, hold, roll_back
 from rlhf_operator.core.observed import Observed, Run
@@ -53,6 +63,12 @@ def blind(seen: Observed) -> Decision | None:
         return None
     status = run.status
     limit = parse_duration(run.plan.max_blind)
+    if _is_unjudged(seen, run, limit):
+        said = f"{run.plan.told(status.weight)} was declared and not in force for so long"
+        message = f"nothing is judged of {contenders.named(seen).name}: {said}"
+        return Decision(
+            action=Action.PARK, reason=Reason.PARKED, message=message, step=-1, weight=0
+        )
     if status.weight == 0 or status.blind_since is None or seen.now < status.blind_since + limit:
         return None
     names = ", ".join(seen.canary.blind) if seen.canary else "every Safety objective"
@@ -63,6 +79,20 @@ def blind(seen: Observed) -> Decision | None:
         step=-1,
         weight=0,
     )
+
+
+def _is_unjudged(seen: Observed, run: Run, limit: timedelta) -> bool:
+    """Return whether a canary has had traffic for long that is not what was declared.
+
+    Evidence begins when a weight is in force: until then no harm shows.
+    """
+    status, name = run.status, contenders.named(seen).name
+    if status.in_force_at is not None or status.declared_at is None or status.weight == 0:
+        return False
+    if capacity.is_in_force(seen, run):
+        return False  # since this pass
+    late = status.declared_at + parse_duration(run.plan.ready_timeout) + limit
+    return seen.now >= late and (seen.route.weights or {}).get(name, 0) > 0
 
 
 def parked(seen: Observed) -> Decision | None:
