@@ -115,6 +115,12 @@ STABLE = [
         "stable_unsafe", Action.START, Reason.NOTHING_SAFE,
         **FLEE | {"run": make.ended(standby=make.standby(), pins=[
             {"version": "sft", "revision": "r", "restrained": True}])}),
+    row("a floor whose object was deleted is fled to by the pods that a record pins",
+        "stable_unsafe", Action.START, Reason.SAFETY_FAILED, stable=BAD,
+        deleted_versions=("sft",), run=make.ended(pins=[{"version": "sft", "revision": "r"}])),
+    row("where nothing says what its pods would be every guard rule blocks",
+        "stable_unsafe", Action.BLOCK, Reason.NOTHING_SAFE, stable=BAD,
+        deleted_versions=("sft",), run=make.ended()),
     row("with Refuse every request is refused",
         "stable_unsafe", Action.START, Reason.REFUSING, **NO_REFUGE | {"spec": REFUSE}),
     row("with Refuse the floor itself refuses where it serves",

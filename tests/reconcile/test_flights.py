@@ -91,3 +91,24 @@ def test_a_floor_that_is_unsafe_in_a_run_is_restrained_and_the_run_goes_on(way: 
     stage.run(10 * MINUTE)
     assert stage.weights == {"v1": 100}
     assert not stage.runs[-1].status.force_block
+
+
+def without_floor(**changes: object) -> Stage:
+    """v1 serves, and the object of the fallback version was deleted."""
+    stage = Stage()
+    stage.edit(standby={"replicas": 0, "keep": "1m"}, **changes)
+    stage.run(20 * MINUTE)
+    assert stage.weights == {"v1": 100}
+    stage.world.store.drop("RLHFModelVersion", KEY.namespace, "sft")
+    stage.run(20 * MINUTE)
+    return stage
+
+
+def test_a_floor_whose_object_was_deleted_keeps_its_pods_and_takes_what_flees() -> None:
+    stage = without_floor()
+    assert stage.condition("Stalled") == ("True", "VersionNotFound")
+    assert stage.pods == {"v1": 2, "sft": 1}
+    assert "sft was deleted" in stage.message("VersionDeleted")
+    stage.script = lambda name, _: Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL
+    stage.run(2 * MINUTE)
+    assert stage.weights == {"sft": 100}

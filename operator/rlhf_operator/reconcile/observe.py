@@ -45,6 +45,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     in_force = history.quarantines(quarantining)
     recorded = {identity: record for identity, (_, record) in in_force.items()}
     acts = _acts(key, world, (*runs, *quarantining), versions)
+    fallback = _floor(spec, versions, history.floor(mine))
     seen = Observed(
         now=now,
         key=key,
@@ -53,7 +54,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         partly_understood=partly,
         known_traffic=salvage.traffic(raw) if spec is None else None,
         target=versions.ref(spec.version) if spec else None,
-        fallback=versions.ref(spec.fallback.version) if spec else history.floor(mine),
+        fallback=fallback,
         others=_others(spec, versions),
         changed_by=objects.changed_by(raw),
         policies=policies,
@@ -67,7 +68,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         quarantine_records={identity: name for identity, (name, _) in in_force.items()},
         quarantining=quarantining,
         refused=world.cluster.refusal(key.namespace, key.name),
-        deleted_versions=_deleted(run, versions),
+        deleted_versions=_deleted(run, fallback, versions),
         acts=acts,
         place_free=world.store.active("Rollout") < world.settings.max_concurrent_rollouts,
         drill_place_free=world.store.active("Drill") < world.settings.max_concurrent_drills,
@@ -100,17 +101,28 @@ def _others(spec: ModelSpec | None, versions: Versions) -> tuple[VersionRef, ...
     return tuple(ref for ref in found if ref is not None)
 
 
+def _floor(
+    spec: ModelSpec | None, versions: Versions, known: VersionRef | None
+) -> VersionRef | None:
+    """Return the fallback; what is on record of it stands where its object was deleted."""
+    if spec is None:
+        return known
+    is_same = known is not None and known.name == spec.fallback.version
+    return versions.ref(spec.fallback.version) or (known if is_same else None)
+
+
 def _unsettled(runs: tuple[Run, ...], newest: Run | None) -> tuple[Run, ...]:
     return tuple(run for run in runs if run is not newest and not run.is_settled)
 
 
-def _deleted(run: Run | None, versions: Versions) -> tuple[str, ...]:
+def _deleted(run: Run | None, fallback: VersionRef | None, versions: Versions) -> tuple[str, ...]:
     if run is None:
         return ()
     arm = holdback.arm(run)
     tested = (each.ref for each in run.status.testing)
     serving = (run.status.stable, run.status.canary, *tested, arm.version if arm else None)
-    return tuple(ref.name for ref in serving if ref and versions.find(ref.name) is None)
+    names = dict.fromkeys(ref.name for ref in (*serving, fallback) if ref)
+    return tuple(name for name in names if versions.find(name) is None)
 
 
 def _quarantining(key: Key, world: World, runs: tuple[Run, ...]) -> tuple[Run, ...]:

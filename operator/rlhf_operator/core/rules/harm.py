@@ -220,7 +220,8 @@ def _refuge(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None:
     same = fallback is not None and fallback.identity == stable.identity
     if fallback is None or same or seen.is_quarantined(fallback):
         return None
-    if seen.spec is None and not pins.has(run, fallback):
+    unsaid = seen.spec is None or fallback.name in seen.deleted_versions
+    if unsaid and not pins.has(run, fallback):
         return None  # nothing says what its pods would be
     return None if pins.is_restrained(run, fallback) else fallback
 
@@ -279,8 +280,9 @@ def _nothing_safe(
     reason = Reason.REFUSING if refuses else Reason.NOTHING_SAFE
     how = "every request is refused" if refuses else "every guard rule blocks"
     said = f"{stable.name}: {message}; {how} from now on"
-    if seen.fallback is None or seen.fallback == stable:
+    floor = seen.fallback
+    if floor is None or floor == stable or floor.name in seen.deleted_versions:
         action = Action.REFUSE if refuses else Action.BLOCK
         return Decision(action=action, reason=reason, message=said, stalled=True)
-    spec = plans.begin(seen, RunType.FALLBACK, seen.fallback, reason, said, evidence=evidence)
+    spec = plans.begin(seen, RunType.FALLBACK, floor, reason, said, evidence=evidence)
     return Decision(action=Action.START, reason=reason, message=said, start=spec)
