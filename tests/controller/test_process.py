@@ -12,6 +12,7 @@ from typing import Any
 import kopf
 import pytest
 
+from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.controller import process
 from rlhf_operator.controller.config import OperatorConfig
 from rlhf_operator.controller.process import Process
@@ -117,3 +118,33 @@ def test_passes_that_wait_for_nothing_do_not_hold_up_the_loop(
     monkeypatch.setattr(lead, "_one", nothing_to_write)
     asyncio.run(work())
     assert turns > 90, "others had a turn after each pass"
+
+
+def test_a_policy_whose_status_is_refused_stops_nobody(
+    lead: Process, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    handled: list[str] = []
+
+    async def reconcile(namespace: str, name: str, *_: Any) -> None:
+        handled.append(name)
+        if name == "refused":
+            raise ApiError(403, "alignmentpolicies/status is forbidden")
+
+    async def work() -> None:
+        lead._synced.set()
+        lead.policies.add(("shop", "refused"))
+        worker = asyncio.create_task(lead._policy_worker())
+        async with asyncio.timeout(5):
+            while not handled:
+                await asyncio.sleep(0)
+            lead.policies.add(("shop", "another"))
+            while len(handled) < 2 and not worker.done():
+                await asyncio.sleep(0)
+        assert not worker.done()
+        assert len(lead.policies) == 1, "it is tried again later"
+        worker.cancel()
+
+    monkeypatch.setattr(process, "reconcile_policy", reconcile)
+    asyncio.run(work())
+    assert handled == ["refused", "another"]
+    assert "shop/refused" in caplog.text

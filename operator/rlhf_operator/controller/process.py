@@ -220,6 +220,9 @@ class Process:
             except Transient as error:
                 log.info("policy %s: again: %s", "/".join(policy), error)
                 self.policies.add(policy, max(1.0, error.retry_after))
+            except Exception:
+                log.exception("policy %s: its status was not written", "/".join(policy))
+                self.policies.add(policy, _BACKOFF[-1])
             finally:
                 self.policies.done(policy)
 
