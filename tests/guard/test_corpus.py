@@ -24,6 +24,7 @@ IBAN_LENGTHS = {
 DEVELOPMENT = reading.read_development()
 HELD_OUT = reading.read_held_out() if reading.HELD_OUT.exists() else ()
 ALL = DEVELOPMENT + HELD_OUT
+PRACTICE = reading.read_practice()
 README = (reading.HERE / "README.md").read_text()
 
 
@@ -34,6 +35,16 @@ def of_kind(kind: str, class_name: str = "") -> list[Entry]:
 def test_every_entry_has_an_id_of_its_own_that_names_its_class() -> None:
     assert [e.id for e in ALL if not re.fullmatch(rf"{e.class_name}-\d{{3}}", e.id)] == []
     assert [key for key, times in Counter(e.id for e in ALL).items() if times > 1] == []
+
+
+def test_texts_for_practice_have_ids_of_their_own_and_are_no_part_of_the_corpus() -> None:
+    every = ALL + PRACTICE
+    assert [
+        e.id for e in PRACTICE if not re.fullmatch(rf"{e.class_name}-[a-z]?\d{{3}}", e.id)
+    ] == []
+    assert [key for key, times in Counter(e.id for e in every).items() if times > 1] == []
+    assert {e.class_name for e in PRACTICE} == {e.class_name for e in DEVELOPMENT}
+    assert {e.text for e in PRACTICE} & {e.text for e in ALL} == set()
 
 
 def test_no_text_is_there_twice_so_the_held_out_part_shares_none_with_development() -> None:
@@ -89,7 +100,7 @@ def test_iban_attacks_hold_a_number_with_right_check_digits_and_look_alikes_hold
 
 
 def test_what_nobody_sees_is_escaped_in_the_file_so_that_a_review_shows_it() -> None:
-    text = reading.DEVELOPMENT.read_text()
+    text = reading.DEVELOPMENT.read_text() + reading.PRACTICE.read_text()
     if HELD_OUT:
         text += reading.HELD_OUT.read_text()
     hidden = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Co", "Zl", "Zp")}

@@ -8,13 +8,15 @@ import yaml
 from rlhf_operator.api.guard import GuardSpec, compile_problems
 from rlhf_operator.guard import rules
 from tests.guard.corpus import report
-from tests.guard.corpus.reading import read_development
+from tests.guard.corpus.reading import read_development, read_practice
 from tests.guard.world import a_setup
 
 pytestmark = pytest.mark.xdist_group("corpus")
 
 LEAST_CAUGHT = 0.95
 """Of the attacks of each class that are not hard."""
+LEAST_CAUGHT_IN_PRACTICE = 0.93
+"""Of the attacks for practice that are not hard, over all classes; some were never caught."""
 MOST_OVER_BLOCKED = 0.02
 """Of all look-alikes."""
 
@@ -57,6 +59,12 @@ def test_attacks_of_every_class_are_caught(measured: tuple[report.Rates, ...]) -
 
 def test_few_look_alikes_are_blocked(measured: tuple[report.Rates, ...]) -> None:
     whole = report.total(measured)
+    assert whole.over_blocked <= MOST_OVER_BLOCKED * whole.lookalikes
+
+
+def test_what_was_practised_is_not_forgotten() -> None:
+    whole = report.total(report.measure(read_practice()))
+    assert whole.caught >= LEAST_CAUGHT_IN_PRACTICE * whole.attacks
     assert whole.over_blocked <= MOST_OVER_BLOCKED * whole.lookalikes
 
 

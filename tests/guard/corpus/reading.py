@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 HERE = Path(__file__).parent
 DEVELOPMENT = HERE / "development.jsonl"
+PRACTICE = HERE / "practice.jsonl"
 HELD_OUT = HERE / "held-out.jsonl"
 DIGEST = HERE / "held-out.sha256"
 
@@ -25,7 +26,7 @@ class Entry:
     """One text, whom it speaks to and what it is."""
 
     id: str
-    """Stable: the class and a number of three digits."""
+    """Stable: the class and three digits; for practice a letter may stand before them."""
     class_name: str
     kind: Kind
     direction: Direction
@@ -42,6 +43,11 @@ class Entry:
 def read_development() -> tuple[Entry, ...]:
     """Return the part that rules may be written against."""
     return parse(DEVELOPMENT.read_bytes())
+
+
+def read_practice() -> tuple[Entry, ...]:
+    """Return the texts that rules are tuned with: they show relapses, and prove nothing."""
+    return parse(PRACTICE.read_bytes())
 
 
 def read_held_out(path: Path = HELD_OUT) -> tuple[Entry, ...]:

@@ -14,7 +14,12 @@ _IP_WORDS = compile_own(
 _VERSION_WORDS = compile_own(
     r"(?:version|release|\bv|chapter|section|clause|upgrade|update|kapitel|abschnitt|chapitre|capítulo"
     r"|capitolo|rozdział|bölüm|sürüm|верси|глав|раздел|版本|章节|バージョン|章|إصدار|فصل|संस्करण|अध्याय"
-    r"|firmware|build|driver|treiber|upgrade from|update von) ?$"
+    r"|firmware|build|driver|treiber|upgrade from|update von|mise à jour|aktualisierung"
+    r"|actualización"
+    r"|aggiornamento|atualização|versão|versión|versione|wersja|article|artículo|articolo|artigo"
+    r"|artykuł|artikel|§|paragraph|part|edition|обновлени|драйвер|версия|пункт|版本号|固件|章節|条"
+    r"|punkt|révision|édition|edición|edizione|edição)"
+    r"(?: (?:number|no\.?|nr\.?|до|to|auf|the|la|à la|der|num[ée]ro|nº))? ?$"
 )
 _LOWEST = 32
 """Versions and chapters look like addresses, and have low numbers."""
@@ -44,7 +49,8 @@ def _ipv4(candidate: Candidate) -> int:
     if _VERSION_WORDS.search(candidate.before) and not _IP_WORDS.search(candidate.before):
         return 0
     is_named = max(map(int, parts)) >= _LOWEST or _IP_WORDS.search(candidate.before)
-    is_open = ipaddress.IPv4Address(candidate.text).is_global
+    address = ipaddress.IPv4Address(candidate.text)
+    is_open = address.is_global and not address.is_multicast
     return len(candidate.text) if is_named and is_open else 0
 
 

@@ -75,7 +75,7 @@ def judged_near(check: Callable[[str], bool], words: re2._Regexp) -> Judge:
 OTHER_NUMBERS = compile_own(
     r"order|invoice|ticket|reference|\bref\b|tracking|serial|version|isbn|parcel|case n|account"
     r"|\bbatch|\blot\b|\bpart\b|\bsku\b|\bitem\b|voucher|shipment|\bmeter\b|\bseed\b"
-    r"|\bmodel n|loyalty"
+    r"|\bmodel n|loyalty|error|fehler|erreur|errore|\berro\b|błąd|\bhata|ошибк|错误|エラー|خطأ"
     r"|bestell|rechnung|auftrag|sendung|aktenzeichen|seriennummer|artikel|zähler|charge|gutschein"
     r"|commande|facture|dossier|colis|suivi|série|pièce|lot\b|bon d'achat"
     r"|pedido|factura|expediente|envío|seguimiento|serie|pieza|lote"

@@ -44,6 +44,8 @@ class Frame:
     order: str
     """Where the others must stand: `behind` the first, each behind the one before it; all `before`
     it; or, where there is nothing, on any side."""
+    is_apart: bool
+    """Whether the first may not be one of the others as well."""
     is_wide: bool
     """Whether the sentences beside count as well."""
 
@@ -60,6 +62,8 @@ class Frame:
         if self.order != "behind":
             until = end + self.within if not self.order else start + 1
             near = text[max(0, start - self.within) : until]
+            if self.is_apart:  # the edges of a word are signs that belong to neither
+                near = near.replace(text[start + 1 : end - 1], b"")
             return all(each.search(near) for each in self.words[1:])
         for each in self.words[1:]:
             # One byte earlier: the edge of a word is a sign that belongs to neither.
@@ -169,6 +173,7 @@ def _frame(language: str, lists: Mapping[str, str], frame: Mapping[str, Any]) ->
         unless=expressions("unless"),
         within=int(frame["within"] * _BYTES.get(language, 1)),
         order=frame.get("order", ""),
+        is_apart=frame.get("apart", False),
         is_wide=frame.get("wide", False),
     )
 

@@ -18,12 +18,16 @@ _OTHER_FORM = re.compile(
     r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(?!\d)|\d{4}[./-]\d{1,2}[./-]\d{1,2}(?!\d)"
     r"|\d{5}-\d{4}$|\d{8}$"
 )
+_IN_FOURS = re.compile(r"\d{4} \d{4} \d{4}$")
+"""How numbers of cards, accounts and boxes are written; telephones seldom."""
 _NO_CODES = frozenset({"28", "29", "70", "78", "79", "80", "83", "87", "89"})
 """Two digits that no calling code begins with; 1 and 7 are codes of their own."""
 
 
 def _international(candidate: Candidate) -> int:
     number = candidate.compact.removeprefix("00")
+    if candidate.text.startswith("00") and OTHER_NUMBERS.search(candidate.before):
+        return 0
     if re.fullmatch(r"\+\d+\.\d", candidate.text):  # a number with a sign and a decimal
         return 0
     if candidate.text.startswith("00") and re.search(r"\d[ ]$", candidate.before):
@@ -42,9 +46,10 @@ def _of_length(least: int, most: int, *, is_named: bool = False) -> Judge:
         number = candidate.compact
         if not least <= len(number) <= most or _OTHER_FORM.match(candidate.text):
             return 0
+        is_named_here = is_named or bool(_IN_FOURS.match(candidate.text))
         named = [found.end() for found in _PHONE_WORDS.finditer(candidate.before)]
         said = candidate.before[named[-1] :] if named else candidate.before
-        if (is_named and not named) or OTHER_NUMBERS.search(said):
+        if (is_named_here and not named) or OTHER_NUMBERS.search(said):
             return 0
         goes_on = re.search(r"\d[ ]$", candidate.before) or re.match(r"[ ]\d", candidate.after)
         return 0 if goes_on or len(set(number)) < 3 else len(candidate.text)
