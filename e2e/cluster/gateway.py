@@ -62,7 +62,10 @@ def _prepare() -> None:
     _HOME.mkdir(parents=True, exist_ok=True)
     template = Template((settings.SOURCE / "config" / "envoy-gateway.yaml").read_text())
     values = {"envoy": packages.ENVOY_HOME, "version": packages.ENVOY_VERSION}
-    (_HOME / "config.yaml").write_text(template.substitute(values, state=settings.STATE))
+    config, wanted = _HOME / "config.yaml", template.substitute(values, state=settings.STATE)
+    # A controller that runs reads it anew whenever it is written, and serves nobody meanwhile.
+    if not config.exists() or config.read_text() != wanted:
+        config.write_text(wanted)
     if not _CERTIFICATES.exists():
         program = binaries.path("envoy-gateway")
         run([program, "certgen", "--local", "--config-home", _HOME / "config"])
