@@ -39,11 +39,9 @@ def rolled_back(seen: Observed, run: Run, decision: Decision) -> Changes:
         changes |= openings.restraint(seen)
     if seen.deleted:  # the pods go with the model; nothing is left to drain
         changes |= {"settled_at": seen.now, "phase": "Completed"}
-    failed = run.status.canary or run.spec.to
     if decision.quarantine:
-        changes["quarantine"] = quarantines.failed(seen, failed, decision.message)
-    if decision.quarantine and decision.act is not None:
-        changes["quarantine"] = quarantines.vetoed(decision.act, failed.name, seen.now)
+        failed = run.status.canary or run.spec.to
+        changes["quarantine"] = quarantines.made(seen, failed, decision)
     return changes
 
 

@@ -6,7 +6,15 @@ from datetime import datetime
 
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.quarantine import QuarantineRecord
+from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Act, Observed
+
+
+def made(seen: Observed, version: VersionRef, decision: Decision) -> QuarantineRecord:
+    """Return the record of a version that a decision quarantines, by a person's word or not."""
+    if decision.act is not None:
+        return vetoed(decision.act, version.name, seen.now)
+    return failed(seen, version, decision.message)
 
 
 def failed(seen: Observed, version: VersionRef, message: str) -> QuarantineRecord:

@@ -166,10 +166,12 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
 def _recounted(seen: Observed, run: Run, decision: Decision) -> Changes:
     changes = _new_weight(seen, run, decision)
     # The router does this weight already: no pod has to wait for it.
-    *earlier, last = changes["steps"]
-    steps = (*earlier, last.model_copy(update={"in_force_at": seen.now}))
-    anew: Changes = {"in_force_at": seen.now, "steps": steps, "before_switch": ()}
-    return changes | anew | {"rules_digest": seen.rules.agreed}
+    return changes | {
+        "in_force_at": seen.now,
+        "steps": steps.begun(changes["steps"], seen.now),
+        "before_switch": (),
+        "rules_digest": seen.rules.agreed,
+    }
 
 
 def _dropped(seen: Observed, run: Run, decision: Decision) -> Changes:
@@ -191,10 +193,7 @@ def _dropped(seen: Observed, run: Run, decision: Decision) -> Changes:
         }
     gone = [view for view in contenders.views(seen) if contenders.named(view).name in decision.arms]
     if decision.quarantine:
-        failed = contenders.named(gone[0])
-        made = quarantines.failed(seen, failed, decision.message)
-        if decision.act is not None:
-            made = quarantines.vetoed(decision.act, failed.name, seen.now)
+        made = quarantines.made(seen, contenders.named(gone[0]), decision)
         changes["vetoes"] = (*vetoes.kept(run), made)
     return changes | {"reason": str(decision.reason), "message": decision.message[:4096]}
 

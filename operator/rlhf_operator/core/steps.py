@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from rlhf_operator.api.evidence import StepRecord
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.core import capacity, standings
@@ -32,5 +34,10 @@ def in_force(seen: Observed, status: RolloutStatus) -> tuple[StepRecord, ...]:
     """Return the steps with the last one in force from now on."""
     if not status.steps or status.outcome is not None:
         return status.steps
-    *earlier, last = status.steps
-    return (*earlier, last.model_copy(update={"in_force_at": seen.now}))
+    return begun(status.steps, seen.now)
+
+
+def begun(steps: tuple[StepRecord, ...], at: datetime) -> tuple[StepRecord, ...]:
+    """Return some steps with the last one in force since an instant."""
+    *earlier, last = steps
+    return (*earlier, last.model_copy(update={"in_force_at": at}))
