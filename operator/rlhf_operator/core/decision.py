@@ -94,6 +94,13 @@ def hold(reason: Reason, message: str, *, wake: datetime | None = None) -> Decis
     return Decision(action=Action.HOLD, reason=reason, message=message, wake=wake)
 
 
+def promote(reason: Reason, message: str) -> Decision:
+    """Return a decision that what is under way serves by default from now on."""
+    return Decision(
+        action=Action.PROMOTE, reason=reason, message=message, outcome=Outcome.PROMOTED, weight=0
+    )
+
+
 def roll_back(
     reason: Reason,
     message: str,

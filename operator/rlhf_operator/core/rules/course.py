@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.core import (
     analysis,
     approvals,
     contenders,
+    decision,
     overrides,
     plans,
     repins,
@@ -51,15 +51,9 @@ def promote(seen: Observed, act: Act) -> Decision | None:
     if run.status.testing:
         return _alone(run, act)
     left = len(run.plan.steps) - 1 - run.status.step
-    promoted = Decision(
-        action=Action.PROMOTE,
-        reason=Reason.PROMOTED_BY_PERSON,
-        message=f"{run.status.canary.name} at {run.plan.told(run.status.weight)}, {left} steps "
-        f"before the end, by {said(act)}",
-        outcome=Outcome.PROMOTED,
-        weight=0,
-    )
-    return accept(promoted, act)
+    at = f"{run.status.canary.name} at {run.plan.told(run.status.weight)}"
+    message = f"{at}, {left} steps before the end, by {said(act)}"
+    return accept(decision.promote(Reason.PROMOTED_BY_PERSON, message), act)
 
 
 def _is_seen_anew(seen: Observed, run: Run) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, RunType
+from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.core import approvals, capacity
-from rlhf_operator.core.decision import Action, Decision, hold, roll_back
+from rlhf_operator.core.decision import Action, Decision, hold, promote, roll_back
 from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rules import consent, patience, switching
@@ -25,13 +25,7 @@ def first_not_serving(seen: Observed) -> Decision | None:
     assert stable is not None
     renewed = run.spec.type is not RunType.RESTART or work.is_current
     if work.ready > 0 and renewed and seen.route.does({stable.name: 100}):
-        return Decision(
-            action=Action.PROMOTE,
-            reason=Reason.SERVING,
-            message=f"{stable.name} serves",
-            outcome=Outcome.PROMOTED,
-            weight=0,
-        )
+        return promote(Reason.SERVING, f"{stable.name} serves")
     failure = work.failure or (seen.route.failure if work.ready > 0 else None)
     until = _renewal_end(run)
     if until is not None and seen.now >= until:

@@ -18,7 +18,7 @@ from rlhf_operator.core import (
     verdicts,
 )
 from rlhf_operator.core import reward_hacking as hacking
-from rlhf_operator.core.decision import Action, Decision, hold, roll_back
+from rlhf_operator.core.decision import Action, Decision, hold, promote, roll_back
 from rlhf_operator.core.observed import Observed, Run
 from rlhf_operator.core.rules import contest, patience
 from rlhf_operator.core.rules.acts import advance, canary_run
@@ -183,13 +183,7 @@ def steps_complete(seen: Observed) -> Decision | None:
         return None
     assert run.status.canary is not None
     passed = _evidence(seen, run) + contest.won(seen, run) + approvals.told(run)
-    return Decision(
-        action=Action.PROMOTE,
-        reason=Reason.PROMOTED,
-        message=f"{run.status.canary.name} passed every step: {passed}",
-        outcome=Outcome.PROMOTED,
-        weight=0,
-    )
+    return promote(Reason.PROMOTED, f"{run.status.canary.name} passed every step: {passed}")
 
 
 def step_passed(seen: Observed) -> Decision | None:
