@@ -14,10 +14,11 @@ from rlhf_operator.adapters.applied import UNWATCHED, mark
 from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.watches import PAGE, Receiver, Watched
+from rlhf_operator.core import names
 
 log = logging.getLogger(__name__)
 
-_OF_OURS = {"labelSelector": "app.kubernetes.io/managed-by=rlhf-operator"}
+_OF_OURS = {"labelSelector": f"{names.MANAGED_BY_LABEL}={names.MANAGER}"}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _WHOLE = "application/json"
 

@@ -17,11 +17,12 @@ from kubernetes.aio.client import Configuration
 from rlhf_operator.adapters.cluster import RESOURCES
 from rlhf_operator.controller.config import OperatorConfig
 from rlhf_operator.controller.store import MemoryStore, model_of, quarantined, without_template
+from rlhf_operator.core import names
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
 _OURS = ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFRollout", "RLHFDecision")
-_MANAGED = {"app.kubernetes.io/managed-by": "rlhf-operator"}
+_MANAGED = {names.MANAGED_BY_LABEL: names.MANAGER}
 PAGE = 100
 Enqueue = Callable[[Key], None]
 

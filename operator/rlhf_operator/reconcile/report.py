@@ -57,7 +57,7 @@ async def _create(seen: Observed, decision: Decision, world: World) -> None:
                 "labels": {
                     names.MODEL_LABEL: seen.key.name,
                     history.MODEL_UID_LABEL: model["metadata"]["uid"],
-                    "app.kubernetes.io/managed-by": names.MANAGER,
+                    names.MANAGED_BY_LABEL: names.MANAGER,
                 },
             },
             "spec": spec.dump(),

@@ -12,7 +12,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.schema import GROUP
 from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.core.mirrors import Mirror
-from rlhf_operator.core.names import MODEL_LABEL
+from rlhf_operator.core.names import MANAGED_BY_LABEL, MANAGER, MODEL_LABEL
 
 TRAFFIC_LABEL = f"{GROUP}/traffic"
 ARM_HEADER = "x-rlhf-arm"
@@ -144,7 +144,7 @@ class Split:
             "name": self.model,
             "namespace": self.namespace,
             "labels": {
-                "app.kubernetes.io/managed-by": "rlhf-operator",
+                MANAGED_BY_LABEL: MANAGER,
                 MODEL_LABEL: self.model,
             },
             "ownerReferences": [dict(self.owner)],
