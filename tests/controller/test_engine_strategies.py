@@ -11,7 +11,7 @@ from rlhf_operator.api.metrics import GUARD_ERRORS, GUARD_REQUESTS
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.core import plans
 from tests import builders as make
-from tests.controller.test_engine import KEY, UNSAFE, World, at, policy, subject
+from tests.controller.test_engine import KEY, UNSAFE, Scraped, World, at, policy, subject
 
 TEST = {
     "strategy": "ABTest",
@@ -27,14 +27,8 @@ SEVERAL = make.make_run(
 
 
 async def test_several_versions_are_judged_side_by_side_against_one_stable() -> None:
-    world, counters = World(), []
-    for version, errors in (("v1", 5.0), ("v2", 2.0), ("v3", 5.0)):
-        unsafe, responses = world.guard(version)
-        counters += [(unsafe, 0.0), (responses, 100.0)]
-        counters += [
-            (world.metrics.add(GUARD_REQUESTS.name, version), 100.0),
-            (world.metrics.add(GUARD_ERRORS.name, version), errors),
-        ]
+    world = World()
+    counters = erring(world, v1=5.0, v2=2.0, v3=5.0)
     world.grow(100, *counters)
     policies = plans.asked(SEVERAL, (policy(UNSAFE),))
     second = replace(subject(stable="v1"), policies=policies, tested=2)
@@ -75,17 +69,23 @@ async def test_several_versions_are_judged_side_by_side_against_one_stable() -> 
     assert world.engine.results(KEY, "v3") is None
 
 
-async def judged_test(mine: float, stable: float) -> tuple[SLOResult, ...]:
-    """Judge a test in which each arm answers 100 times a second for 100 seconds."""
-    world = World()
-    counters = []
-    for version, errors in (("v2", mine), ("v1", stable)):
+def erring(world: World, **errors: float) -> list[tuple[Scraped, float]]:
+    """Counters of versions that answer 100 times a second, with so many errors, all of it safe."""
+    counters: list[tuple[Scraped, float]] = []
+    for version, rate in errors.items():
         unsafe, responses = world.guard(version)
         counters += [(unsafe, 0.0), (responses, 100.0)]
         counters += [
             (world.metrics.add(GUARD_REQUESTS.name, version), 100.0),
-            (world.metrics.add(GUARD_ERRORS.name, version), errors),
+            (world.metrics.add(GUARD_ERRORS.name, version), rate),
         ]
+    return counters
+
+
+async def judged_test(mine: float, stable: float) -> tuple[SLOResult, ...]:
+    """Judge a test in which each arm answers 100 times a second for 100 seconds."""
+    world = World()
+    counters = erring(world, v2=mine, v1=stable)
     world.grow(100, *counters)
     asked = replace(subject(stable="v1"), policies=plans.asked(PLAN, (policy(UNSAFE),)))
     world.engine.follow(asked)
