@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.guard import config, rules, text
+from rlhf_operator.guard.checks import edition
 from rlhf_operator.guard.verdict import Outcome
 from tests.guard.world import KEY, a_config, a_setup, a_stage, checked, examples
 
@@ -93,6 +95,36 @@ def test_force_block_blocks_what_is_only_flagged_and_changes_the_digest() -> Non
     forced = a_setup(forceBlock=True)
     assert checked(forced, "a bomb").is_blocked
     assert forced.rules.digest != RULES.digest
+
+
+def test_other_checks_in_the_image_change_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = a_setup().config.guard
+    monkeypatch.setattr(rules, "edition", lambda: "another")
+    assert rules.compile_guard(spec).digest != RULES.digest
+    alone = GuardSpec.model_validate({**spec.model_dump(), "stages": []})
+    without = rules.compile_guard(alone).digest
+    monkeypatch.undo()
+    assert rules.compile_guard(alone).digest == without, "nothing is checked, whatever is there"
+
+
+@pytest.mark.parametrize(
+    ("changed", "differs"),
+    [
+        pytest.param({"words.toml": "a = 2"}, True, id="other words"),
+        pytest.param({"more/deep.py": "x"}, True, id="another file below"),
+        pytest.param({"words.pyc": "x"}, False, id="what Python makes of them"),
+        pytest.param({}, False, id="the same"),
+    ],
+)
+def test_the_edition_is_that_of_the_sources(
+    tmp_path: Path, changed: dict[str, str], differs: bool
+) -> None:
+    (tmp_path / "words.toml").write_text("a = 1")
+    before = edition.digest(tmp_path)
+    for name, content in changed.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert (edition.digest(tmp_path) != before) is differs
 
 
 def test_golden_prompts_do_not_change_the_rules_digest() -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-TAKING = "the guards take new rules; comparing goes on when all have them"
+TAKING = (
+    "the guards have different rules; comparing goes on when all have the same: new ones come "
+    "within minutes, but a guard of an older image needs a Restart"
+)
 TAKEN = "the guards have taken new rules; the evidence of this weight begins anew with them"
 
 

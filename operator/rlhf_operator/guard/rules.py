@@ -18,6 +18,7 @@ import re2
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.stages import Direction, GuardRule
 from rlhf_operator.guard import text as texts
+from rlhf_operator.guard.checks.edition import edition
 from rlhf_operator.guard.checks.expressions import (
     BadPattern,
     Finder,
@@ -187,6 +188,8 @@ def _longest(bounds: Iterable[int | None]) -> int | None:
 
 def _digest(spec: GuardSpec, *, force_block: bool) -> str:
     judged_by = spec.model_dump(mode="json", by_alias=True, include={"stages", "refusal_patterns"})
+    if any(stage.rules for stage in spec.stages):
+        judged_by["edition"] = edition()
     canonical = json.dumps(judged_by, sort_keys=True)
     digest = f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
     return f"{digest}+block" if force_block else digest

@@ -123,8 +123,8 @@ def rules_differ(seen: Observed) -> Decision | None:
         )
     end = patience.end(seen, run)
     if seen.now >= end and run.plan.on_inconclusive == "RollBack":
-        why = f"{obstacle}; those that cannot take them need a Restart decision"
-        return roll_back(Reason.MAX_HOLD_EXCEEDED, f"after {run.plan.max_hold}: {why}")
+        why = f"after {run.plan.max_hold}: {obstacle}"
+        return roll_back(Reason.MAX_HOLD_EXCEEDED, why)
     return hold(Reason.RULES_DIFFER, obstacle, wake=end if seen.now < end else None)
 
 
