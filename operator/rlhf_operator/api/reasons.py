@@ -106,7 +106,7 @@ class Reason(StrEnum):
     REPINNED = "Repinned"
     """A person had today's plan and policies pinned for the run; its step begins anew."""
     RULES_DIFFER = "RulesDiffer"
-    """The guards are taking new rules; versions under different rules are not compared."""
+    """The guards have different rules, new ones or another image's; nothing is compared."""
     RULES_CHANGED = "RulesChanged"
     """The guards have taken new rules; the evidence of the weight begins anew."""
     REWARD_HACKING_SUSPECTED = "RewardHackingSuspected"
