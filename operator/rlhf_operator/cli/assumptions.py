@@ -54,6 +54,8 @@ class Assumptions:
     """How long the canary's pods take to become ready."""
     lag: timedelta = timedelta(seconds=5)
     """From an answer to what the rules see of it, and to the router: scraping for the most part."""
+    approve_after: timedelta | None = timedelta()
+    """How long people take to approve from being asked; None where they never do."""
     limit: timedelta = timedelta(days=3)
     """After this a run is left as it is."""
 

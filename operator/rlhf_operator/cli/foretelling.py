@@ -94,6 +94,18 @@ class NamedPart(click.ParamType[tuple[str, float]]):
         return name, found
 
 
+class Reply(click.ParamType["timedelta | None"]):
+    """A length of time, or never."""
+
+    name = "reply"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> timedelta | None:
+        """Return the length; None where nobody ever replies."""
+        return None if value == "never" else options.Length().convert(value, parameter, context)
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--model", help="Which model, where the files have several.")
@@ -121,6 +133,9 @@ class NamedPart(click.ParamType[tuple[str, float]]):
               help="How long the canary's pods take to become ready.")  # fmt: skip
 @click.option("--lag", type=options.Length(), default="5s", show_default=True,
               help="From an answer to what the rules see, and to the router.")  # fmt: skip
+@click.option("--approve-after", type=Reply(), default="0s", show_default=True,
+              metavar="DURATION|never",
+              help="How long people take to approve where the plan asks for it.")  # fmt: skip
 @click.option("--limit", type=options.Length(), default="72h", show_default=True,
               help="After this a run is left as it is.")  # fmt: skip
 @click.option("--start", type=click.DateTime(), default="2026-01-05T10:00:00", show_default=True,
@@ -151,6 +166,7 @@ def simulate(
         start=cast(datetime, given["start"]).replace(tzinfo=UTC),
         ready_after=cast(timedelta, given["ready_after"]),
         lag=cast(timedelta, given["lag"]),
+        approve_after=cast("timedelta | None", given["approve_after"]),
         limit=cast(timedelta, given["limit"]),
     )
     played = scene.scene(read, scene.only_model(read, model), assumed, from_=from_)

@@ -12,7 +12,7 @@ from rlhf_operator.api.plan import Plan
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.strategies import StrategyName
-from rlhf_operator.cli import simulation
+from rlhf_operator.cli import consents, simulation
 from rlhf_operator.cli.doubts import doubts
 from rlhf_operator.cli.played import Played
 from rlhf_operator.cli.scene import Scene
@@ -27,7 +27,7 @@ NOT_MODELLED = (
     "the guard is taken at its word: what it does not flag is not bad here",
     "pods get ready on time and stay so, golden prompts pass, the router obeys at once, and "
     "Prometheus never falls silent",
-    "nobody decides anything: a step that waits for approval is waited at until the limit",
+    "people approve as it is supposed and do nothing else: nobody vetoes, pauses or promotes",
     "a rollout ends with its outcome: what is judged after a promotion is not played",
     f"a step is looked at {simulation.LOOKS} times while it is held, or each interval if that is "
     "rarer, and less and less often after; the operator looks more often and may decide a little "
@@ -104,6 +104,8 @@ class Odds:
     strategy: StrategyName
     plan: str
     """The plan in words."""
+    supposed: tuple[str, ...]
+    """What people are supposed to do where the plan asks them."""
     runs: int
     seed: int
     traffic: float
@@ -151,6 +153,7 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
         to=scene.canary.name,
         strategy=strategy,
         plan=_in_words(plan),
+        supposed=tuple(consents.told(plan, scene.assumed.approve_after)),
         runs=len(endings),
         seed=seed,
         traffic=scene.assumed.traffic,

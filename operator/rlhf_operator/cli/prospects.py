@@ -25,6 +25,7 @@ def render(found: Odds) -> RenderableType:
             f" seed {found.seed}",
         ),
         Text(f"{found.strategy}: {found.plan}"),
+        *(Text(f"supposed: {each}") for each in found.supposed),
         Text(""),
         _objectives(found),
         Text(""),

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rlhf_operator.api.approval import CHANGED_BY_ANNOTATION
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, Outcome, RolloutSpec, RolloutStatus, RunType
+from rlhf_operator.cli import consents
 from rlhf_operator.cli.assumptions import Assumptions, Unplayable
 from rlhf_operator.cli.played import Played, played, scored_share
 from rlhf_operator.cli.state import State
-from rlhf_operator.core import freeze, plans, unjudged
+from rlhf_operator.core import approvals, freeze, plans, unjudged
 from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.core.routes import ratio
 
@@ -37,6 +39,8 @@ class Scene:
     before: Run
     """The record that made the stable version what it is."""
     invalid: Failure | None
+    changed_by: str
+    """Who made the change; where some may not approve their own, they are not asked."""
     notes: tuple[str, ...]
 
 
@@ -64,6 +68,12 @@ def scene(
     policies = tuple(_policies(state, spec))
     key = Key(namespace=model.metadata.namespace or "default", name=model.metadata.name)
     sampling, invalid = spec.guard.sampling, _invalid(spec, policies)
+    changed_by = model.metadata.annotations.get(CHANGED_BY_ANNOTATION)
+    if not changed_by and approvals.excludes_author(plans.steps(spec.rollout)):
+        notes.append(
+            f"no run starts without the model's annotation {CHANGED_BY_ANNOTATION}, because who "
+            "made the change may not approve it; the annotation is supposed to be there"
+        )
     if invalid is not None:
         notes.append(f"no run starts: {invalid.message}")
     return Scene(
@@ -79,6 +89,7 @@ def scene(
         assumed=assumed,
         before=_before(key, spec, refs[names[0]], policies, assumed.start - _LONG_AGO),
         invalid=invalid,
+        changed_by=changed_by or consents.CHANGER,
         notes=tuple(notes),
     )
 

@@ -16,7 +16,7 @@ from rlhf_operator.api.evidence import GoldenResult
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.cli import dice
+from rlhf_operator.cli import consents, dice
 from rlhf_operator.cli.bench import Bench
 from rlhf_operator.cli.played import Counted
 from rlhf_operator.cli.scene import Scene
@@ -30,7 +30,8 @@ LOOKS = 60
 RARER = 0.05
 """After the hold each look comes after this share more of the time that the step has lasted."""
 _DRAIN = timedelta(seconds=5)
-_AT_REST = 20
+_AT_REST = 64
+"""Passes after which the rules must rest: two gates of sixteen people each are among them."""
 _FROZEN_LOOK = timedelta(minutes=1)
 _READ_NO_MORE = (Action.HOLD, Action.KEEP, Action.PROMOTE, Action.ROLL_BACK)
 """What a record keeps of evidence then is read by nobody here: the same weight goes on, or none."""
@@ -94,6 +95,8 @@ class _World:
             canary=self.bench.assessment(scene.canary.name, in_full=in_full),
             stable=self.bench.assessment(scene.stable.name, in_full=in_full),
             golden=self.golden if is_up else None,
+            changed_by=scene.changed_by,
+            acts=consents.said(run, scene.assumed.approve_after, self.now),
             frozen=freeze.open_window(scene.spec.rollout.freeze_windows, self.now),
         )
 
@@ -125,6 +128,7 @@ class _World:
         before = self.run.status
         if (
             decision.action is Action.HOLD
+            and decision.act is None
             and decision.reason == before.reason
             and before.in_force_at
         ):
@@ -199,7 +203,8 @@ class _World:
 
     def next_look(self, decision: Decision) -> timedelta:
         """Return how long until the rules look again: at their next deadline, if not before."""
-        wakes = [decision.wake, self._test_end()]
+        answered = consents.due(self.run, self.scene.assumed.approve_after)
+        wakes = [decision.wake, self._test_end(), answered]
         left = [wake - self.now for wake in wakes if wake is not None and wake > self.now]
         return min([self._pause(), *left])
 
