@@ -12,9 +12,10 @@ import yaml
 from click.testing import CliRunner
 
 from rlhf_operator.api.rollout import Outcome
-from rlhf_operator.cli import dice, manifests, odds, scene, simulation
+from rlhf_operator.cli import dice, manifests, odds, prospects, scene, simulation
 from rlhf_operator.cli.__main__ import app
 from rlhf_operator.cli.assumptions import Assumptions, Rates, Unplayable
+from tests.cli.fixed import text
 from tests.golden import files
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +140,40 @@ def test_a_plan_that_leaves_no_time_is_noted(traffic, noted):
     found = odds.simulate(make_scene(traffic=traffic, limit=timedelta(minutes=2)), 1, 1)
     said = [note for note in found.notes if "step 1 (10 %) has 1h5m" in note]
     assert (len(said) == 1) is noted
+
+
+@pytest.mark.parametrize(
+    ("minutes", "within"),
+    [
+        pytest.param([2, 3, 4], 3, id="of all that are decided the middle one"),
+        pytest.param([2, 3, 4, 5], 3, id="of an even number the one that makes half"),
+        pytest.param([9, None, 2], 9, id="one that is never decided comes last"),
+        pytest.param([2, 7, None, None], 7, id="half of them is enough"),
+        pytest.param([2, None, None], None, id="fewer than half have no such time"),
+        pytest.param([None], None, id="nor has none at all"),
+    ],
+)
+def test_the_time_to_a_decision_counts_what_is_never_decided(minutes, within):
+    made = make_scene(limit=timedelta(minutes=30))
+    found = odds.odds(made, [ending(each) for each in minutes], 1)
+    shown = text(prospects.render(found))
+    if within is None:
+        assert found.took_median is None
+        assert "fewer than half of all rollouts are decided within 30 min\n" in shown
+        assert "a decision falls" not in shown
+    else:
+        assert found.took_median == timedelta(minutes=within)
+        assert f"in half of all rollouts a decision falls within {within} min\n" in shown
+
+
+def ending(minutes: float | None) -> simulation.Ending:
+    """A rollout that was promoted then, or one that was not decided within half an hour."""
+    return simulation.Ending(
+        outcome=None if minutes is None else Outcome.PROMOTED,
+        reason="Inconclusive" if minutes is None else "Promoted",
+        took=timedelta(minutes=30 if minutes is None else minutes),
+        highest=10, answers=1, bad=0, unread=0, shown_before=0,
+    )  # fmt: skip
 
 
 def test_chances_add_up():

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from statistics import median, quantiles
+from math import inf, isfinite
+from statistics import median, median_low, quantiles
 
 from rlhf_operator.api.plan import Plan
 from rlhf_operator.api.reasons import Reason
@@ -114,7 +115,10 @@ class Odds:
     """The most frequent first."""
     stands: tuple[Stand, ...]
     test: Test | None
-    took_median: timedelta
+    took_median: timedelta | None
+    """Within which half of all rollouts were decided; None where fewer than half ever were."""
+    limit: timedelta
+    """After which a rollout was left as it was."""
     bad_median: float
     bad_mean: float
     bad_p95: float
@@ -166,7 +170,8 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
         ),
         stands=tuple(_stands(endings)),
         test=_test(endings) if plan.ab_test is not None else None,
-        took_median=_median_time(endings),
+        took_median=_decided(endings),
+        limit=scene.assumed.limit,
         bad_median=median(bad),
         bad_mean=sum(bad) / len(bad),
         bad_p95=_quantile(bad, 0.95),
@@ -252,6 +257,12 @@ def _chance(outcome: str, reason: str, found: list[Ending], runs: int) -> Chance
         unread_p90=_quantile(unread, 0.9),
         answers_median=median(each.answers for each in found),
     )
+
+
+def _decided(endings: list[Ending]) -> timedelta | None:
+    """Return within which time half of the rollouts were decided; one without outcome never is."""
+    middle = median_low(each.took.total_seconds() if each.outcome else inf for each in endings)
+    return timedelta(seconds=middle) if isfinite(middle) else None
 
 
 def _median_time(found: list[Ending]) -> timedelta:

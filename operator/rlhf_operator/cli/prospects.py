@@ -55,7 +55,12 @@ def _told(found: Odds) -> Iterator[str]:
             f"{found.to} is compared with what {found.from_} showed before the switch: "
             f"{found.shown_before_median:.0f} answers in the median"
         )
-    yield f"in half of all rollouts a decision falls within {sentences.length(found.took_median)}"
+    if found.took_median is None:
+        within = sentences.length(found.limit)
+        yield f"fewer than half of all rollouts are decided within {within}"
+    else:
+        within = sentences.length(found.took_median)
+        yield f"in half of all rollouts a decision falls within {within}"
     if found.strategy == "Shadow":
         yield (
             f"bad answers that users read from {found.to}: none, for it answers copies; "
