@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from rlhf_operator.cli import asking, cluster, findings, manifests
+from rlhf_operator.cli import asking, cluster, findings, fitting, manifests
 from rlhf_operator.cli.__main__ import app
 from tests.cli.fixed import fixed, text
 from tests.golden import files
@@ -172,18 +172,18 @@ def test_versions_must_be_of_the_model():
     wrong = sample("versions", "RLHFModelVersion")
     raw = model(version=wrong["metadata"]["name"])
     read = manifests.readable([raw, wrong])
-    assert any("is a version of support" in each.message for each in findings.together(read))
+    assert any("is a version of support" in each.message for each in fitting.together(read))
 
 
 def test_what_should_be_tested_beside_must_be_there():
     read = manifests.readable([model(rollout=SEVERAL)])
     said = "rollout.abTest.others: RLHFModelVersion nobody is not among these objects"
-    assert said in [each.message for each in findings.together(read)]
+    assert said in [each.message for each in fitting.together(read)]
 
 
 def test_what_a_shadow_cannot_be_judged_by_is_told():
     raw, votes = model(rollout=SHADOW), policy(VOTES | {"max": "0.1"})
-    found = [each.message for each in findings.together(manifests.readable([raw, votes]))]
+    found = [each.message for each in fitting.together(manifests.readable([raw, votes]))]
     assert any("Shadow cannot judge customer-facing/votes: nobody votes" in each for each in found)
 
 

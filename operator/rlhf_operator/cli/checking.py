@@ -15,6 +15,7 @@ from rlhf_operator.cli import (
     clock,
     cluster,
     findings,
+    fitting,
     manifests,
     options,
     reading,
@@ -67,7 +68,7 @@ def _ask(prometheus: str | None, access: cluster.Access) -> asking.Ask | None:
 def _of_files(names: tuple[str, ...], ask: asking.Ask | None) -> Report:
     read = list(manifests.documents(names))
     every = manifests.readable(each for _, objects in read for each in objects)
-    across = list(findings.together(every))
+    across = list(fitting.together(every))
     sources = []
     for name, objects in read:
         mine = manifests.readable(objects)
@@ -97,7 +98,7 @@ def _of_live(name: str, access: cluster.Access, ask: asking.Ask | None) -> Sourc
         for each in typed
         for finding in findings.of_parsed(f"{kind} {each.metadata.name}", each)
     ]
-    found += [*findings.together(part), *findings.of_live(part, model)]
+    found += [*fitting.together(part), *findings.of_live(part, model)]
     count = len(objects) + len(mine) + len(policies)
     return _with_queries(f"{asked.namespace}/{name}", count, found, part, ask)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -18,30 +17,22 @@ from rich.text import Text
 from rlhf_operator.api.guard import compile_problems
 from rlhf_operator.api.kinds import KINDS
 from rlhf_operator.api.model import ModelSpec, RLHFModel
-from rlhf_operator.api.policy import AlignmentPolicy, PolicySpec
-from rlhf_operator.api.schema import API_VERSION, GROUP, parse_duration
-from rlhf_operator.api.strategies import TEST_POLICY
+from rlhf_operator.api.policy import PolicySpec
+from rlhf_operator.api.schema import API_VERSION, GROUP
 from rlhf_operator.api.version import RLHFModelVersion, VersionSpec
 from rlhf_operator.cli import sentences
 from rlhf_operator.cli.state import Raw, State
-from rlhf_operator.core import (
-    capacity,
-    freeze,
-    plans,
-    queries,
-    rendering,
-    reward_hacking,
-    unjudged,
-)
+from rlhf_operator.core import capacity, freeze, plans, queries, rendering, reward_hacking
 from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.routes import ratio
 
 _TYPES = {kind.kind: kind.type for kind in KINDS}
-_DEFAULTS = ServingDefaults(
+DEFAULTS = ServingDefaults(
     triton_image="triton", guard_image="guard", artifacts_image="artifacts",
     signing_secret="signing", allow_code=True,  # noqa: S106 - the name of a Secret
 )  # fmt: skip
+"""What the operator's configuration may say; here it allows everything."""
 _CARRIES_CODE = ("tensorrtllm", "repository")
 Gravity = Literal["error", "advice"]
 
@@ -133,7 +124,7 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
         yield "error", f"rollout.freezeWindows: no time zone is called {zone}"
     if spec.traffic.router == "Service":
         for failure in ratio.problems(spec.rollout, spec.serving.replicas):
-            yield "error", f"rollout.{_PLANS[spec.rollout.strategy]}: {failure.message}"
+            yield "error", f"rollout.{PLANS[spec.rollout.strategy]}: {failure.message}"
         for failure in ratio.shares(spec):
             yield "error", failure.message
     crowded = capacity.too_small(spec.rollout, spec.serving.replicas)
@@ -155,7 +146,7 @@ def _of_model(spec: ModelSpec) -> Iterator[tuple[Gravity, str]]:
         yield "advice", "suspend: no weight is raised and no run starts until this is false"
 
 
-_PLANS = {
+PLANS = {
     "Canary": "canary.steps",
     "ABTest": "abTest",
     "Shadow": "shadow",
@@ -164,8 +155,14 @@ _PLANS = {
 """Where the plan of a strategy stands."""
 
 
+def others(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the versions that are tested beside the one that is asked for, by name."""
+    test = spec.rollout.ab_test
+    return tuple(each.version for each in test.others) if test is not None else ()
+
+
 def _of_version(spec: VersionSpec) -> Iterator[tuple[Gravity, str]]:
-    refused = rendering.refusal_of_version(spec, _DEFAULTS)
+    refused = rendering.refusal_of_version(spec, DEFAULTS)
     if refused is not None:
         yield "error", refused.message
     if spec.serving.backend in _CARRIES_CODE:
@@ -190,69 +187,10 @@ def _of_policy(spec: PolicySpec) -> Iterator[tuple[Gravity, str]]:
         yield "advice", "slos: none is of class Safety, so nothing here rolls back at once"
 
 
-def together(state: State) -> Iterator[Finding]:
-    """Yield what does not fit together among objects of one set."""
-    for model in state.models:
-        about = f"RLHFModel {model.metadata.name}"
-        for gravity, message in _of_set(model, state):
-            yield Finding(gravity=gravity, about=about, message=message)
-
-
-def _of_set(model: RLHFModel, state: State) -> Iterator[tuple[Gravity, str]]:
-    spec = model.spec
-    wanted_versions = [("version", spec.version), ("fallback.version", spec.fallback.version)]
-    wanted_versions += [("rollout.abTest.others", name) for name in _others(spec)]
-    for field, name in wanted_versions:
-        version = state.version(name)
-        if version is None:
-            yield "advice", f"{field}: RLHFModelVersion {name} is not among these objects"
-            continue
-        if version.spec.model != model.metadata.name:
-            yield "error", f"{field}: {name} is a version of {version.spec.model}"
-        # Faults of the version alone are told where it stands; here only what both make together.
-        if rendering.refusal_of_version(version.spec, _DEFAULTS) is None:
-            refused = rendering.refusal(spec, version.spec, _DEFAULTS)
-            if refused is not None:
-                yield "error", f"with {name}: {refused.message}"
-    policies = {each.metadata.name: each for each in state.policies}
-    for wanted in spec.policies:
-        if wanted.name not in policies:
-            yield "advice", f"policies: AlignmentPolicy {wanted.name} is not among these objects"
-        else:
-            yield from _timing(spec, policies[wanted.name])
-            yield from _judging(spec, policies[wanted.name])
-
-
-def _others(spec: ModelSpec) -> tuple[str, ...]:
-    test = spec.rollout.ab_test
-    return tuple(each.version for each in test.others) if test is not None else ()
-
-
-def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
-    strategy = spec.rollout.strategy
-    for slo in policy.spec.slos:
-        never = unjudged.why(strategy, slo)
-        if never is not None:
-            yield "error", f"{strategy} cannot judge {policy.metadata.name}/{slo.name}: {never}"
-    if strategy == "ABTest" and policy.metadata.name == TEST_POLICY:
-        yield "error", f"policies: with ABTest none may be called {TEST_POLICY}"
-
-
-def _timing(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
-    steps, plan = plans.steps(spec.rollout), _PLANS[spec.rollout.strategy]
-    shortest = min((parse_duration(step.hold) for step in steps), default=timedelta())
-    if parse_duration(policy.spec.interval) > shortest:
-        yield (
-            "advice",
-            f"rollout.{plan}: the shortest hold is less than the interval of "
-            f"{policy.metadata.name} ({policy.spec.interval}); a step cannot be judged so soon",
-        )
-
-
 def of_live(state: State, model: RLHFModel) -> Iterator[Finding]:
     """Yield what a stored model's own conditions complain of, and those of what it names."""
     spec = model.spec
-    named = {spec.version, spec.fallback.version, *_others(spec)}
+    named = {spec.version, spec.fallback.version, *others(spec)}
     policies = {each.name for each in spec.policies}
     stored: list[Any] = [model]
     stored += [each for each in state.versions if each.metadata.name in named]

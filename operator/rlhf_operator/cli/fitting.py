@@ -1,0 +1,68 @@
+"""What does not fit together among objects of one set: a model, its versions and its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from rlhf_operator.api.model import ModelSpec, RLHFModel
+from rlhf_operator.api.policy import AlignmentPolicy
+from rlhf_operator.api.schema import parse_duration
+from rlhf_operator.api.strategies import TEST_POLICY
+from rlhf_operator.cli.findings import DEFAULTS, PLANS, Finding, Gravity, others
+from rlhf_operator.cli.state import State
+from rlhf_operator.core import plans, rendering, unjudged
+
+
+def together(state: State) -> Iterator[Finding]:
+    """Yield what does not fit together among objects of one set."""
+    for model in state.models:
+        about = f"RLHFModel {model.metadata.name}"
+        for gravity, message in _of_set(model, state):
+            yield Finding(gravity=gravity, about=about, message=message)
+
+
+def _of_set(model: RLHFModel, state: State) -> Iterator[tuple[Gravity, str]]:
+    spec = model.spec
+    wanted_versions = [("version", spec.version), ("fallback.version", spec.fallback.version)]
+    wanted_versions += [("rollout.abTest.others", name) for name in others(spec)]
+    for field, name in wanted_versions:
+        version = state.version(name)
+        if version is None:
+            yield "advice", f"{field}: RLHFModelVersion {name} is not among these objects"
+            continue
+        if version.spec.model != model.metadata.name:
+            yield "error", f"{field}: {name} is a version of {version.spec.model}"
+        # Faults of the version alone are told where it stands; here only what both make together.
+        if rendering.refusal_of_version(version.spec, DEFAULTS) is None:
+            refused = rendering.refusal(spec, version.spec, DEFAULTS)
+            if refused is not None:
+                yield "error", f"with {name}: {refused.message}"
+    policies = {each.metadata.name: each for each in state.policies}
+    for wanted in spec.policies:
+        if wanted.name not in policies:
+            yield "advice", f"policies: AlignmentPolicy {wanted.name} is not among these objects"
+        else:
+            yield from _timing(spec, policies[wanted.name])
+            yield from _judging(spec, policies[wanted.name])
+
+
+def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
+    strategy = spec.rollout.strategy
+    for slo in policy.spec.slos:
+        never = unjudged.why(strategy, slo)
+        if never is not None:
+            yield "error", f"{strategy} cannot judge {policy.metadata.name}/{slo.name}: {never}"
+    if strategy == "ABTest" and policy.metadata.name == TEST_POLICY:
+        yield "error", f"policies: with ABTest none may be called {TEST_POLICY}"
+
+
+def _timing(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity, str]]:
+    steps, plan = plans.steps(spec.rollout), PLANS[spec.rollout.strategy]
+    shortest = min((parse_duration(step.hold) for step in steps), default=timedelta())
+    if parse_duration(policy.spec.interval) > shortest:
+        yield (
+            "advice",
+            f"rollout.{plan}: the shortest hold is less than the interval of "
+            f"{policy.metadata.name} ({policy.spec.interval}); a step cannot be judged so soon",
+        )
