@@ -65,13 +65,16 @@ def test_the_plans_can_be_carried_out():
     "path", sorted((SAMPLES / "strategies").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_each_strategy_is_shown_with_the_same_model(path):
-    (raw,) = yaml.safe_load_all(path.read_text())
+    raw, *own = yaml.safe_load_all(path.read_text())
     model = TYPES["RLHFModel"].model_validate(raw)
     (known,) = (each for each in parsed("RLHFModel") if each.metadata.name == model.metadata.name)
-    same = ("version", "policies", "fallback")
+    same = ("version", "fallback")
     assert [getattr(model.spec, each) for each in same] == [
         getattr(known.spec, each) for each in same
     ]
+    policies = {each.metadata.name for each in parsed("AlignmentPolicy")}
+    policies |= {TYPES["AlignmentPolicy"].model_validate(each).metadata.name for each in own}
+    assert {policy.name for policy in model.spec.policies} <= policies
     words = path.stem.replace("-", "")
     assert model.spec.rollout.strategy.lower() == words
     assert capacity.too_small(model.spec.rollout, model.spec.serving.replicas) is None

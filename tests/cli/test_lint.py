@@ -187,6 +187,52 @@ def test_what_a_shadow_cannot_be_judged_by_is_told():
     assert any("Shadow cannot judge customer-facing/votes: nobody votes" in each for each in found)
 
 
+SWITCH = {"strategy": "BlueGreen", "surge": "Full", "blueGreen": {"hold": "10m"}}
+RATE = {"name": "unsafe", "class": "Safety", "indicator": {"type": "UnsafeServedRate"}}
+TASKS = {"name": "tasks", "class": "Quality", "indicator": {"type": "TaskCompletionRate"}}
+
+
+@pytest.mark.parametrize(
+    ("plan", "slo", "ratio", "said"),
+    [
+        pytest.param(
+            SWITCH, RATE | {"max": "0.02", "minSamples": 200}, "1.5",
+            "minSamples 200 of stable, with which no version can be shown to be within ratio 1.5",
+            id="far too few",
+        ),
+        pytest.param(
+            SWITCH, RATE | {"max": "0.02", "minSamples": 200}, "1.5", "at a rate of 0.5 %",
+            id="with what it takes at a lower rate",
+        ),
+        pytest.param(
+            SWITCH, RATE | {"minSamples": 50}, "2", "at a rate of 10 %", id="without a bound",
+        ),
+        pytest.param(
+            SWITCH, RATE | {"max": "0.02", "minSamples": 5_000_000}, "1", "too many at a rate",
+            id="a ratio that no number reaches",
+        ),
+        pytest.param(
+            SWITCH, RATE | {"max": "0.02", "minSamples": 10_000}, "1.5", None, id="enough",
+        ),
+        pytest.param(SWITCH, TASKS | {"min": "0.8"}, "1.5", None, id="where higher is better"),
+        pytest.param(
+            SWITCH, RATE | {"class": "Informational", "max": "0.02"}, "1.5", None,
+            id="what decides nothing",
+        ),
+        pytest.param(
+            STEPS, RATE | {"max": "0.02", "minSamples": 200}, "1.5", None, id="beside stable",
+        ),
+    ],
+)  # fmt: skip
+def test_a_switch_that_waits_for_too_little_is_told(plan, slo, ratio, said):
+    asked = policy(slo | {"versusStable": {"ratio": ratio}})
+    read = manifests.readable([model(rollout=plan), asked])
+    assert read.unreadable == ()
+    found = [each for each in fitting.together(read) if "the switch waits" in each.message]
+    assert [each.gravity for each in found] == (["advice"] if said else [])
+    assert said is None or said in found[0].message
+
+
 def test_a_live_model_tells_what_it_is_stalled_by():
     read = fixed("rolled-back")
     stored = read.model("support")
