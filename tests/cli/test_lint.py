@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from rlhf_operator.cli import asking, cluster, findings, fitting, manifests
+from rlhf_operator.cli import asking, cluster, duplicates, findings, fitting, manifests
 from rlhf_operator.cli.__main__ import app
 from tests.cli.fixed import fixed, text
 from tests.golden import files
@@ -247,6 +247,42 @@ def test_the_samples_are_without_error(monkeypatch):
     done = CliRunner().invoke(app, ["lint", "manifests/samples"])
     assert done.exit_code == 0
     files.compare("cli/lint/samples.txt", done.output)
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "advised"),
+    [
+        pytest.param({"name": "faq"}, {"name": "other"}, ["a.yaml", "b.yaml"], id="one name"),
+        pytest.param(
+            {"name": "faq", "namespace": "elsewhere"}, {"name": "other"}, [], id="two namespaces"
+        ),
+        pytest.param({"name": "faq2"}, {"generateName": "faq-"}, [], id="two names"),
+        pytest.param(
+            {"name": "faq"}, {"name": "faq"}, ["a.yaml", "b.yaml", "c.yaml"], id="three times"
+        ),
+    ],
+)
+def test_what_several_files_define_is_advised_in_each(
+    second, third, advised, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name, metadata in (("a", {"name": "faq"}), ("b", second), ("c", third)):
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(model() | {"metadata": metadata}))
+    done = CliRunner().invoke(app, ["lint", "a.yaml", "b.yaml", "c.yaml", "-o", "json"])
+    told = {
+        source["name"]: [each for each in source["findings"] if "the last one" in each["message"]]
+        for source in json.loads(done.output)["sources"]
+    }
+    assert [name for name, found in told.items() if found] == advised
+    for name in advised:
+        (finding,) = told[name]
+        assert finding["gravity"] == "advice"
+        assert f"defined {len(advised)} times: in {', '.join(advised)};" in finding["message"]
+
+
+def test_another_kind_of_one_name_is_fine():
+    same = [model(), policy(ONE_ANSWER) | {"metadata": {"name": "faq"}}, "text", {"kind": "Pod"}]
+    assert duplicates.repeated([("a.yaml", same)]) == ()
 
 
 def test_a_file_with_errors_ends_with_1(tmp_path, monkeypatch):

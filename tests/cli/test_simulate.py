@@ -215,6 +215,47 @@ def test_the_command_needs_no_cluster(monkeypatch, tmp_path):
     files.compare("cli/simulate/canary.txt", done.output)
 
 
+FILES = {
+    "one.yaml": MODEL,
+    "two.yaml": MODEL.split("---")[0],
+    "other.yaml": MODEL.split("---")[0].replace("name: support", "name: faq"),
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "said"),
+    [
+        pytest.param(
+            ["one.yaml", "two.yaml"], [],
+            "RLHFModel support is defined 2 times: in one.yaml, two.yaml; name one of these files",
+            id="one name in two files",
+        ),
+        pytest.param(
+            ["one.yaml", "two.yaml", "other.yaml"], ["--model", "support"],
+            "RLHFModel support is defined 2 times: in one.yaml, two.yaml; name one of these files",
+            id="the name that was chosen",
+        ),
+        pytest.param(
+            ["one.yaml", "one.yaml"], [], "defined 2 times: in one.yaml;", id="one file twice"
+        ),
+        pytest.param(
+            ["one.yaml", "two.yaml", "other.yaml"], [],
+            "several models; choose with --model: support, faq", id="each name once",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_that_several_files_define_is_told_with_them(
+    files, options, said, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    for name, written in FILES.items():
+        Path(name).write_text(written)
+    with pytest.raises(Unplayable) as raised:
+        app(["simulate", *files, *options, "--flag-rate", "0.01"], standalone_mode=False)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("rate", ["2", "x", "0.1:x", "-1"])
 def test_a_rate_that_is_none_is_refused(rate):
     done = CliRunner().invoke(app, ["simulate", "x.yaml", "--flag-rate", rate])

@@ -14,6 +14,7 @@ from rlhf_operator.cli import (
     asking,
     clock,
     cluster,
+    duplicates,
     findings,
     fitting,
     manifests,
@@ -69,12 +70,14 @@ def _of_files(names: tuple[str, ...], ask: asking.Ask | None) -> Report:
     read = list(manifests.documents(names))
     every = manifests.readable(each for _, objects in read for each in objects)
     across = list(fitting.together(every))
+    repeated = duplicates.repeated(read)
     sources = []
     for name, objects in read:
         mine = manifests.readable(objects)
         found = [finding for each in objects for finding in findings.of_object(each)]
         about = {f"RLHFModel {model.metadata.name}" for model in mine.models}
         found += [finding for finding in across if finding.about in about]
+        found += duplicates.advice(repeated, name)
         sources.append(_with_queries(name, len(objects), found, mine, ask))
     return Report(sources=tuple(sources))
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import click
 
-from rlhf_operator.cli import manifests, odds, options, prospects, scene, terminal
+from rlhf_operator.cli import duplicates, manifests, odds, options, prospects, scene, terminal
 from rlhf_operator.cli.assumptions import Assumptions, Rates, Spread
 
 
@@ -156,7 +156,9 @@ def simulate(
       kubectl rlhf simulate test.yaml --flag-rate 0.01 --rate thumbs=0.1:0.15 --sampled thumbs=0.05
       kubectl rlhf simulate support.yaml --flag-rate 0.01 --mean reward=0.4:1:-0.1
     """
-    read = manifests.readable(each for _, objects in manifests.documents(files) for each in objects)
+    documents = list(manifests.documents(files))
+    read = manifests.readable(each for _, objects in documents for each in objects)
+    chosen = scene.only_model(read, model, duplicates.repeated(documents))
     assumed = Assumptions(
         traffic=given["traffic"],
         flags=given["flag_rate"],
@@ -169,7 +171,7 @@ def simulate(
         approve_after=cast("timedelta | None", given["approve_after"]),
         limit=cast(timedelta, given["limit"]),
     )
-    played = scene.scene(read, scene.only_model(read, model), assumed, from_=from_)
+    played = scene.scene(read, chosen, assumed, from_=from_)
     with click.progressbar(
         length=given["runs"], label="playing", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:

@@ -42,10 +42,11 @@ def _items(part: Any) -> list[Any]:
 
 def readable(objects: Iterable[Any]) -> state.State:
     """Return the picture of those objects that are ours; what the types refuse is named in it."""
-    return state.read((each for each in objects if _is_ours(each)), clock.now())
+    return state.read((each for each in objects if is_ours(each)), clock.now())
 
 
-def _is_ours(raw: Any) -> bool:
+def is_ours(raw: Any) -> bool:
+    """Return whether this is an object of one of our kinds, well formed or not."""
     return (
         isinstance(raw, dict)
         and raw.get("apiVersion") == API_VERSION

@@ -15,6 +15,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, Outcome, RolloutSpec, RolloutStatus, RunType
 from rlhf_operator.cli import consents
 from rlhf_operator.cli.assumptions import Assumptions, Unplayable
+from rlhf_operator.cli.duplicates import Repeated
 from rlhf_operator.cli.played import Played, played, scored_share
 from rlhf_operator.cli.state import State
 from rlhf_operator.core import approvals, freeze, plans, unjudged
@@ -94,18 +95,27 @@ def scene(
     )
 
 
-def only_model(state: State, name: str | None) -> RLHFModel:
-    """Return the model of these files, or the one that is named."""
+def only_model(state: State, name: str | None, repeated: Iterable[Repeated] = ()) -> RLHFModel:
+    """Return the model of these files, or the one that is named.
+
+    `repeated` tells where the files define one name several times.
+    """
     found = [each for each in state.models if name in (None, each.metadata.name)]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(each.metadata.name for each in state.models) or "none"
+    known = ", ".join(dict.fromkeys(each.metadata.name for each in state.models)) or "none"
     if not found:
         wrong = [each for each in state.unreadable if each.startswith("RLHFModel ")]
         why = "; ".join(wrong) or f"there: {known}"
         raise Unplayable(
             " ".join(filter(None, ("no usable RLHFModel", name, f"in the files; {why}")))
         )
+    wanted = found[0].metadata.name
+    if all(each.metadata.name == wanted for each in found):
+        where = [each.told for each in repeated if each.of.kind == "RLHFModel"
+                 and each.of.name == wanted]  # fmt: skip
+        told = "; ".join(where) or "there several times, in different namespaces"
+        raise Unplayable(f"RLHFModel {wanted} is {told}; name one of these files, and what it uses")
     raise Unplayable(f"the files have several models; choose with --model: {known}")
 
 
