@@ -65,6 +65,32 @@ def test_the_text_is_as_it_was(command, name):
     files.compare(f"cli/{command}/{name}.txt", text(render(view(fixed(name)))))
 
 
+def test_of_a_test_of_several_each_version_has_its_own_numbers():
+    raws = objects("rolled-back")
+    stored = {(raw["kind"], raw["metadata"]["name"]): raw for raw in raws}
+    record = stored["RLHFRollout", "support-3"]
+    one, two = "support-v2", "support-v4"
+    primary = {"name": "thumbs", "indicator": {"type": "ThumbsDownRate"}}
+    test = {"weight": 20, "others": [{"version": two, "weight": 30}], "primary": primary}
+    record["spec"]["others"] = [{"name": two, "identity": f"sha256:{'4' * 64}"}]
+    record["spec"]["plan"] |= {"strategy": "ABTest", "abTest": test}
+    (step,) = (each for each in record["status"]["steps"] if each["weight"] > 0)
+    step["weight"] = 50
+    good = {"version": two, "value": "0.25", "samples": 80, "verdict": "Successful"}
+    step["slos"] += [each | good for each in step["slos"]]
+    other = stored["RLHFModelVersion", one]
+    raws.append(other | {"metadata": other["metadata"] | {"name": two}})
+    read_ = read(raws, NOW["rolled-back"])
+    left, right = read_.version(one), read_.version(two)
+    assert left is not None and right is not None
+    shown = text(difference.render(difference.difference(read_, left, right)))
+    files.compare("cli/diff/of-several.txt", shown)
+    for pair in difference.difference(read_, right, left).measured:
+        assert pair.left is not None and pair.right is not None
+        assert (pair.left.value, pair.left.samples, pair.left.weight) == ("0.25", 80, 30)
+        assert (pair.right.samples, pair.right.weight) == (5, 20)
+
+
 def shadowed() -> State:
     """The midway state, had half of the requests been copied and not sent."""
     raws = objects("midway")

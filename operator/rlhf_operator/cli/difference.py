@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rlhf_operator.api.evidence import SLOResult
+from rlhf_operator.api.evidence import SLOResult, StepRecord
 from rlhf_operator.api.rollout import RLHFRollout
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.cli import marks
@@ -101,16 +101,25 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _measured(state: State, version: RLHFModelVersion) -> dict[str, Measured]:
-    """Return the newest recorded result of each objective on this version, as canary."""
+    """Return the newest recorded result of each objective on this version, as a tested one."""
     found: dict[str, Measured] = {}
     for record in state.records(version.spec.model):
-        if record.spec.to.name != version.metadata.name:
-            continue
         for step in status_of(record).steps:
             for result in step.slos:
+                if result.version != version.metadata.name:
+                    continue  # of a test of several each version has its own
                 name = f"{result.policy}/{result.name}"
-                found[name] = _one(result, step.weight, record)
+                found[name] = _one(result, _weight(step, result.version, record), record)
     return found
+
+
+def _weight(step: StepRecord, version: str, record: RLHFRollout) -> int:
+    """Return what a tested version had of a step; with several the record has all together."""
+    test = plan_of(record).ab_test
+    if test is None or not test.others or not step.weight:
+        return step.weight
+    shares = {each.version: each.weight for each in test.others}
+    return shares.get(version, test.weight)
 
 
 def _one(result: SLOResult, weight: int, record: RLHFRollout) -> Measured:
