@@ -3,8 +3,11 @@ SHELL := /bin/bash
 export RLHF_CACHE ?= $(HOME)/.cache/rlhf-operator
 UV_VERSION := 0.13.9
 UV := $(RLHF_CACHE)/uv-$(UV_VERSION)/bin/uv
-PY := .venv/bin/python
-INSTALLED := .venv/installed
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+PLUGIN := dist/kubectl-rlhf
+PARTS := build/plugin
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -15,8 +18,8 @@ $(UV):
 	@$(RLHF_CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
 
 $(INSTALLED): pyproject.toml requirements.lock | $(UV)
-	@test -d .venv || $(UV) venv --quiet --seed --python python3 .venv
-	@$(UV) pip install --quiet --python .venv --constraint requirements.lock --editable '.[cli,guard]' --group dev --group bench
+	@test -d $(VENV) || $(UV) venv --quiet --seed --python python3 $(VENV)
+	@$(UV) pip install --quiet --python $(VENV) --constraint requirements.lock --editable '.[cli,guard]' --group dev --group bench
 	@touch $@
 
 install: $(INSTALLED) ## Install the package and the development tools into .venv
@@ -30,15 +33,15 @@ generate: $(INSTALLED) ## Write every generated file anew (CRDs, chart copies, A
 	$(PY) -m tests.guard.corpus.report
 
 plugin: $(INSTALLED) ## Make the kubectl plugin as one file, dist/kubectl-rlhf
-	@rm -rf build/plugin && mkdir -p dist
-	@$(UV) pip install --quiet --python .venv --target build/plugin --constraint requirements.lock --group plugin
-	@$(UV) pip install --quiet --python .venv --target build/plugin --no-deps .
-	@.venv/bin/shiv --site-packages build/plugin --console-script kubectl-rlhf --compressed --reproducible \
-	  --python '/usr/bin/env python3' --output-file dist/kubectl-rlhf
-	@ls -l dist/kubectl-rlhf
+	@rm -rf $(PARTS) && mkdir -p $(dir $(PLUGIN))
+	@$(UV) pip install --quiet --python $(VENV) --target $(PARTS) --constraint requirements.lock --group plugin
+	@$(UV) pip install --quiet --python $(VENV) --target $(PARTS) --no-deps .
+	@$(VENV)/bin/shiv --site-packages $(PARTS) --console-script kubectl-rlhf --compressed --reproducible \
+	  --python '/usr/bin/env python3' --output-file $(PLUGIN)
+	@ls -l $(PLUGIN)
 
 lint: $(INSTALLED) ## Style, types and the arrows between the rooms
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
 
 unit: $(INSTALLED) debian ## The tests that need no cluster
 	$(PY) -m pytest tests --ignore tests/charts -n 2 --dist loadgroup
