@@ -19,7 +19,8 @@ from rlhf_operator.guard.tls import Certificate
 from tests.guard.world import World
 
 OPENSSL = shutil.which("openssl")
-pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not there")
+needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="openssl is not there")
+pytestmark = needs_openssl
 
 
 def issue(folder: Path, name: str) -> Path:

@@ -117,9 +117,12 @@ def operations_app(guard: Guard) -> web.Application:
         return web.Response(body=body, headers={"Content-Type": kind})
 
     async def run_golden(_request: web.Request) -> web.StreamResponse:
+        # Without a prompt there is nothing else that fails while the model loads.
+        if not await guard.triton.is_ready():
+            return problem(503, "the model is not ready", code="model_server")
         results = [asdict(result) for result in await golden.run(guard)]
         passed = all(result["passed"] for result in results)
-        return web.json_response({"passed": passed, "results": results})
+        return web.json_response({"passed": passed, "ready": True, "results": results})
 
     app.router.add_get("/metrics", metrics)
     app.router.add_post("/golden", run_golden)
