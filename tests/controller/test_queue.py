@@ -56,8 +56,34 @@ async def test_an_urgent_key_comes_before_all_that_are_due(
     clock.now = 5
     queue.add("bad", urgent=True)
     queue.add("known", urgent=True)
-    assert [await queue.get() for _ in range(3)] == [("bad", 0), ("known", 0), ("overdue", 5)]
-    assert await waits(queue)
+    assert [await queue.get() for _ in range(2)] == [("bad", 0), ("known", 0)]
+    assert await waits(queue), "others would slow down those that are handled"
+    for handled in ("bad", "known"):
+        queue.done(handled)
+    assert await queue.get() == ("overdue", 5)
+
+
+async def test_others_are_held_back_for_a_second_at_most(
+    queue: DeadlineQueue[str], clock: Clock
+) -> None:
+    queue.add("usual")
+    queue.add("bad", urgent=True)
+    assert (await queue.get())[0] == "bad"
+    clock.now = 0.9
+    queue.add("worse", urgent=True)
+    assert (await queue.get())[0] == "worse" and await waits(queue)
+    clock.now = 1.0
+    assert await queue.get() == ("usual", 1.0), "the first urgent one takes too long"
+
+
+async def test_a_worker_that_was_held_back_is_woken_by_calm(queue: DeadlineQueue[str]) -> None:
+    queue.add("bad", urgent=True)
+    assert (await queue.get())[0] == "bad"
+    queue.add("usual")
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.done("bad")
+    assert (await asyncio.wait_for(getting, 5))[0] == "usual"
 
 
 async def test_it_is_calm_when_all_urgent_keys_were_handled(queue: DeadlineQueue[str]) -> None:

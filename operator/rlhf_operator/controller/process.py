@@ -81,7 +81,7 @@ class Process:
             now=utc_now,
             notify=self._judged,
             observer=self.telemetry,
-            crowded=lambda: self.queue.urgent > 2 * WORKERS,
+            crowded=lambda: self.queue.urgent > WORKERS // 2,
         )
         self.prober = GoldenProber(now=utc_now, notify=self.queue.add)
         self.elector = _elector(self.cluster, config, identity)

@@ -12,13 +12,17 @@ Item = TypeVar("Item")
 Rank = tuple[bool, float]
 """Whether it can wait, and the moment when it is due; the lower one comes first."""
 
+_HELD_BACK = 1.0
+"""Seconds for which others wait at most while urgent keys are handled."""
+
 
 class DeadlineQueue(Generic[Item]):
     """Keys with the moment (seconds on `clock`) at which each should be handled.
 
     A key that is asked for again moves to the earlier of both moments. An urgent one comes before
-    all that are due, for under load those may be many. A key that is being handled is not handed
-    out a second time; what is asked meanwhile waits until it is done.
+    all that are due, for under load those may be many; and while urgent ones are handled the
+    others are held back a second, for they would slow down the last of them. A key that is being
+    handled is not handed out a second time; what is asked meanwhile waits until it is done.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -29,6 +33,7 @@ class DeadlineQueue(Generic[Item]):
         self._urgent: set[Item] = set()
         self._calm = asyncio.Event()
         self._calm.set()
+        self._held_until = 0.0
         self._count = itertools.count()
         self._changed = asyncio.Event()
 
@@ -43,6 +48,8 @@ class DeadlineQueue(Generic[Item]):
             return
         self._due[item] = rank
         if urgent:
+            if not self._urgent:
+                self._held_until = self._clock() + _HELD_BACK
             self._urgent.add(item)
             self._calm.clear()
         if item not in self._busy:
@@ -71,8 +78,9 @@ class DeadlineQueue(Generic[Item]):
         again = self._due.get(item)
         if again is None or again[0]:
             self._urgent.discard(item)
-        if not self._urgent:
+        if not self._urgent and not self._calm.is_set():
             self._calm.set()
+            self._changed.set()  # who was held back may go
 
     async def get(self) -> tuple[Item, float]:
         """Wait for the next key; return it and how many seconds late it is."""
@@ -84,14 +92,16 @@ class DeadlineQueue(Generic[Item]):
                 if self._due.get(item) != rank or item in self._busy:
                     heapq.heappop(self._heap)
                     continue
-                due = rank[1]
+                can_wait, due = rank
+                if can_wait and self._urgent and due < self._held_until:
+                    due = self._held_until
                 if due > now:
                     break
                 heapq.heappop(self._heap)
                 del self._due[item]
                 self._busy.add(item)
-                return item, now - due
-            timeout = self._heap[0][0][1] - now if self._heap else None
+                return item, now - rank[1]
+            timeout = due - now if self._heap else None
             try:
                 await asyncio.wait_for(self._changed.wait(), timeout)
             except TimeoutError:
