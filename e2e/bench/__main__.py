@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient
 
@@ -189,14 +190,24 @@ def main() -> None:
     before = os.getloadavg()[0]
     if options.only != "batching":
         found |= _scale(options)
+        _write(found, before)
     if options.only != "scale":
-        found["batching"] = batching.measure()
-        _say(f"batching: {found['batching']}")
-    found["load_average"] = {"before": before, "after": os.getloadavg()[0]}
+        try:
+            found["batching"] = batching.measure()
+            _say(f"batching: {found['batching']}")
+        except (aiohttp.ClientError, HarnessError) as error:
+            found.setdefault("not_measured", []).append(f"batching ended early: {error!r}")
+        _write(found, before)
+    early = [each for each in found.get("not_measured", ()) if "ended early" in each]
+    if early:
+        raise SystemExit("; ".join(early))
+
+
+def _write(found: dict[str, Any], load_before: float) -> None:
+    """Write what was found so far; what comes next may fail."""
+    found["load_average"] = {"before": load_before, "after": os.getloadavg()[0]}
     _RESULT.write_text(json.dumps(found, indent=2) + "\n")
     _say(f"wrote {_RESULT.relative_to(settings.REPOSITORY)}")
-    if any("ended early" in each for each in found.get("not_measured", ())):
-        raise SystemExit(1)
 
 
 def _scale(options: argparse.Namespace) -> dict[str, Any]:
