@@ -19,8 +19,9 @@ from rlhf_operator.reconcile.ports import Raw
 
 Address = tuple[str, str]
 # A model in a run is looked at each few seconds, one that rests each few minutes: only so many
-# objects are kept as they are, the others packed to a twentieth.
-UNPACKED = 128
+# objects are kept as they are, the others packed to a twentieth. Sixteen passes at a time use
+# some nine each, again and again.
+UNPACKED = 256
 _PLACING = ("nodeSelector", "affinity", "tolerations")
 """What a pod template says of where its pods may go."""
 
