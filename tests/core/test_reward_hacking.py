@@ -13,7 +13,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import RolloutStatus
-from rlhf_operator.core import plans, record, reward_hacking, rollout, summary
+from rlhf_operator.core import mandatory, record, reward_hacking, rollout, summary
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Observed
 from tests import builders as make
@@ -242,7 +242,7 @@ def test_a_mandatory_policy_only_tightens(
     pinned: dict[str, Any], current: dict[str, Any], wanted: str
 ) -> None:
     before, now = (policy(mandatory=True, **each) for each in (pinned, current))
-    (bound,) = plans.binding((before,), (now,))
+    (bound,) = mandatory.binding((before,), (now,))
     assert bound.reward_hacking is not None and bound.reward_hacking.patience == wanted
 
 

@@ -105,7 +105,7 @@ class OperatorConfig(ApiType):
     """The namespaces that are served; all when empty."""
     metric_sources: tuple[MetricSourceConfig, ...] = ()
     """The Prometheus servers that policies may name."""
-    mandatory_policies: tuple[str, ...] = ()
+    mandatory_policies: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     """Policies of the operator's namespace that bind every model."""
     user_query_namespaces: tuple[str, ...] = ()
     """The namespaces whose policies may hold PromQL."""

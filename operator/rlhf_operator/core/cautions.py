@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.core import drills, guards, outlook, plans, reward_hacking
+from rlhf_operator.core import drills, guards, mandatory, outlook, plans, reward_hacking
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.observed import Observed, Run
 
@@ -133,8 +133,10 @@ def _of_what_was_edited(seen: Observed, run: Run | None) -> Iterator[Fact]:
         and not drills.is_drill(run)
         and plans.digest(plans.plan(seen.spec), seen.policies) != run.plan_digest
     ):
+        tightened = mandatory.binding(run.policies, seen.policies) != run.policies
+        also = "; what is stricter in a mandatory policy binds this one too" if tightened else ""
         yield _true(
             ConditionType.PLAN_CHANGED,
             "Pinned",
-            "the plan or a policy was edited; it applies to the next run",
+            f"the plan or a policy was edited; it applies to the next run{also}",
         )

@@ -15,7 +15,7 @@ from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import ConditionType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import drills, foresight, overrides, plans
+from rlhf_operator.core import drills, foresight, mandatory, overrides
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.foresight import Doubt
 from rlhf_operator.core.moments import moments_of
@@ -103,7 +103,7 @@ def _paces(seen: Observed, run: Run) -> Iterator[tuple[Objective, Known]]:
     lasted = seen.now - judged.since if judged is not None else timedelta()
     away = {entry.slo for entry in overrides.in_force(run, seen.now)}
     results = _results(seen, run)
-    for _, goal in objectives(plans.binding(run.policies, seen.policies)):
+    for _, goal in objectives(mandatory.binding(run.policies, seen.policies)):
         informs = goal.slo.class_ == "Informational"
         overridden = goal.slo.class_ != "Safety" and goal.slo.name in away
         if goal.tests is None or informs or overridden:

@@ -1,4 +1,4 @@
-"""Plans: what is pinned when a run begins, and how mandatory policies tighten it."""
+"""Plans: what is pinned when a run begins."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.model import ModelSpec, Rollout
 from rlhf_operator.api.plan import PinnedPolicy, Plan
-from rlhf_operator.api.policy import SLO, PolicySpec, RewardHacking, VersusStable
+from rlhf_operator.api.policy import SLO, PolicySpec, VersusStable
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Cause, RolloutSpec, RunType
-from rlhf_operator.api.schema import decimal, parse_duration
+from rlhf_operator.api.schema import decimal
 from rlhf_operator.api.strategies import TEST_POLICY, ABTest, Step
 from rlhf_operator.core.observed import Observed
 
@@ -178,68 +178,6 @@ def begin(
             decision=decision,
             evidence=evidence[:_MOST_EVIDENCE],
         ),
-    )
-
-
-def binding(
-    pinned: tuple[PinnedPolicy, ...], current: tuple[PinnedPolicy, ...]
-) -> tuple[PinnedPolicy, ...]:
-    """Return what binds a run: its pinned policies, tightened by today's mandatory ones.
-
-    A mandatory policy acts at once but may only tighten: an objective that the run pinned
-    stays, and a changed one is added beside it under its own name.
-    """
-    known = {policy.name: policy for policy in pinned}
-    found = list(pinned)
-    for policy in current:
-        before = known.get(policy.name)
-        if not policy.mandatory or before == policy:
-            continue
-        if before is None:
-            found.append(policy)
-            continue
-        found[found.index(before)] = before.model_copy(
-            update={
-                "slos": _tightest(before.slos, policy.slos),
-                "reward_hacking": _sooner(before.reward_hacking, policy.reward_hacking),
-            }
-        )
-    return tuple(found)
-
-
-def _sooner(pinned: RewardHacking | None, current: RewardHacking | None) -> RewardHacking | None:
-    """Return what rolls back sooner."""
-    given = [each for each in (pinned, current) if each is not None and each.action == "RollBack"]
-    return min(given, key=lambda each: parse_duration(each.patience), default=pinned)
-
-
-def _tightest(pinned: tuple[SLO, ...], current: tuple[SLO, ...]) -> tuple[SLO, ...]:
-    now = {slo.name: slo for slo in current}
-    kept = [_tighter(slo, now[slo.name]) if slo.name in now else slo for slo in pinned]
-    names = {slo.name for slo in pinned}
-    return (*kept, *(slo for slo in current if slo.name not in names))
-
-
-def _tighter(pinned: SLO, current: SLO) -> SLO:
-    """Return the pinned objective with the stricter of each bound."""
-    if (pinned.indicator, pinned.query) != (current.indicator, current.query):
-        return pinned
-
-    def lower(one: str | None, two: str | None) -> str | None:
-        given = [text for text in (one, two) if text is not None]
-        return min(given, key=decimal) if given else None
-
-    def higher(one: str | None, two: str | None) -> str | None:
-        given = [text for text in (one, two) if text is not None]
-        return max(given, key=decimal) if given else None
-
-    counts = [count for count in (pinned.max_count, current.max_count) if count is not None]
-    return pinned.model_copy(
-        update={
-            "max": lower(pinned.max, current.max),
-            "min": higher(pinned.min, current.min),
-            "max_count": min(counts) if counts else None,
-        }
     )
 
 

@@ -14,7 +14,7 @@ from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import drills, overrides, plans, sequential
+from rlhf_operator.core import drills, mandatory, overrides, sequential
 from rlhf_operator.core.observed import Observed, Run
 
 _RISING = ("RewardScore", "KLToSFT")
@@ -59,7 +59,7 @@ def missing(slos: Iterable[SLO]) -> str | None:
 
 def binding(seen: Observed, run: Run) -> tuple[PinnedPolicy, ...]:
     """Return the policies by which the run is judged."""
-    return plans.binding(run.policies, seen.policies)
+    return mandatory.binding(run.policies, seen.policies)
 
 
 def roll_back_after(policies: Iterable[PinnedPolicy]) -> timedelta | None:

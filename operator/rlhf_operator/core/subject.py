@@ -13,7 +13,7 @@ from rlhf_operator.api.evidence import (
     StratumRecord,
 )
 from rlhf_operator.api.plan import PinnedPolicy
-from rlhf_operator.core import contenders, plans
+from rlhf_operator.core import contenders, mandatory, plans
 from rlhf_operator.core.observed import Key, Observed, Run
 
 GATHERING = timedelta(hours=1)
@@ -79,7 +79,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
     status, since = run.status, run.status.in_force_at
     if since is None:
         return None
-    policies = plans.binding(run.policies, seen.policies) if status.canary else seen.policies
+    policies = mandatory.binding(run.policies, seen.policies) if status.canary else seen.policies
     if not policies:
         return None
     if status.canary is not None and status.weight > 0:

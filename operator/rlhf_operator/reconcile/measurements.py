@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from rlhf_operator.api.evidence import GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.rollout import RunType
-from rlhf_operator.core import analysis, contenders, names
+from rlhf_operator.core import analysis, contenders, mandatory, names
 from rlhf_operator.core.observed import NOTHING_SEEN, ArmSeen, Assessment, Observed, Run
 from rlhf_operator.core.subject import subjects
 from rlhf_operator.reconcile.ports import World
@@ -47,8 +47,9 @@ async def measured(seen: Observed, world: World) -> Observed:
     seen = replace(seen, golden=golden)
     if parked or not all(each is not None and each.passed for each in (golden, *asked)):
         return seen
+    bound = mandatory.binding(run.policies, seen.policies)
     problems = await world.slos.try_queries(
-        run.policies, seen.key.namespace, seen.key.name, run.status.stable.name
+        bound, seen.key.namespace, seen.key.name, run.status.stable.name
     )
     return replace(seen, query_problems=problems)
 

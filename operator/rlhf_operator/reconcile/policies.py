@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Container
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -17,6 +19,9 @@ from rlhf_operator.core.observed import Key, Run
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.ports import World
 
+MOST_POLICIES = 16
+"""So many have room in a record."""
+
 
 def policies_of(
     key: Key, world: World, spec: ModelSpec | None, run: Run | None
@@ -29,7 +34,8 @@ def policies_of(
     known = {each.name: each for each in run.policies if not each.mandatory} if run else {}
     named = known if spec is None else [ref.name for ref in spec.policies]
     wanted = [(name, key.namespace, False) for name in named]
-    wanted += [(name, world.settings.namespace, True) for name in world.settings.mandatory_policies]
+    imposed = dict.fromkeys(world.settings.mandatory_policies)
+    wanted += [(name, world.settings.namespace, True) for name in imposed]
     found: dict[str, PinnedPolicy] = {}
     problem: Failure | None = None
     for name, namespace, mandatory in wanted:
@@ -39,11 +45,20 @@ def policies_of(
             if spec is None and not mandatory:
                 found[name] = known[name]
             continue
-        label = f"{name}-mandatory" if name in found else name
+        label = _free(name, found)
         pinned = plans.pin(label, policy, mandatory=mandatory)
         problem = problem or policy_problem(pinned, world, key.namespace)
         found[label] = pinned
-    return tuple(found.values()), problem
+    if len(found) > MOST_POLICIES:
+        told = f"{len(found)} policies apply with the operator's own, at most {MOST_POLICIES} may"
+        problem = problem or Failure(reason=Reason.POLICY_INVALID, message=told)
+    return tuple(found.values())[-MOST_POLICIES:], problem
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name of a policy, or another where a team's own has it: both are judged."""
+    others = (f"{name[:50]}-mandatory{count or ''}" for count in itertools.count())
+    return next(each for each in itertools.chain((name,), others) if each not in taken)
 
 
 def _read(world: World, namespace: str, name: str) -> PolicySpec | Failure:

@@ -8,8 +8,8 @@ from rlhf_operator.core import (
     approvals,
     contenders,
     decision,
+    mandatory,
     overrides,
-    plans,
     repins,
     reward_hacking,
     verdicts,
@@ -78,7 +78,7 @@ def override(seen: Observed, act: Act) -> Decision:
     run = canary_run(seen)
     if run is None:
         return refuse(act, "no run is going whose objectives could be overridden")
-    bound = [slo for each in plans.binding(run.policies, seen.policies) for slo in each.slos]
+    bound = [slo for each in mandatory.binding(run.policies, seen.policies) for slo in each.slos]
     classes = {slo.class_ for slo in bound if slo.name == act.slo}
     if not classes:
         return refuse(act, f"this run has no objective {act.slo}")

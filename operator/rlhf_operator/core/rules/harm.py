@@ -8,7 +8,7 @@ from rlhf_operator.api.policy import SLOClass
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RunType
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.core import analysis, drills, overrides, pins, plans, verdicts
+from rlhf_operator.core import analysis, drills, mandatory, overrides, pins, plans, verdicts
 from rlhf_operator.core.decision import Action, Decision, hold, keep, roll_back
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.rules import control
@@ -243,7 +243,7 @@ def _previous(seen: Observed, run: Run, stable: VersionRef) -> VersionRef | None
 def _reached_users(seen: Observed, run: Run, found: tuple[SLOResult, ...]) -> bool:
     """Return whether what failed counts what users got, and not only what was made and blocked."""
     pinned = run.status.canary is not None
-    policies = plans.binding(run.policies, seen.policies) if pinned else seen.policies
+    policies = mandatory.binding(run.policies, seen.policies) if pinned else seen.policies
     blocked = {
         (policy.name, slo.name)
         for policy in policies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import capacity, overrides, plans, sequential
+from rlhf_operator.core import capacity, mandatory, overrides, sequential
 from rlhf_operator.core.decision import Decision, hold
 from rlhf_operator.core.indicators import measure
 from rlhf_operator.core.observed import Observed, Run
@@ -28,7 +28,7 @@ def nothing_to_compare(seen: Observed, run: Run) -> Decision | None:
     shown = {(each.policy, each.name): each.samples or 0 for each in results}
     missing = [
         f"{shown.get((policy.name, slo.name), 0)} of {slo.min_samples} samples of {slo.name}"
-        for policy in plans.binding(run.policies, seen.policies)
+        for policy in mandatory.binding(run.policies, seen.policies)
         for slo in policy.slos
         if slo.versus_stable is not None
         and slo.class_ != "Informational"

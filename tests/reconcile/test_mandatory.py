@@ -1,0 +1,160 @@
+"""Mandatory policies: read from the operator's namespace, judged beside a team's own, at once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from rlhf_operator.api.evidence import Verdict
+from rlhf_operator.api.plan import PinnedPolicy
+from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, with_settings
+
+HOUSE = "rlhf-system"
+HELD = timedelta(seconds=20)
+
+
+def policy(name: str = "house", namespace: str = HOUSE, **slo: Any) -> dict[str, Any]:
+    first = POLICY["spec"]["slos"][0] | slo  # type: ignore[index]
+    return POLICY | {
+        "metadata": {"name": name, "namespace": namespace, "generation": 1},
+        "spec": {"interval": "1s", "slos": [first]},
+    }
+
+
+def stage_with(*policies: dict[str, Any], names: tuple[str, ...] = ("house",)) -> Stage:
+    stage = Stage(settings=with_settings(mandatory_policies=names, namespace=HOUSE))
+    for each in policies:
+        stage.put(each)
+    return stage
+
+
+def going() -> Stage:
+    """A canary at its first weight, that nothing says anything of yet."""
+    stage = stage_with(policy())
+    stage.script = lambda name, now: Verdict.SUCCESSFUL if name == "sft" else Verdict.INCONCLUSIVE
+    stage.run(2 * MINUTE)
+    assert stage.runs[-1].status.weight == 10
+    return stage
+
+
+def judged(stage: Stage) -> tuple[PinnedPolicy, ...]:
+    """What the engine is asked to judge now."""
+    return stage.slos.subjects[KEY][0].policies
+
+
+def names(stage: Stage) -> list[str]:
+    return [each.name for each in judged(stage)]
+
+
+def test_it_is_pinned_beside_the_team_s_and_judged() -> None:
+    stage = going()
+    pinned = stage.runs[-1].spec.policies
+    assert [(each.name, each.mandatory) for each in pinned] == [("safe", False), ("house", True)]
+    assert names(stage) == ["safe", "house"]
+
+
+def test_it_is_read_from_the_operator_s_namespace_alone() -> None:
+    stage = stage_with(policy(max="0.01"), policy(namespace=KEY.namespace, max="0.9"))
+    stage.run(2 * MINUTE)
+    assert [each.slos[0].max for each in stage.runs[-1].spec.policies] == ["0.02", "0.01"]
+
+
+def test_without_it_nothing_starts_and_what_serves_goes_on() -> None:
+    stage = stage_with(policy())
+    stage.run()
+    stage.world.store.drop("AlignmentPolicy", HOUSE, "house")
+    stage.put(policy(namespace=KEY.namespace))
+    stage.edit(version="v2")
+    stage.run()
+    assert stage.condition("Stalled") == ("True", "PolicyNotFound")
+    assert f"AlignmentPolicy {HOUSE}/house does not exist" in stage.message("Stalled")
+    assert stage.weights == {"v1": 100}
+    assert [run.spec.to.name for run in stage.runs] == ["sft", "v1"]
+    stage.put(policy())
+    stage.run()
+    assert stage.weights == {"v2": 100}
+
+
+def test_one_that_a_team_has_of_that_name_is_judged_beside_it() -> None:
+    stage = stage_with(policy("safe", max="0.01"), names=("safe",))
+    stage.run(2 * MINUTE)
+    pinned = stage.runs[-1].spec.policies
+    assert [(each.name, each.mandatory, each.slos[0].max) for each in pinned] == [
+        ("safe", False, "0.02"),
+        ("safe-mandatory", True, "0.01"),
+    ]
+
+
+def test_also_where_the_team_took_the_other_name_too() -> None:
+    stage = stage_with(
+        policy("safe-mandatory", KEY.namespace), policy("safe", max="0.01"), names=("safe", "safe")
+    )
+    stage.edit(policies=[{"name": "safe"}, {"name": "safe-mandatory"}])
+    stage.run(2 * MINUTE)
+    pinned = stage.runs[-1].spec.policies
+    assert [(each.name, each.slos[0].max) for each in pinned] == [
+        ("safe", "0.02"), ("safe-mandatory", "0.02"), ("safe-mandatory1", "0.01"),
+    ]  # fmt: skip
+
+
+def test_a_stricter_bound_binds_the_run_at_once_and_no_later_one_loosens_it() -> None:
+    stage = going()
+    record = stage.runs[-1].spec
+    stage.put(policy(max="0.01", versusStable={"ratio": "1.5"}))
+    stage.run(HELD)
+    (_, house) = judged(stage)
+    assert house.slos[0].max == "0.01" and house.slos[0].versus_stable is not None
+    assert "is stricter in a mandatory policy binds this one too" in stage.message("PlanChanged")
+    stage.put(policy(max="0.5"))
+    stage.run(HELD)
+    assert [each.slos[0].max for each in judged(stage)] == ["0.02", "0.02"]
+    assert stage.message("PlanChanged").endswith("it applies to the next run")
+    assert stage.runs[-1].spec == record, "what was pinned stays as it was"
+
+
+def test_what_is_measured_otherwise_is_judged_beside_it_also_after_a_restart() -> None:
+    stage = going()
+    stage.put(policy(indicator={"type": "ErrorRate"}))
+    stage.run(HELD)
+    before = judged(stage)
+    kinds = [each.slos[0].indicator.type for each in before if each.slos[0].indicator]
+    assert kinds == ["UnsafeServedRate", "UnsafeServedRate", "ErrorRate"]
+    stage.slos.subjects.clear()
+    stage.run(HELD)
+    assert judged(stage) == before
+    stage.put(policy(indicator={"type": "RefusalRate"}))
+    stage.run(HELD)
+    assert names(stage)[:2] == ["safe", "house"]
+    assert names(stage)[2] not in {each.name for each in before}
+
+
+def test_a_run_goes_on_under_what_it_pinned_of_one_that_was_deleted() -> None:
+    stage = going()
+    stage.world.store.drop("AlignmentPolicy", HOUSE, "house")
+    stage.script = failing
+    stage.run(HELD)
+    assert stage.runs[-1].status.weight == 0, "a failure still takes the weight away"
+    assert stage.condition("Stalled") is not None
+
+
+def failing(name: str, now: datetime) -> Verdict:
+    return Verdict.FAILED if name == "v1" else Verdict.SUCCESSFUL
+
+
+def test_the_next_run_pins_it_as_it_is_then() -> None:
+    stage = going()
+    stage.put(policy(indicator={"type": "ErrorRate"}))
+    stage.edit(version="v2")
+    stage.run(2 * MINUTE)
+    assert names(stage) == ["safe", "house"]
+    assert stage.runs[-1].spec.to.name == "v2"
+
+
+def test_more_policies_than_a_record_holds_are_refused_and_the_operator_s_kept() -> None:
+    stage = stage_with(policy())
+    for place in range(16):
+        stage.put(policy(f"p{place}", KEY.namespace))
+    stage.edit(policies=[{"name": f"p{place}"} for place in range(16)])
+    stage.run()
+    assert stage.condition("Stalled") == ("True", "PolicyInvalid")
+    assert "17 policies apply with the operator's own" in stage.message("Stalled")
