@@ -199,3 +199,12 @@ def test_an_object_says_its_mark_also_while_it_is_packed() -> None:
     for name in "abab":  # unpacked, packed and unpacked again it is still the same
         found = store.get("Service", "team", name)
         assert found is not None and found["metadata"]["generation"] == {"a": 3, "b": 4}[name]
+
+
+def test_runs_count_in_their_pool_and_without_one_in_each(store: MemoryStore) -> None:
+    for name, pool in (("a", "cpu"), ("b", "gpu"), ("c", None)):
+        spec = {"model": name, "type": "Rollout"} | ({"pool": pool} if pool else {})
+        store.put(raw("RLHFRollout", name, spec=spec))
+    assert [store.active("Rollout", pool) for pool in ("cpu", "gpu", "other", None)] == [2, 2, 1, 3]
+    store.drop("RLHFRollout", "team", "c")
+    assert [store.active("Rollout", pool) for pool in ("cpu", "gpu", "other", None)] == [1, 1, 0, 2]

@@ -114,7 +114,7 @@ class Reason(StrEnum):
     PARKED = "Parked"
     """A Safety SLO had no usable data for `maxBlind`: weight is 0 until data is back."""
     QUEUED = "Queued"
-    """The limit of concurrent rollouts is reached; the run starts when a place is free."""
+    """As many rollouts as may go on in its pool of nodes; it starts when a place is free."""
     SETTLING = "Settling"
     """Traffic has moved; what it left is being drained."""
     STABLE_NOT_SERVING = "StableNotServing"

@@ -89,6 +89,8 @@ class RolloutSpec(ApiType):
     """The pinned objectives."""
     changed_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Who made the change, as the model's annotation rlhf.dev/changed-by said then."""
+    pool: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The devices and nodes that its pods ask for, where that limits how many may run at once."""
     cause: Cause
     """Why this run began."""
 

@@ -124,7 +124,8 @@ class OperatorConfig(ApiType):
     allow_code: bool = False
     """Whether artefacts that carry code are accepted."""
     max_concurrent_rollouts: Annotated[int, Field(ge=1)] = 10
-    """How many canary runs may go on at once; rollbacks are exempt."""
+    """How many rollouts may go on at once in each pool of nodes, by the device and the node
+    selector that their pods ask for; rollbacks are exempt."""
     max_concurrent_drills: Annotated[int, Field(ge=1)] = 10
     """How many drills of the way back may go on at once."""
     drain: Duration = "2m"

@@ -70,7 +70,7 @@ class MemoryStore:
         self._quarantining: _Index[Address, Address] = _Index()
         self._by_host: _Index[str, Address] = _Index()
         self._by_identity: _Index[Address, tuple[str, str, Key]] = _Index()
-        self._active: dict[str, set[Address]] = defaultdict(set)
+        self._active: dict[tuple[str, str | None], set[Address]] = defaultdict(set)
 
     def get(self, kind: str, namespace: str, name: str) -> Raw | None:
         """Return one object, or None."""
@@ -127,9 +127,16 @@ class MemoryStore:
         before = self._objects[kind].get(_address(raw))
         return before is None or _is_newer(raw, before)
 
-    def active(self, kind: str) -> int:
-        """Return how many runs of a type are going."""
-        return len(self._active[kind])
+    def active(self, kind: str, pool: str | None = None) -> int:
+        """Return how many runs of a type are going: all, or those that a pool must count.
+
+        What is on record without a pool may be in any.
+        """
+        return sum(
+            len(found)
+            for (each, where), found in self._active.items()
+            if each == kind and (pool is None or where in (None, pool))
+        )
 
     def put(self, raw: Mapping[str, Any]) -> bool:
         """Keep an object; False when nothing of it is new or it is older than what is kept."""
@@ -174,7 +181,7 @@ class MemoryStore:
             for identity in quarantined(raw):
                 self._quarantining.add((address[0], identity), address)
             if not status.get("outcome"):
-                self._active[raw["spec"].get("type", "")].add(address)
+                self._active[_place(raw)].add(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
                 self._by_host.add(host, address)
@@ -189,7 +196,7 @@ class MemoryStore:
         if kind == "RLHFRollout":
             for identity in quarantined(raw):
                 self._quarantining.discard((address[0], identity), address)
-            self._active[raw["spec"].get("type", "")].discard(address)
+            self._active[_place(raw)].discard(address)
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
                 self._by_host.discard(host, address)
@@ -205,6 +212,11 @@ def model_of(kind: str, raw: Raw) -> Key | None:
     else:
         name = (metadata.get("labels") or {}).get(names.MODEL_LABEL)
     return Key(namespace=intern(metadata.get("namespace", "")), name=intern(name)) if name else None
+
+
+def _place(record: Raw) -> tuple[str, str | None]:
+    """Return the type of a run and the pool in which it counts."""
+    return record["spec"].get("type", ""), record["spec"].get("pool")
 
 
 def quarantined(record: Raw) -> Iterator[str]:

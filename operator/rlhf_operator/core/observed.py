@@ -21,6 +21,7 @@ from rlhf_operator.api.rollout import RolloutSpec, RolloutStatus
 from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.core.gpus import Room
 from rlhf_operator.core.mirrors import Mirror
+from rlhf_operator.core.pools import CPU
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 
 
@@ -252,8 +253,10 @@ class Observed:
     """Versions that serve although their object was deleted."""
     acts: tuple[Act, ...] = ()
     """Human decisions, oldest first."""
+    pool: str = CPU
+    """The pool of nodes for which the target's pods ask."""
     place_free: bool = True
-    """Whether the limit of concurrent rollouts leaves room."""
+    """Whether the limit of concurrent rollouts leaves room in that pool."""
     drill_place_free: bool = True
     """Whether the limit of concurrent drills leaves room."""
     gpus: Room | None = None

@@ -171,6 +171,7 @@ def begin(
         plan_digest=digest(pinned, policies),
         policies=policies,
         changed_by=seen.changed_by,
+        pool=seen.pool if run_type is RunType.ROLLOUT else None,
         cause=Cause(
             reason=reason,
             message=message,

@@ -46,6 +46,7 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
     recorded = {identity: record for identity, (_, record) in in_force.items()}
     acts = _acts(key, world, (*runs, *quarantining), versions)
     fallback = _floor(spec, versions, history.floor(mine))
+    pool = pods.pool_of(spec, versions)
     seen = Observed(
         now=now,
         key=key,
@@ -70,7 +71,8 @@ async def observe(key: Key, world: World, now: datetime) -> Observed:
         refused=world.cluster.refusal(key.namespace, key.name),
         deleted_versions=_deleted(run, fallback, versions),
         acts=acts,
-        place_free=world.store.active("Rollout") < world.settings.max_concurrent_rollouts,
+        pool=pool,
+        place_free=world.store.active("Rollout", pool) < world.settings.max_concurrent_rollouts,
         drill_place_free=world.store.active("Drill") < world.settings.max_concurrent_drills,
         frozen=freeze.open_window(spec.rollout.freeze_windows, now) if spec else None,
     )

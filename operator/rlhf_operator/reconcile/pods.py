@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.core import diagnosis, gpus, names
+from rlhf_operator.api.model import ModelSpec
+from rlhf_operator.api.version import Gpu
+from rlhf_operator.core import diagnosis, gpus, names, pools
 from rlhf_operator.core.observed import Key, Observed, Run, Workload
 from rlhf_operator.core.routes.port import Pod
 from rlhf_operator.core.rules import starting
@@ -52,10 +55,26 @@ def _carries(deployment: Raw, pin: str | None) -> bool:
     return said is not None and said == pin
 
 
+def pool_of(spec: ModelSpec | None, versions: Versions) -> str:
+    """Return the pool of nodes for which the pods ask of what a spec wants to serve."""
+    if spec is None:
+        return pools.CPU
+    pod = spec.serving.pod_template.get("spec") or {}
+    return pools.pool(_devices(_tested(spec), versions), pod.get("nodeSelector") or {})
+
+
+def _tested(spec: ModelSpec) -> tuple[str, ...]:
+    others = spec.rollout.ab_test.others if spec.rollout.ab_test is not None else ()
+    return (spec.version, *(each.version for each in others))
+
+
+def _devices(names: Iterable[str], versions: Versions) -> list[Gpu]:
+    return [version.spec.serving.gpu for name in names if (version := versions.find(name))]
+
+
 async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observed:
     """Add the GPUs that are free, if a run is about to start that needs some."""
-    tested = (seen.spec.version, *(ref.name for ref in seen.others)) if seen.spec else ()
-    found = [version.spec.serving.gpu for name in tested if (version := versions.find(name))]
+    found = _devices(_tested(seen.spec), versions) if seen.spec else ()
     asking = [gpu for gpu in found if gpu.count > 0]
     if not asking:
         return seen

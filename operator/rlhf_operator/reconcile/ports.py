@@ -44,8 +44,8 @@ class Store(Protocol):
         """Return the models that claim one of these host names."""
         ...
 
-    def active(self, kind: str) -> int:
-        """Return how many runs of a type are going."""
+    def active(self, kind: str, pool: str | None = None) -> int:
+        """Return how many runs of a type are going: all, or those that a pool must count."""
         ...
 
 
@@ -160,6 +160,7 @@ class Settings:
     serving: ServingDefaults
     drain: timedelta = timedelta(seconds=30)
     max_concurrent_rollouts: int = 100
+    """In each pool of nodes."""
     max_concurrent_drills: int = 100
     mandatory_policies: tuple[str, ...] = ()
     namespace: str = "rlhf-system"

@@ -60,7 +60,9 @@ def start_not_allowed(seen: Observed) -> Decision | None:
     if unfit is not None:
         return unfit
     if not seen.place_free:
-        return hold(Reason.QUEUED, "the limit of concurrent rollouts is reached")
+        return hold(
+            Reason.QUEUED, f"as many rollouts as may at once have pods in the pool {seen.pool}"
+        )
     return _no_gpu(seen)
 
 
