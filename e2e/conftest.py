@@ -106,6 +106,19 @@ def _shared(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
             yield item
 
 
+@pytest.fixture(scope="module")
+def own_namespace(request: pytest.FixtureRequest, endpoints: Endpoints) -> Iterator[str]:
+    """Make a namespace for what the tests of one file store, and take it away after them."""
+    file = request.path.stem.removeprefix("test_").replace("_", "-")
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    name = f"rlhf-e2e-{file}-{worker}".rstrip("-")
+    everywhere = Kubectl.of(endpoints)
+    everywhere.delete("namespace", name)
+    everywhere.apply(objects.namespace(name))
+    yield name
+    everywhere.delete("namespace", name, wait=False)
+
+
 @pytest.fixture(scope="session")
 def kinds_installed(endpoints: Endpoints, operator: Release) -> None:
     """Wait for nothing more than the chart, which brings the kinds."""
