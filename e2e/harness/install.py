@@ -3,18 +3,21 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from e2e.cluster import Endpoints, settings, store
 from e2e.cluster.endpoints import CURRENT
 from e2e.harness.errors import HarnessError
-from e2e.harness.kubectl import Kubectl
+from e2e.harness.kubectl import Kubectl, Object
+from rlhf_operator.api.kinds import KINDS
+from rlhf_operator.api.schema import GROUP
 
 _CHART = settings.REPOSITORY / "charts" / "rlhf-operator"
 # On a cluster of one's own: where the project's images were pushed to.
 _IMAGES = os.environ.get("RLHF_IMAGES", "localhost/rlhf-{}:dev")
+_HELM = "meta.helm.sh"
 _USUAL_SCRAPE_INTERVAL = "30s"
 
 Values = dict[str, Any]
@@ -42,15 +45,39 @@ def image(name: str) -> str:
 def install(endpoints: Endpoints, release: Release, *, seconds: int = 120) -> None:
     """Install or upgrade the operator and wait until it is ready."""
     options = ["--create-namespace", "--wait", f"--timeout={seconds}s", "--values=-"]
+    values = _values(endpoints, release)
     if not CURRENT:
         # The kinds may have been applied by hand before.
         options += ["--take-ownership", "--force-conflicts"]
-    values = json.dumps(_values(endpoints, release))
+    elif not brings_kinds(Kubectl.of(endpoints).kinds(GROUP), release):
+        values["crds"] = {"enabled": False}
+    text = json.dumps(values)
     command = ("upgrade", "--install", release.name, str(_CHART), *options)
     try:
-        helm(endpoints, release, *command, text=values)
+        helm(endpoints, release, *command, text=text)
     except HarnessError as error:
         raise HarnessError(f"{error}\n\n{_pods(endpoints, release)}") from None
+
+
+def brings_kinds(stored: Sequence[Object], release: Release) -> bool:
+    """Return whether a release installs the kinds on a cluster that is not ours.
+
+    It does where they are not there yet, or where it brought them before. Another's stay as
+    they are: helm would refuse to have them, and models of theirs may depend on them. Raises
+    HarnessError where some of another's are missing.
+    """
+    found = {each["metadata"]["name"]: _owner(each) for each in stored}
+    others = set(found.values()) - {(release.namespace, release.name)}
+    missing = sorted({kind.crd_name for kind in KINDS} - found.keys())
+    if others and missing:
+        raise HarnessError(f"the cluster has kinds of ours, but not {missing}: apply crds/")
+    return not others
+
+
+def _owner(stored: Object) -> tuple[str | None, str | None]:
+    """Return namespace and name of the helm release that brought an object, if one did."""
+    said = stored["metadata"].get("annotations") or {}
+    return said.get(f"{_HELM}/release-namespace"), said.get(f"{_HELM}/release-name")
 
 
 def uninstall(endpoints: Endpoints, release: Release) -> None:

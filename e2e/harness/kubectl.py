@@ -62,6 +62,10 @@ class Kubectl:
         """Return the user as whom the API server knows this kubectl."""
         return self.run("auth", "whoami", "--output=jsonpath={.status.userInfo.username}")
 
+    def kinds(self, group: str) -> list[Object]:
+        """Return the kinds of a group that the cluster has."""
+        return [each for each in self.list("crd") if each["spec"]["group"] == group]
+
     def list(self, kind: str, *, selector: str = "") -> list[Object]:
         """Return all objects of a kind in the namespace."""
         found = self.run("get", kind, "--output=json", f"--selector={selector}")
