@@ -1,4 +1,4 @@
-"""How the process ends: told to, it ends in order; otherwise that is an error."""
+"""How the process ends, in order where it was told to, and what it says of its health."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import kopf
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.controller import process
 from rlhf_operator.controller.config import OperatorConfig
-from rlhf_operator.controller.process import Process
+from rlhf_operator.controller.process import SWEEP_EVERY, Process
 from rlhf_operator.core.observed import Key
 
 CONFIG = OperatorConfig.model_validate(
@@ -148,3 +150,63 @@ def test_a_policy_whose_status_is_refused_stops_nobody(
     asyncio.run(work())
     assert handled == ["refused", "another"]
     assert "shop/refused" in caplog.text
+
+
+# -- what kubelet and Prometheus are told -------------------------------------------------------
+
+
+async def asked(process: Process, path: str) -> tuple[int, str]:
+    async with TestClient(TestServer(process.app())) as client, client.get(path) as answer:
+        return answer.status, await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("synced", "silent", "since_sweep", "status"),
+    [
+        pytest.param(True, 0, 0, 200, id="it turns and sees"),
+        pytest.param(True, 29, 4 * SWEEP_EVERY, 200, id="slow is not stuck"),
+        pytest.param(True, 31, 0, 500, id="the loop is stuck"),
+        pytest.param(True, 0, 5 * SWEEP_EVERY + 1, 500, id="no sweep has come through for long"),
+        pytest.param(False, 31, 5 * SWEEP_EVERY + 1, 200, id="who waits to lead has no pulse"),
+    ],
+)
+async def test_alive_is_who_turns_and_still_sees(
+    lead: Process, synced: bool, silent: float, since_sweep: float, status: int
+) -> None:
+    if synced:
+        lead._synced.set()
+    lead._alive = time.monotonic() - silent
+    lead._last_sweep = time.monotonic() - since_sweep
+    assert (await asked(lead, "/healthz"))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("election", "leads", "synced", "status"),
+    [
+        pytest.param(True, False, False, 200, id="who waits is ready to lead"),
+        pytest.param(True, True, False, 503, id="who leads has not seen everything yet"),
+        pytest.param(True, True, True, 200, id="who leads has seen everything"),
+        pytest.param(False, False, False, 503, id="alone it has not seen everything yet"),
+        pytest.param(False, False, True, 200, id="alone it has seen everything"),
+    ],
+)
+async def test_ready_is_who_may_lead_or_has_seen_everything(
+    lead: Process, election: bool, leads: bool, synced: bool, status: int
+) -> None:
+    lead.config = lead.config.model_copy(
+        update={
+            "leader_election": lead.config.leader_election.model_copy(update={"enabled": election})
+        }
+    )
+    lead.elector._renewed = time.monotonic() if leads else float("-inf")
+    if synced:
+        lead._synced.set()
+    assert (await asked(lead, "/readyz"))[0] == status
+
+
+async def test_prometheus_is_told_all_families(lead: Process) -> None:
+    lead.telemetry.leading.set(1)
+    status, text = await asked(lead, "/metrics")
+    assert status == 200
+    assert "\nrlhf_operator_leader 1.0\n" in text
+    assert "# TYPE rlhf_operator_objective_verdict gauge" in text

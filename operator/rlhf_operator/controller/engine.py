@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from rlhf_operator.api.evidence import Checkpoint
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.controller import checkpoints, trial
 from rlhf_operator.controller.assessment import Assessment
+from rlhf_operator.controller.estimates import Estimate, estimates
 from rlhf_operator.controller.followed import Followed
 from rlhf_operator.controller.goal import Beat, Values
 from rlhf_operator.controller.reader import MetricSource, Observer, Reader
@@ -127,6 +128,12 @@ class Engine:
         """
         followed = self._of(key, version)
         return None if followed is None else followed.assessment(self._now())
+
+    def estimates(self) -> Iterator[Estimate]:
+        """Yield what is known now of every version that is tested in a run."""
+        now = self._now()
+        for followed in list(self._followed.values()):
+            yield from estimates(followed, now)
 
     def checkpoint(self, key: Key, at: datetime, version: str | None = None) -> Checkpoint | None:
         """Return exact counts as of an instant not after `at`; None when there is nothing yet.

@@ -268,7 +268,7 @@ class Followed:
                 result(
                     goal.objective,
                     subject.version,
-                    self._as_of(now, goal, goal.canary.last or _NOT_YET),
+                    self.as_of(now, goal, goal.canary.last or _NOT_YET),
                 )
                 for goal in self.goals
             ),
@@ -276,7 +276,7 @@ class Followed:
                 result(
                     goal.objective,
                     subject.stable or "",
-                    self._as_of(now, goal, goal.stable.last),
+                    self.as_of(now, goal, goal.stable.last),
                 )
                 for goal in self.goals
                 if goal.stable.last is not None
@@ -285,7 +285,7 @@ class Followed:
             rules=self.in_force,
         )
 
-    def _as_of(self, now: datetime, goal: Goal, found: Judgement) -> Judgement:
+    def as_of(self, now: datetime, goal: Goal, found: Judgement) -> Judgement:
         """Return a judgement, or that there is none: rounds are put off, and may fail.
 
         A failure stands until a round takes it back.

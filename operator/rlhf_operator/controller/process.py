@@ -14,7 +14,7 @@ from typing import Any, cast
 import kopf
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from rlhf_operator.adapters.applied import UNWATCHED
 from rlhf_operator.adapters.cluster import KubernetesCluster
@@ -73,8 +73,7 @@ class Process:
             gone=self.receiver.gone,
             calm=self.queue.calm,
         )
-        self.registry = CollectorRegistry()
-        self.telemetry = Telemetry(self.registry)
+        self.telemetry = Telemetry(lambda: self.engine.estimates())
         sources = {each.name: _source(each, config) for each in config.metric_sources}
         self.engine = Engine(
             sources=sources,
@@ -92,6 +91,7 @@ class Process:
             prober=self.prober,
             settings=config.settings(),
             epoch=lambda: self.elector.epoch,
+            reported=self.telemetry.reported,
         )
         self._failures: dict[Key, int] = {}
         self._synced = asyncio.Event()
@@ -255,12 +255,16 @@ class Process:
         log.info("%s: again in %.2f s: %s", key, delay, why)
         self.queue.add(key, delay)
 
-    async def _serve(self) -> web.AppRunner:
+    def app(self) -> web.Application:
+        """Return the application for kubelet and Prometheus."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        runner = web.AppRunner(app, access_log=None)
+        return app
+
+    async def _serve(self) -> web.AppRunner:
+        runner = web.AppRunner(self.app(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, port=self.config.health_port).start()
         await web.TCPSite(runner, port=self.config.metrics_port).start()
@@ -279,9 +283,8 @@ class Process:
         return web.Response(status=200 if waiting or self._synced.is_set() else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        body = await self.telemetry.text()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _elector(cluster: KubernetesCluster, config: OperatorConfig, identity: str) -> Elector:

@@ -55,6 +55,11 @@ class Subject:
     """How many versions its run is about: their strata share the room that a record has."""
 
     @property
+    def is_tested(self) -> bool:
+        """Whether a run gives it weight: not what is counted before one, nor what was promoted."""
+        return self.stable is not None and not self.promoted and not self.controlled
+
+    @property
     def question(self) -> tuple[object, ...]:
         """Return what makes it another subject; counts that are on record do not."""
         judged = (self.version, self.stable, self.since, self.sticky)

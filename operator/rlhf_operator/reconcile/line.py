@@ -27,6 +27,7 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     seen = await observe(key, world, now)
     decision = rollout.decide(seen)
     run = await report.report(seen, decision, world)
+    world.reported(seen, decision, run)
     await report.tell(seen, decision, world)
     if decision.action is Action.START:
         return now  # the next pass opens the record, and then there is something to mirror

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult
 from rlhf_operator.api.plan import PinnedPolicy
-from rlhf_operator.core.observed import Key
+from rlhf_operator.core.decision import Decision
+from rlhf_operator.core.observed import Key, Observed, Run
 from rlhf_operator.core.rendering import ServingDefaults
 from rlhf_operator.core.rules_in_force import UNKNOWN, InForce
 from rlhf_operator.core.subject import Subject
@@ -183,3 +184,5 @@ class World:
     settings: Settings
     epoch: Callable[[], int] = field(default=lambda: 0)
     """The count of leaderships, by which a later leader fences an earlier one."""
+    reported: Callable[[Observed, Decision, Run | None], None] = field(default=lambda *_: None)
+    """Told of each pass what it saw, what it decided and the record as it stands then."""
