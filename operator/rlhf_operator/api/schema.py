@@ -75,6 +75,22 @@ def immutable(*fields: str, optional: tuple[str, ...] = ()) -> tuple[CelRule, ..
     return (*firm, *loose)
 
 
+def _be_exact(node: Any) -> None:
+    """Take no text and no number for true or false, and neither for a number, as the server does.
+
+    In place. Text for an instant and a list for a tuple are as JSON has them.
+    """
+    if isinstance(node, dict):
+        if node.get("type") in ("int", "bool"):
+            node["strict"] = True
+        for key, value in node.items():
+            if key not in ("default", "metadata"):
+                _be_exact(value)
+    elif isinstance(node, list):
+        for value in node:
+            _be_exact(value)
+
+
 class ApiType(BaseModel):
     """Base of every type in the API: frozen, closed, camelCase outside, docstrings as help."""
 
@@ -105,6 +121,14 @@ class ApiType(BaseModel):
             if entry.predicate and not getattr(self, entry.predicate)():
                 raise PydanticCustomError("rule", "{message}", {"message": entry.message})
         return self
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        schema = handler(source)
+        _be_exact(handler.resolve_ref_schema(schema))
+        return schema
 
     @classmethod
     def __get_pydantic_json_schema__(
