@@ -29,9 +29,10 @@ from rlhf_operator.api.kinds import KINDS
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import PolicySpec
 from rlhf_operator.api.version import VersionSpec
+from tests import builders
 from tests.api import strategies
 from tests.api.test_specs import ACCEPTED, REFUSED
-from tests.api.test_strategies import SPECS, accepts
+from tests.api.test_strategies import TYPES, read
 
 KIND_OF: dict[type[BaseModel], str] = {
     ModelSpec: "RLHFModel",
@@ -39,15 +40,20 @@ KIND_OF: dict[type[BaseModel], str] = {
     PolicySpec: "AlignmentPolicy",
     DecisionSpec: "RLHFDecision",
 }
-WRITTEN = [kind for kind in KINDS if kind.kind != "RLHFRollout"]
-NAMESPACE = "default"
-SMALL_MODEL = next(spec for kind, spec, _ in ACCEPTED if kind is ModelSpec)
+SMALL: dict[str, Any] = {
+    KIND_OF[kind]: next(spec for each, spec, _ in ACCEPTED if each is kind) for kind in KIND_OF
+} | {"RLHFRollout": builders.make_run().spec.dump()}
+"""A spec of each kind."""
+
+
+DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
 class Server:
     """The API server, asked in a loop of its own so that hypothesis can ask it too."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, namespace: str) -> None:
+        self.namespace = namespace
         self.loop = asyncio.new_event_loop()
         self.client = self.loop.run_until_complete(self._connect(endpoints))
         self.cluster = KubernetesCluster(self.client)
@@ -69,6 +75,17 @@ class Server:
 
     def refusal(self, kind: str, spec: Any) -> str | None:
         """Return why an object would not be stored, or nothing if it would."""
+        try:
+            self._post(kind, spec, "generated", DRY)
+        except ApiError as error:
+            return str(error)
+        return None
+
+    def store(self, kind: str, name: str) -> Any:
+        """Return a small object that is stored now, for a status to be of."""
+        return self._post(kind, SMALL[kind], name, {"fieldValidation": "Strict"})
+
+    def _post(self, kind: str, spec: Any, name: str, query: dict[str, str]) -> Any:
         if kind == "RLHFDecision" and isinstance(spec, dict) and _is_name(spec.get("author")):
             spec = spec | {"author": self.user}  # nobody decides in another's name
             if _is_name(spec.get("via")):
@@ -76,22 +93,28 @@ class Server:
         body = {
             "apiVersion": RESOURCES[kind].api_version,
             "kind": kind,
-            "metadata": {"name": "generated"},
+            "metadata": {"name": name},
             "spec": spec,
         }
-        query = {"dryRun": "All", "fieldValidation": "Strict"}
-        try:
-            self.run(
-                self.cluster.request("POST", RESOURCES[kind].path(NAMESPACE), body, query=query)
-            )
-        except ApiError as error:
-            return str(error)
-        return None
+        path = RESOURCES[kind].path(self.namespace)
+        return self.run(self.cluster.request("POST", path, body, query=query))
+
+    def kept(self, stored: Any, status: Any) -> Any:
+        """Return what the server would make of a status. Raises ApiError where it refuses it."""
+        metadata = stored["metadata"]
+        path = RESOURCES[stored["kind"]].path(self.namespace, metadata["name"], "status")
+        body = {
+            "apiVersion": stored["apiVersion"],
+            "kind": stored["kind"],
+            "metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion")},
+            "status": status,
+        }
+        return self.run(self.cluster.request("PUT", path, body, query=DRY)).get("status")
 
 
 @pytest.fixture(scope="module")
-def server(endpoints: Endpoints, kinds_installed: None) -> Iterator[Server]:
-    found = Server(endpoints)
+def server(endpoints: Endpoints, kinds_installed: None, own_namespace: str) -> Iterator[Server]:
+    found = Server(endpoints, own_namespace)
     yield found
     found.close()
 
@@ -110,10 +133,10 @@ def test_the_server_refuses(server: Server, kind: type[BaseModel], spec: dict[st
     assert server.refusal(KIND_OF[kind], spec) is not None
 
 
-@pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_generated_objects_are_judged_alike(server: Server, kind: Kind) -> None:
     """Null apart: the server drops it before it judges, our types refuse it where it says a lot."""
-    whole = SPECS[kind.kind]
+    whole = TYPES[kind.kind, "spec"]
 
     @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(spec=strategies.objects(whole) | strategies.broken(whole))
@@ -121,9 +144,33 @@ def test_generated_objects_are_judged_alike(server: Server, kind: Kind) -> None:
         if any(value is None for value in _leaves(spec)):
             return
         refusal = server.refusal(kind.kind, spec)
-        assert accepts(kind, spec) == (refusal is None), f"{spec}: the server says {refusal}"
+        accepted = read(kind, "spec", spec) is not None
+        assert accepted == (refusal is None), f"{spec}: the server says {refusal}"
 
     judged_alike()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_status_that_our_types_make_is_stored_as_it_is(server: Server, kind: Kind) -> None:
+    """One that is refused stops its model, and one that is pruned is half a record.
+
+    Nobody but the operator writes any, so what our types refuse does not matter.
+    """
+    whole, stored = TYPES[kind.kind, "status"], server.store(kind.kind, "judged")
+
+    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(value=strategies.objects(whole) | strategies.broken(whole))
+    def kept(value: Any) -> None:
+        made = read(kind, "status", value)
+        if made is None:
+            return
+        status = made.dump()
+        try:
+            assert server.kept(stored, status) == status
+        except ApiError as error:
+            pytest.fail(f"{status}: the server says {error}")
+
+    kept()
 
 
 def _is_name(value: Any) -> bool:
@@ -144,13 +191,13 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     "sample",
-    sorted((cluster_settings.REPOSITORY / "manifests" / "samples").glob("*.yaml")),
-    ids=lambda path: path.name,
+    sorted((cluster_settings.REPOSITORY / "manifests" / "samples").rglob("*.yaml")),
+    ids=lambda path: path.stem,
 )
 def test_every_sample_is_accepted(
-    endpoints: Endpoints, kinds_installed: None, sample: Path
+    endpoints: Endpoints, kinds_installed: None, own_namespace: str, sample: Path
 ) -> None:
-    kubectl = Kubectl.of(endpoints)
+    kubectl = Kubectl.of(endpoints, own_namespace)
     text = sample.read_text().replace("author: ann@example.com", "author: admin")
     said = kubectl.run("create", "--dry-run=server", "--filename=-", text=text)
     assert "created (server dry run)" in said
@@ -171,12 +218,14 @@ async def cluster(endpoints: Endpoints, kinds_installed: None) -> AsyncIterator[
         yield KubernetesCluster(client)
 
 
-async def test_the_fake_cluster_does_as_the_real_one(cluster: KubernetesCluster) -> None:
+async def test_the_fake_cluster_does_as_the_real_one(
+    cluster: KubernetesCluster, own_namespace: str
+) -> None:
     name = "fakes-are-true"
     manifest = {
         "apiVersion": "rlhf.dev/v1alpha1",
         "kind": "AlignmentPolicy",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": own_namespace},
         "spec": {
             "slos": [
                 {"name": "unsafe", "class": "Safety", "max": "0.1",
@@ -184,30 +233,30 @@ async def test_the_fake_cluster_does_as_the_real_one(cluster: KubernetesCluster)
             ]
         },
     }  # fmt: skip
-    await cluster.delete("AlignmentPolicy", NAMESPACE, name)
+    await cluster.delete("AlignmentPolicy", own_namespace, name)
     assert await cluster.create(manifest)
     assert not await cluster.create(manifest)
-    stored = await cluster.read("AlignmentPolicy", NAMESPACE, name)
+    stored = await cluster.read("AlignmentPolicy", own_namespace, name)
     assert stored is not None
     assert stored["status"] == {"observedGeneration": -1}
     await cluster.write_status(stored, {"observedGeneration": 1})
     with pytest.raises(Transient, match="changed meanwhile"):
         await cluster.write_status(stored, {"observedGeneration": 2})
-    after = await cluster.read("AlignmentPolicy", NAMESPACE, name)
+    after = await cluster.read("AlignmentPolicy", own_namespace, name)
     assert after is not None
     assert after["status"] == {"observedGeneration": 1}
     assert after["metadata"]["generation"] == stored["metadata"]["generation"]
-    await cluster.delete("AlignmentPolicy", NAMESPACE, name)
-    await cluster.delete("AlignmentPolicy", NAMESPACE, name)
-    assert await cluster.read("AlignmentPolicy", NAMESPACE, name) is None
+    await cluster.delete("AlignmentPolicy", own_namespace, name)
+    await cluster.delete("AlignmentPolicy", own_namespace, name)
+    assert await cluster.read("AlignmentPolicy", own_namespace, name) is None
     with pytest.raises(Transient, match="gone"):
         await cluster.write_status(after, {"observedGeneration": 3})
 
 
 def test_a_stored_spec_cannot_be_changed_where_it_is_immutable(
-    endpoints: Endpoints, kinds_installed: None
+    endpoints: Endpoints, kinds_installed: None, own_namespace: str
 ) -> None:
-    kubectl = Kubectl.of(endpoints)
+    kubectl = Kubectl.of(endpoints, own_namespace)
     digest = "sha256:" + "a" * 64
     version = {
         "apiVersion": "rlhf.dev/v1alpha1",
@@ -218,16 +267,13 @@ def test_a_stored_spec_cannot_be_changed_where_it_is_immutable(
         },
     }  # fmt: skip
     kubectl.apply(version)
-    try:
-        with pytest.raises(HarnessError, match="stage is immutable"):
-            kubectl.patch("rlhfmodelversion", "immutable", {"spec": {"stage": "RLHF"}})
-        report = {"report": {"uri": "s3://reports/1", "digest": digest}}
-        kubectl.patch("rlhfmodelversion", "immutable", {"spec": {"evaluation": report}})
-        other = {"report": {"uri": "s3://reports/2", "digest": digest}}
-        with pytest.raises(HarnessError, match="can be set once"):
-            kubectl.patch("rlhfmodelversion", "immutable", {"spec": {"evaluation": other}})
-    finally:
-        kubectl.delete("rlhfmodelversion", "immutable")
+    with pytest.raises(HarnessError, match="stage is immutable"):
+        kubectl.patch("rlhfmodelversion", "immutable", {"spec": {"stage": "RLHF"}})
+    report = {"report": {"uri": "s3://reports/1", "digest": digest}}
+    kubectl.patch("rlhfmodelversion", "immutable", {"spec": {"evaluation": report}})
+    other = {"report": {"uri": "s3://reports/2", "digest": digest}}
+    with pytest.raises(HarnessError, match="can be set once"):
+        kubectl.patch("rlhfmodelversion", "immutable", {"spec": {"evaluation": other}})
 
 
 def test_nobody_decides_in_anothers_name(endpoints: Endpoints, operator: Release) -> None:
@@ -269,7 +315,7 @@ def test_nobody_calls_a_change_anothers(endpoints: Endpoints, operator: Release)
     def change(by: str | None) -> str:
         metadata = {"name": "change", "annotations": {CHANGED_BY_ANNOTATION: by} if by else {}}
         model = {"apiVersion": "rlhf.dev/v1alpha1", "kind": "RLHFModel", "metadata": metadata}
-        spec = {"spec": SMALL_MODEL}
+        spec = {"spec": SMALL["RLHFModel"]}
         how = ("--dry-run=server", "--filename=-", "--as=alice")
         return kubectl.run("create", *how, text=json.dumps(model | spec))
 
