@@ -15,6 +15,7 @@ from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.cli import dice, manifests, odds, prospects, scene, simulation
 from rlhf_operator.cli.__main__ import app
 from rlhf_operator.cli.assumptions import Assumptions, Rates, Unplayable
+from rlhf_operator.cli.ending import Ending
 from tests.cli.fixed import text
 from tests.golden import files
 
@@ -53,7 +54,7 @@ def make_scene(text: str = MODEL, *, flags: float = 0.01, traffic: float = 5.0, 
     return scene.scene(read, scene.only_model(read, None), assumed)
 
 
-def endings(made: scene.Scene, runs: int = 10) -> list[simulation.Ending]:
+def endings(made: scene.Scene, runs: int = 10) -> list[Ending]:
     return [simulation.play(made, random.Random(number)) for number in range(runs)]
 
 
@@ -166,9 +167,9 @@ def test_the_time_to_a_decision_counts_what_is_never_decided(minutes, within):
         assert f"in half of all rollouts a decision falls within {within} min\n" in shown
 
 
-def ending(minutes: float | None) -> simulation.Ending:
+def ending(minutes: float | None) -> Ending:
     """A rollout that was promoted then, or one that was not decided within half an hour."""
-    return simulation.Ending(
+    return Ending(
         outcome=None if minutes is None else Outcome.PROMOTED,
         reason="Inconclusive" if minutes is None else "Promoted",
         took=timedelta(minutes=30 if minutes is None else minutes),

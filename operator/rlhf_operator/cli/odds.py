@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from math import inf, isfinite
 from statistics import median, median_low, quantiles
@@ -14,10 +13,11 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.strategies import StrategyName
 from rlhf_operator.cli import consents, simulation
+from rlhf_operator.cli.chances import Assumed, Chance, Odds, Stand, Test
 from rlhf_operator.cli.doubts import doubts
+from rlhf_operator.cli.ending import Ending
 from rlhf_operator.cli.played import Played
 from rlhf_operator.cli.scene import Scene
-from rlhf_operator.cli.simulation import Ending
 from rlhf_operator.core import plans
 
 NOT_MODELLED = (
@@ -43,92 +43,6 @@ _OF_STRATEGY: dict[StrategyName, str] = {
 
 
 _STANDS = 6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assumed:
-    """One objective and what was assumed of it."""
-
-    objective: str
-    class_: str
-    canary: float | None
-    """A rate, or a mean; None where it is assumed to hold."""
-    stable: float | None
-    deviation: float | None
-    """Of single values, where these are means."""
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chance:
-    """One way in which rollouts went."""
-
-    outcome: str
-    reason: str
-    runs: int
-    share: float
-    took_median: timedelta
-    took_p90: timedelta
-    bad_mean: float
-    bad_p90: float
-    unread_mean: float
-    unread_p90: float
-    answers_median: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stand:
-    """How all rollouts stand some time after they began, as shares."""
-
-    after: timedelta
-    promoted: float
-    ended: float
-    """In any other way."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Test:
-    """How an A/B test went, in rollouts; what is left ended otherwise."""
-
-    won: int
-    lost: int
-    no_difference: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Odds:
-    """What many simulated rollouts say together."""
-
-    model: str
-    from_: str
-    to: str
-    strategy: StrategyName
-    plan: str
-    """The plan in words."""
-    supposed: tuple[str, ...]
-    """What people are supposed to do where the plan asks them."""
-    runs: int
-    seed: int
-    traffic: float
-    objectives: tuple[Assumed, ...]
-    chances: tuple[Chance, ...]
-    """The most frequent first."""
-    stands: tuple[Stand, ...]
-    test: Test | None
-    took_median: timedelta | None
-    """Within which half of all rollouts were decided; None where fewer than half ever were."""
-    limit: timedelta
-    """After which a rollout was left as it was."""
-    bad_median: float
-    bad_mean: float
-    bad_p95: float
-    bad_most: int
-    unread_mean: float
-    """Flagged answers of a shadow, which nobody got."""
-    shown_before_median: float | None
-    """Answers that stable had shown before it fell silent, where there is a switch."""
-    notes: tuple[str, ...]
-    not_modelled: tuple[str, ...]
 
 
 def simulate(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.cli import marks, sentences
-from rlhf_operator.cli.odds import Assumed, Odds
+from rlhf_operator.cli.chances import Assumed, Odds
 
 _WIDTH = 40
 

@@ -6,7 +6,7 @@ made up: answers arrive by chance, pods get ready on time, the router obeys at o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import consents, dice
 from rlhf_operator.cli.bench import Bench
+from rlhf_operator.cli.ending import Ending
 from rlhf_operator.cli.played import Counted
 from rlhf_operator.cli.scene import Scene
 from rlhf_operator.core import capacity, freeze, plans, record, rollout
@@ -35,26 +36,6 @@ _AT_REST = 64
 _FROZEN_LOOK = timedelta(minutes=1)
 _READ_NO_MORE = (Action.HOLD, Action.KEEP, Action.PROMOTE, Action.ROLL_BACK)
 """What a record keeps of evidence then is read by nobody here: the same weight goes on, or none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ending:
-    """How one simulated rollout went."""
-
-    outcome: Outcome | None
-    """None where it was still going at the limit, or never started."""
-    reason: str
-    took: timedelta
-    highest: int
-    """The highest weight that it reached."""
-    answers: int
-    """Answers that the canary gave before the outcome; of a shadow nobody gets them."""
-    bad: int
-    """Flagged ones that users got from the canary."""
-    unread: int
-    """Flagged ones of a shadow, which nobody got."""
-    shown_before: int
-    """Answers that stable had shown before it fell silent; 0 where there is no switch."""
 
 
 class _World:
