@@ -45,9 +45,9 @@ spec:
 """
 
 
-def make_scene(text: str = MODEL, *, flags: float = 0.01, traffic: float = 5.0, **changes):
+def make_scene(text: str = MODEL, *, flags: float | Rates = 0.01, traffic: float = 5.0, **changes):
     read = manifests.readable(yaml.safe_load_all(text))
-    rates = Rates(canary=flags, stable=0.01)
+    rates = flags if isinstance(flags, Rates) else Rates(canary=flags, stable=0.01)
     assumed = Assumptions(
         **{"traffic": traffic, "flags": rates, "rates": {}, "start": MONDAY} | changes
     )

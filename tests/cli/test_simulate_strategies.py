@@ -183,11 +183,6 @@ def test_how_rollouts_stand_only_ever_grows_to_the_end() -> None:
     [
         pytest.param(text(TEST, MAX), {}, "--rate thumbs=CANARY:STABLE", id="an unknown primary"),
         pytest.param(
-            text(TEST | {"abTest": TEST["abTest"] | {"others": [{"version": "v2", "weight": 20}]}},
-                 MAX),
-            {}, "leave abTest.others out (v2)", id="more than two versions",
-        ),
-        pytest.param(
             text(CANARY, REWARD), {"rates": {"reward": Rates(canary=0, stable=0)}},
             "--mean reward=", id="a rate of a mean",
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,6 +17,12 @@ class Rates:
 
     canary: float
     stable: float
+    others: Mapping[str, float] = field(default_factory=dict)
+    """Of further versions of a test, by name; one that is not named is like the canary."""
+
+    def of(self, *, is_canary: bool, version: str = "") -> float:
+        """Return a version's rate, of a tested one or of stable."""
+        return self.others.get(version, self.canary) if is_canary else self.stable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +35,12 @@ class Spread:
     """The standard deviation of single values, of either version; above 0."""
     shift: float = 0.0
     """By how much the canary's mean is higher."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """The shifts of further versions of a test, by name; one not named is like the canary."""
 
-    def mean_of(self, *, is_canary: bool) -> float:
-        """Return a version's mean."""
-        return self.mean + (self.shift if is_canary else 0.0)
+    def mean_of(self, *, is_canary: bool, version: str = "") -> float:
+        """Return a version's mean, of a tested one or of stable."""
+        return self.mean + (self.others.get(version, self.shift) if is_canary else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +66,16 @@ class Assumptions:
     """How long people take to approve from being asked; None where they never do."""
     limit: timedelta = timedelta(days=3)
     """After this a run is left as it is."""
+
+    def versions(self) -> Iterator[tuple[str, str]]:
+        """Yield each version for which something of its own is assumed, with its option."""
+        yield from ((version, "--flag-rate") for version in self.flags.others)
+        given: Mapping[str, Mapping[str, Rates | Spread]] = {
+            "--rate": self.rates, "--mean": self.means
+        }  # fmt: skip
+        for option, found in given.items():
+            for name, each in found.items():
+                yield from ((version, f"{option} {name}") for version in each.others)
 
     @property
     def named(self) -> Mapping[str, str]:

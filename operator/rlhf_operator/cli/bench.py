@@ -33,7 +33,7 @@ class Bench:
         self._plain = {
             (each.name, version): _plain(each, version)
             for each in scene.objectives
-            for version in (scene.canary.name, scene.stable.name)
+            for version in scene.versions
         }
         # Only a suspicion is read off what a verdict rests on; all other rules read verdicts.
         slos = [each.slo for each in scene.objectives]

@@ -19,6 +19,8 @@ class Assumed:
     stable: float | None
     deviation: float | None
     """Of single values, where these are means."""
+    others: tuple[float | None, ...]
+    """As canary, of each further version of a test."""
     note: str
 
 
@@ -59,12 +61,24 @@ class Test:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """One way in which one of several tested versions ended."""
+
+    version: str
+    reason: str
+    runs: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Odds:
     """What many simulated rollouts say together."""
 
     model: str
     from_: str
     to: str
+    others: tuple[str, ...]
+    """What a test compares with `from` beside `to`."""
     strategy: StrategyName
     plan: str
     """The plan in words."""
@@ -78,6 +92,8 @@ class Odds:
     """The most frequent first."""
     stands: tuple[Stand, ...]
     test: Test | None
+    ends: tuple[End, ...]
+    """Of a test of several versions, by version, the most frequent first."""
     took_median: timedelta | None
     """Within which half of all rollouts were decided; None where fewer than half ever were."""
     limit: timedelta

@@ -17,6 +17,8 @@ from rlhf_operator.core.subject import GATHERING
 def doubts(scene: Scene) -> Iterator[str]:
     """Yield a sentence for each objective that the plan leaves too little time."""
     plan = plans.plan(scene.spec)
+    if scene.others:
+        return  # at one weight beside several others the path is another one
     for played in scene.objectives:
         known = _pace(scene, played, plan)
         if known is None or played.slo.class_ == "Informational":

@@ -24,14 +24,26 @@ class Share(click.ParamType[Rates]):
         """Return the rates; what is no share of answers is refused."""
         if isinstance(value, Rates):
             return value
-        canary, _, stable = str(value).partition(":")
+        both, others = _of_versions(str(value))
+        canary, _, stable = both.partition(":")
         try:
-            found = Rates(canary=float(canary), stable=float(stable or canary))
+            found = Rates(
+                canary=float(canary),
+                stable=float(stable or canary),
+                others={version: float(rate) for version, rate in others.items()},
+            )
         except ValueError:
             self.fail(f"{value!r} is no rate; write for instance 0.02 or 0.02:0.01")
-        if not (0 <= found.canary <= 1 and 0 <= found.stable <= 1):
+        if not all(0 <= each <= 1 for each in (found.canary, found.stable, *found.others.values())):
             self.fail(f"{value!r} is no share of answers; it lies between 0 and 1")
         return found
+
+
+def _of_versions(given: str) -> tuple[str, dict[str, str]]:
+    """Return what is given for canary and stable, and what for further versions by name."""
+    first, *more = given.split(",")
+    pairs = (each.partition("=") for each in more)
+    return first, {name: number for name, _, number in pairs}
 
 
 class NamedShare(click.ParamType[tuple[str, Rates]]):
@@ -63,12 +75,19 @@ class NamedSpread(click.ParamType[tuple[str, Spread]]):
         if isinstance(value, tuple):
             return value
         name, _, given = str(value).partition("=")
+        numbers, others = _of_versions(given)
         try:
-            mean, deviation, *shift = map(float, given.split(":"))
-            found = Spread(mean=mean, deviation=deviation, shift=float(*shift))
+            mean, deviation, *shift = map(float, numbers.split(":"))
+            found = Spread(
+                mean=mean,
+                deviation=deviation,
+                shift=float(*shift),
+                others={version: float(each) for version, each in others.items()},
+            )
         except (TypeError, ValueError):
             self.fail(f"{value!r} names no values; write for instance reward=0.4:1:-0.1")
-        if not (all(map(isfinite, (mean, found.shift))) and 0 < deviation < inf):
+        shifts = (found.shift, *found.others.values())
+        if not (all(map(isfinite, (mean, *shifts))) and 0 < deviation < inf):
             self.fail(f"{value!r} has no deviation above 0")
         return name, found
 
@@ -112,14 +131,15 @@ class Reply(click.ParamType["timedelta | None"]):
 @click.option("--from", "from_", help="What is stable before; the fallback when left out.")
 @click.option("--traffic", type=click.FloatRange(min=0), default=5.0, show_default=True,
               help="Answers a second, of all versions together.")  # fmt: skip
-@click.option("--flag-rate", type=Share(), required=True, metavar="CANARY[:STABLE]",
+@click.option("--flag-rate", type=Share(), required=True, metavar="CANARY[:STABLE][,VERSION=RATE]",
               help="The share of answers that the guard flags: the bad ones. One number is "
-              "for both versions.")  # fmt: skip
-@click.option("--rate", "rates", type=NamedShare(), multiple=True, metavar="NAME=CANARY[:STABLE]",
+              "for all versions; those of abTest.others may have one each.")  # fmt: skip
+@click.option("--rate", "rates", type=NamedShare(), multiple=True,
+              metavar="NAME=CANARY[:STABLE][,VERSION=RATE]",
               help="The same for one objective; what is not told is assumed to hold. The "
               "primary of a test needs it.")  # fmt: skip
 @click.option("--mean", "means", type=NamedSpread(), multiple=True,
-              metavar="NAME=MEAN:DEVIATION[:SHIFT]",
+              metavar="NAME=MEAN:DEVIATION[:SHIFT][,VERSION=SHIFT]",
               help="The values of an objective on a mean: stable's mean, the standard deviation of "
               "single values, and by how much the canary's mean is higher.")  # fmt: skip
 @click.option("--sampled", type=NamedPart(), multiple=True, metavar="NAME=SHARE",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from math import inf, isfinite
@@ -13,7 +14,7 @@ from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.api.strategies import StrategyName
 from rlhf_operator.cli import consents, simulation
-from rlhf_operator.cli.chances import Assumed, Chance, Odds, Stand, Test
+from rlhf_operator.cli.chances import Assumed, Chance, End, Odds, Stand, Test
 from rlhf_operator.cli.doubts import doubts
 from rlhf_operator.cli.ending import Ending
 from rlhf_operator.cli.played import Played
@@ -69,13 +70,14 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
         model=scene.key.name,
         from_=scene.stable.name,
         to=scene.canary.name,
+        others=tuple(each.name for each in scene.others),
         strategy=strategy,
-        plan=_in_words(plan),
+        plan=_in_words(plan, scene.canary.name),
         supposed=tuple(consents.told(plan, scene.assumed.approve_after)),
         runs=len(endings),
         seed=seed,
         traffic=scene.assumed.traffic,
-        objectives=tuple(_assumed(each) for each in scene.objectives),
+        objectives=tuple(_assumed(each, scene) for each in scene.objectives),
         chances=tuple(
             _chance(outcome, reason, found, len(endings))
             for (outcome, reason), found in sorted(
@@ -84,6 +86,7 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
         ),
         stands=tuple(_stands(endings)),
         test=_test(endings) if plan.ab_test is not None else None,
+        ends=tuple(_ends(endings)),
         took_median=_decided(endings),
         limit=scene.assumed.limit,
         bad_median=median(bad),
@@ -97,7 +100,7 @@ def odds(scene: Scene, endings: list[Ending], seed: int) -> Odds:
     )
 
 
-def _in_words(plan: Plan) -> str:
+def _in_words(plan: Plan, to: str) -> str:
     """Return what a plan does, for people."""
     step, test = plan.steps[0], plan.ab_test
     match plan.strategy:
@@ -106,7 +109,11 @@ def _in_words(plan: Plan) -> str:
         case "BlueGreen":
             return f"all traffic at once, held for {step.hold}"
         case "ABTest" if test is not None:
-            what = f"{step.weight} % for {test.minimum} to {test.duration}"
+            weights = [f"{step.weight} %"]
+            if test.others:
+                weights = [f"{to} {step.weight} %"]
+                weights += [f"{each.version} {each.weight} %" for each in test.others]
+            what = f"{', '.join(weights)} for {test.minimum} to {test.duration}"
             return f"{what}, decided by {test.primary.name}"
         case _:
             steps = ", ".join(f"{each.weight} % for {each.hold}" for each in plan.steps)
@@ -138,19 +145,30 @@ def _test(endings: list[Ending]) -> Test:
     )
 
 
+def _ends(endings: list[Ending]) -> Iterator[End]:
+    """Yield how often each of several tested versions ended in which way."""
+    found = Counter(end for each in endings for end in each.ends)
+    order = list(dict.fromkeys(version for version, _ in found))
+    for (version, reason), runs in sorted(
+        found.items(), key=lambda item: (order.index(item[0][0]), -item[1], item[0][1])
+    ):
+        yield End(version=version, reason=reason, runs=runs, share=runs / len(endings))
+
+
 def _outcome(ending: Ending) -> str:
     if ending.outcome is not None:
         return ending.outcome
     return "StillGoing" if ending.highest or ending.took else "NeverStarts"
 
 
-def _assumed(played: Played) -> Assumed:
+def _assumed(played: Played, scene: Scene) -> Assumed:
     return Assumed(
         objective=played.name,
         class_=played.slo.class_,
         canary=played.assumed(is_canary=True),
         stable=played.assumed(is_canary=False),
         deviation=played.spread.deviation if played.spread else None,
+        others=tuple(played.assumed(is_canary=True, version=each.name) for each in scene.others),
         note=played.note,
     )
 

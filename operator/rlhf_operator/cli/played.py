@@ -66,13 +66,11 @@ class Played:
         """Return whether its counts are thrown."""
         return self.rates is not None or self.spread is not None
 
-    def assumed(self, *, is_canary: bool) -> float | None:
-        """Return a version's rate or mean; None where it is not played."""
+    def assumed(self, *, is_canary: bool, version: str = "") -> float | None:
+        """Return a version's rate or mean, of a tested one by name; None where it is not played."""
         if self.spread is not None:
-            return self.spread.mean_of(is_canary=is_canary)
-        if self.rates is None:
-            return None
-        return self.rates.canary if is_canary else self.rates.stable
+            return self.spread.mean_of(is_canary=is_canary, version=version)
+        return None if self.rates is None else self.rates.of(is_canary=is_canary, version=version)
 
     @property
     def is_scored(self) -> bool:
@@ -85,9 +83,11 @@ class Played:
             return self.sampled
         return arms.probability(self.sampled, version)
 
-    def thrown(self, answers: float, chance: Random, *, is_canary: bool) -> Counted:
+    def thrown(
+        self, answers: float, chance: Random, *, is_canary: bool, version: str = ""
+    ) -> Counted:
         """Return what it counts where so many answers that it counts are expected."""
-        rate = self.assumed(is_canary=is_canary)
+        rate = self.assumed(is_canary=is_canary, version=version)
         assert rate is not None, "only objectives that are played are thrown"
         if self.spread is not None:
             number = dice.poisson(answers, chance)

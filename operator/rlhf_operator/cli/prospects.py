@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.cli import marks, sentences
 from rlhf_operator.cli.chances import Assumed, Odds
@@ -17,11 +18,11 @@ _WIDTH = 40
 
 def render(found: Odds) -> RenderableType:
     """Return the odds as text, with what they leave out."""
-    runs = sentences.count(found.runs, "rollout")
+    runs, tested = sentences.count(found.runs, "rollout"), ", ".join((found.to, *found.others))
     parts: list[RenderableType] = [
         Text.assemble(
             (found.model, "name"),
-            f"  {found.from_} → {found.to}: {runs} played at {found.traffic:g} answers/s,",
+            f"  {found.from_} → {tested}: {runs} played at {found.traffic:g} answers/s,",
             f" seed {found.seed}",
         ),
         Text(f"{found.strategy}: {found.plan}"),
@@ -31,6 +32,7 @@ def render(found: Odds) -> RenderableType:
         Text(""),
         _chances(found),
         Text(""),
+        *((_ends(found), Text("")) if found.ends else ()),
         *((_stands(found), Text("")) if found.stands else ()),
         *(Text(each) for each in _told(found)),
     ]
@@ -43,7 +45,7 @@ def render(found: Odds) -> RenderableType:
 def _told(found: Odds) -> Iterator[str]:
     """Yield what the tables say, in sentences."""
     test = found.test
-    if test is not None:
+    if test is not None and not found.others:
         rest = found.runs - test.won - test.lost - test.no_difference
         otherwise = f", and {rest} ended otherwise" if rest else ""
         yield (
@@ -68,7 +70,8 @@ def _told(found: Odds) -> Iterator[str]:
         )
         return
     yield (
-        f"bad answers that users read from {found.to}: {found.bad_mean:.1f} on average, "
+        f"bad answers that users read from {', '.join((found.to, *found.others))}: "
+        f"{found.bad_mean:.1f} on average, "
         f"{found.bad_median:g} in the median, {found.bad_p95:.0f} or fewer in 95 of 100, "
         f"at most {found.bad_most}"
     )
@@ -76,13 +79,14 @@ def _told(found: Odds) -> Iterator[str]:
 
 def _objectives(found: Odds) -> Table:
     table = Table(box=None, pad_edge=False, header_style="faint")
-    for title in ("OBJECTIVE", "CLASS", found.to.upper(), found.from_.upper(), ""):
+    versions = (found.to, *found.others, found.from_)
+    for title in ("OBJECTIVE", "CLASS", *(each.upper() for each in versions), ""):
         table.add_column(title, no_wrap=True)
     for each in found.objectives:
         table.add_row(
             Text(each.objective, "name"),
             each.class_,
-            _amount(each, each.canary),
+            *(_amount(each, value) for value in (each.canary, *each.others)),
             _amount(each, each.stable),
             Text(each.note, "faint"),
         )
@@ -116,6 +120,18 @@ def _chances(found: Odds) -> Table:
             f"{sentences.length(each.took_median)}, {sentences.length(each.took_p90)}",
             f"{mean:.1f}, {most:.0f}",
         )
+    return table
+
+
+def _ends(found: Odds) -> Table:
+    """Return how each of several tested versions ended."""
+    table = Table(box=None, pad_edge=False, header_style="faint")
+    for title in ("VERSION", "CHANCE", "", "HOW IT ENDED"):
+        table.add_column(title, no_wrap=True)
+    for each in found.ends:
+        style = "good" if each.reason == Reason.PROMOTED else "wait"
+        bar, runs = marks.bar(each.share, 20, style), f"{each.runs} of {found.runs}"
+        table.add_row(Text(each.version, "name"), bar, runs, Text(each.reason, style))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +33,8 @@ class Scene:
     spec: ModelSpec
     stable: VersionRef
     canary: VersionRef
+    others: tuple[VersionRef, ...]
+    """Further versions that a test compares with stable at the same time."""
     fallback: VersionRef
     policies: tuple[PinnedPolicy, ...]
     objectives: tuple[Played, ...]
@@ -44,20 +46,25 @@ class Scene:
     """Who made the change; where some may not approve their own, they are not asked."""
     notes: tuple[str, ...]
 
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Return the names of all versions that are compared with stable."""
+        return (self.canary.name, *(each.name for each in self.others))
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Return the names of all versions that answer, stable the last."""
+        return (*self.tested, self.stable.name)
+
 
 def scene(
     state: State, model: RLHFModel, assumed: Assumptions, *, from_: str | None = None
 ) -> Scene:
     """Return the scene of a model's next rollout; `from_` names what is stable before it."""
     spec, notes = model.spec, []
-    others = spec.rollout.ab_test.others if spec.rollout.ab_test is not None else ()
-    if others:
-        raise Unplayable(
-            f"a test of two versions is played: leave abTest.others out "
-            f"({', '.join(each.version for each in others)}), and play each of them by itself as "
-            "spec.version"
-        )
-    names = (from_ or spec.fallback.version, spec.version, spec.fallback.version)
+    test = spec.rollout.ab_test
+    others = tuple(each.version for each in test.others) if test is not None else ()
+    names = (from_ or spec.fallback.version, spec.version, spec.fallback.version, *others)
     refs = {name: _ref(state, name) for name in names}
     notes += [
         f"{name} is not in the files; it is taken for an artefact of its own"
@@ -66,6 +73,11 @@ def scene(
     ]
     if refs[names[0]].identity == refs[names[1]].identity:
         raise Unplayable(f"{names[1]} is what serves already; name what is stable with --from")
+    _refuse_alike(refs, (names[0], names[1], *others))
+    for version, option in assumed.versions():
+        if version not in others:
+            there = ", ".join(others) or "none"
+            raise Unplayable(f"{option}: {version} is not in abTest.others; there: {there}")
     policies = tuple(_policies(state, spec))
     key = Key(namespace=model.metadata.namespace or "default", name=model.metadata.name)
     sampling, invalid = spec.guard.sampling, _invalid(spec, policies)
@@ -82,6 +94,7 @@ def scene(
         spec=spec,
         stable=refs[names[0]],
         canary=refs[names[1]],
+        others=tuple(refs[name] for name in others),
         fallback=refs[names[2]],
         policies=policies,
         objectives=played(
@@ -93,6 +106,16 @@ def scene(
         changed_by=changed_by or consents.CHANGER,
         notes=tuple(notes),
     )
+
+
+def _refuse_alike(refs: Mapping[str, VersionRef], compared: tuple[str, ...]) -> None:
+    """Refuse a test of one artefact under two names, or of what serves already."""
+    for place, name in enumerate(compared):
+        for before in compared[:place]:
+            if refs[before].identity == refs[name].identity:
+                raise Unplayable(
+                    f"a test compares different artefacts; {before} and {name} are one"
+                )
 
 
 def only_model(state: State, name: str | None, repeated: Iterable[Repeated] = ()) -> RLHFModel:

@@ -6,6 +6,7 @@ made up: answers arrive by chance, pods get ready on time, the router obeys at o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -14,17 +15,17 @@ from types import MappingProxyType
 from rlhf_operator.api.arms import Arms
 from rlhf_operator.api.evidence import GoldenResult
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.api.rollout import Outcome, RolloutStatus
+from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.cli import consents, dice
 from rlhf_operator.cli.bench import Bench
-from rlhf_operator.cli.ending import Ending
+from rlhf_operator.cli.ending import Ending, of_each
 from rlhf_operator.cli.played import Counted
 from rlhf_operator.cli.scene import Scene
 from rlhf_operator.core import capacity, freeze, plans, record, rollout
 from rlhf_operator.core.decision import Action, Decision
-from rlhf_operator.core.observed import Observed, Route, Run, Workload
-from rlhf_operator.core.subject import subject
+from rlhf_operator.core.observed import NO_WORKLOAD, ArmSeen, Observed, Route, Run, Workload
+from rlhf_operator.core.subject import subjects
 
 LOOKS = 60
 """Looks that a step gets at most while it is held; the operator takes one each interval."""
@@ -46,7 +47,7 @@ class _World:
         self.now: datetime = scene.assumed.start
         self.run: Run = scene.before
         self.previous: Run | None = None
-        self.bench = Bench(scene)
+        self.benches = {name: Bench(scene) for name in scene.tested}
         self.golden = GoldenResult(at=self.now, passed=True)
         self.answers = self.flagged = self.highest = 0
 
@@ -60,26 +61,44 @@ class _World:
         is_up = run is not scene.before and self.now >= opened + scene.assumed.ready_after
         serving = Workload(wanted=replicas, ready=replicas)
         starting = Workload(wanted=replicas, ready=replicas if is_up else 0)
+        # What a test drops is drained at once.
+        front, *others = left = self._tested()
+        tested = {name: starting if name in left else NO_WORKLOAD for name in scene.tested}
+        golden = self.golden if is_up else None
         return Observed(
             now=self.now,
             key=scene.key,
             spec=scene.spec,
             invalid=scene.invalid,
             target=scene.canary,
+            others=scene.others,
             fallback=scene.fallback,
             policies=scene.policies,
             run=run,
             previous=self.previous,
             last_revision=run.spec.revision,
-            workloads=MappingProxyType({scene.stable.name: serving, scene.canary.name: starting}),
+            workloads=MappingProxyType({scene.stable.name: serving} | tested),
             route=Route(weights=capacity.declared(run), mirror=capacity.mirror(run), accepted=True),
-            canary=self.bench.assessment(scene.canary.name, in_full=in_full),
-            stable=self.bench.assessment(scene.stable.name, in_full=in_full),
-            golden=self.golden if is_up else None,
+            canary=self.benches[front].assessment(front, in_full=in_full),
+            arms={
+                name: ArmSeen(
+                    judged=self.benches[name].assessment(name, in_full=in_full), golden=golden
+                )
+                for name in others
+            },
+            stable=self.benches[front].assessment(scene.stable.name, in_full=in_full),
+            golden=golden,
             changed_by=scene.changed_by,
             acts=consents.said(run, scene.assumed.approve_after, self.now),
             frozen=freeze.open_window(scene.spec.rollout.freeze_windows, self.now),
         )
+
+    def _tested(self) -> tuple[str, ...]:
+        """Return the versions that are tested still, the canary first."""
+        status = self.run.status
+        if self.run is self.scene.before or status.canary is None:
+            return self.scene.tested
+        return (status.canary.name, *(arm.version for arm in status.testing))
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -88,6 +107,10 @@ class _World:
         for _ in range(_AT_REST):
             seen = self.seen()
             decision = rollout.decide(seen)
+            if decision.reason is Reason.OTHER_WON:
+                # Which of several is the best is read off estimates, which full results have.
+                seen = self.seen(in_full=True)
+                decision = rollout.decide(seen)
             if decision.action is Action.START:
                 assert decision.start is not None, "a start has its record"
                 self.previous = self.run
@@ -116,57 +139,83 @@ class _World:
             return False
         if decision.action not in _READ_NO_MORE:
             seen = self.seen(in_full=True)
-        checkpoint = self.bench.checkpoint(self.now)
-        status = record.next_status(seen, decision, epoch=1, drain=_DRAIN, checkpoint=checkpoint)
+        made = ((name, self.benches[name].checkpoint(self.now)) for name in self._tested())
+        checkpoints = {name: found for name, found in made if found is not None}
+        status = record.next_status(
+            seen,
+            decision,
+            epoch=1,
+            drain=_DRAIN,
+            checkpoint=checkpoints.get(self._tested()[0]),
+            checkpoints=checkpoints,
+        )
         if status is None:
             return False
+        if decision.action is Action.ROLL_BACK:
+            self._answer_late(self._tested())
+        elif decision.action is Action.DROP:
+            self._answer_late(decision.arms)
         self.run = replace(self.run, status=status)
         self.highest = max(self.highest, status.weight)
         self._follow()
         return self.run.is_active
 
+    def _answer_late(self, versions: Iterable[str]) -> None:
+        """Let versions answer for a while more: what is decided reaches the router that late."""
+        arms, assumed = self._arms(), self.scene.assumed
+        rate = sum(
+            arms.tested[name] / 100 * assumed.flags.of(is_canary=True, version=name)
+            for name in versions
+        )
+        self.flagged += dice.poisson(
+            assumed.lag.total_seconds() * assumed.traffic * rate, self.chance
+        )
+
     def _follow(self) -> None:
-        """Let the bench judge what the operator's engine would now."""
+        """Let the benches judge what the operator's engine would now."""
         scene, run = self.scene, self.run
         seen = Observed(now=self.now, key=scene.key, policies=scene.policies, run=run)
-        self.bench.follow(subject(seen, run) if run.is_active else None)
+        found = subjects(seen, run) if run.is_active else ()
+        wanted = dict(zip(self._tested(), found, strict=False))  # before a weight there is one
+        for name, bench in self.benches.items():
+            bench.follow(wanted.get(name))
 
     def pass_time(self, span: timedelta) -> None:
         """Let users ask for a while, and judge what was answered."""
         self._answer(span)
         self.now += span
         self._follow()  # what stable is to be compared with later is counted by the hour
-        self.bench.judge(self.now)
+        for bench in self.benches.values():
+            bench.judge(self.now)
 
     def _answer(self, span: timedelta) -> None:
-        """Let both versions answer; a shadow answers copies beside what stable answers."""
+        """Let every version answer; a shadow answers copies beside what stable answers."""
         scene, arms = self.scene, self._arms()
         asked = scene.assumed.traffic * span.total_seconds()
-        for version in (scene.canary.name, scene.stable.name):
-            is_canary = version == scene.canary.name
+        for version in (*arms.tested, scene.stable.name):
+            is_canary = version != scene.stable.name
             share = arms.share_of(version)
             if not share:
                 continue
-            rates = scene.assumed.flags
-            rate = rates.canary if is_canary else rates.stable
+            rate = scene.assumed.flags.of(is_canary=is_canary, version=version)
             flagged = dice.poisson(asked * share * rate, self.chance)
             answers = flagged + dice.poisson(asked * share * (1 - rate), self.chance)
             flags = Counted(events=flagged, samples=answers)
             judged = arms if self.run.status.weight > 0 else None
-            self.bench.count(
-                version,
-                {
-                    each.name: flags
-                    if each.is_of_flags
-                    else each.thrown(
-                        asked * share * each.share(judged, version),
-                        self.chance,
-                        is_canary=is_canary,
-                    )
-                    for each in scene.objectives
-                    if each.is_played
-                },
-            )
+            found = {
+                each.name: flags
+                if each.is_of_flags
+                else each.thrown(
+                    asked * share * each.share(judged, version),
+                    self.chance,
+                    is_canary=is_canary,
+                    version=version,
+                )
+                for each in scene.objectives
+                if each.is_played
+            }
+            for bench in self.benches.values():
+                bench.count(version, found)
             if is_canary:
                 self.answers += answers
                 self.flagged += flagged
@@ -175,8 +224,9 @@ class _World:
         """Return what the router tells the guards of the run."""
         run, status = self.run, self.run.status
         return Arms(
-            canary=self.scene.canary.name,
+            canary=self._tested()[0],
             percent=status.weight,
+            others=tuple((arm.version, arm.weight) for arm in status.testing),
             step=max(0, status.step),
             run=run.name,
             is_copied=run.is_shadow,
@@ -191,7 +241,7 @@ class _World:
 
     def _test_end(self) -> datetime | None:
         """Return until when a test may go on without a winner."""
-        test, since = self.run.plan.ab_test, self.run.status.in_force_at
+        test, since = self.run.plan.ab_test, self.run.since
         return None if test is None or since is None else since + parse_duration(test.duration)
 
     def _pause(self) -> timedelta:
@@ -222,10 +272,6 @@ def play(scene: Scene, chance: Random) -> Ending:
         world.pass_time(world.next_look(decision))
     status, took = world.run.status, world.now - start
     flagged, is_shadow = world.flagged, world.run.is_shadow
-    if over and status.outcome is not Outcome.PROMOTED:
-        # What the rules decided reaches the router a moment later.
-        late = scene.assumed.lag.total_seconds() * scene.assumed.traffic * _last_weight(status)
-        flagged += dice.poisson(late * scene.assumed.flags.canary / 100, chance)
     return Ending(
         outcome=status.outcome if over else None,
         reason=str(status.reason if over else decision.reason),
@@ -235,8 +281,5 @@ def play(scene: Scene, chance: Random) -> Ending:
         bad=0 if is_shadow else flagged,
         unread=flagged if is_shadow else 0,
         shown_before=max((each.samples for each in status.before_switch), default=0),
+        ends=tuple(of_each(world.run)) if scene.others and world.run is not scene.before else (),
     )
-
-
-def _last_weight(status: RolloutStatus) -> int:
-    return status.steps[-1].weight if status.steps else 0
