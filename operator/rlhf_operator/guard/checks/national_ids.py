@@ -12,6 +12,7 @@ from rlhf_operator.guard.checks.expressions import compile_own
 
 _LONGEST = 24
 _ID_WORDS = compile_own(
+    r"sécu\b|seguridad social|sozialversicherung|"
     r"\bid\b|identi|identity|social|insurance|\bsin\b|\bbsn\b|burgerservice|sofinummer|\bcpf\b"
     r"|kimlik|\btckn\b|t\.c\.|pesel|steuer|\bidnr\b|fiscal|aadhaar|aadhar|uidai|आधार|\bpan\b|\binn\b"
     r"|инн|снилс|удостоверени|my number|マイナンバー|個人番号|身份证|身分證|주민등록"
