@@ -27,7 +27,7 @@ _IP_WORDS = compile_own(
     r"\bip\b|ipv4|address|adress|dirección|indirizzo|endereço|adres|адрес|地址|アドレス|عنوان|पता"
 )
 _VERSION_WORDS = compile_own(
-    r"(?:version|release|\bv|chapter|section|clause|upgrade|update|kapitel|abschnitt|chapitre|capítulo"
+    r"(?:version|release|\bv|chapter|section|clause|upgrade|update|kapitel|abschnitt|paragraf|ziffer|chapitre|capítulo"
     r"|capitolo|rozdział|bölüm|sürüm|верси|глав|раздел|版本|章节|バージョン|章|إصدار|فصل|संस्करण|अध्याय"
     r"|firmware|build|driver|treiber|upgrade from|update von|mise à jour|aktualisierung"
     r"|actualización"
@@ -53,6 +53,7 @@ def _email(candidate: Candidate) -> int:
     """Return the length of a mail address; not of a password and host in a web address."""
     before = candidate.before
     in_address = before.endswith((":", "/")) and "://" in before
+    in_address = in_address or before.endswith(("http/", "host/", "nfs/", "ldap/"))  # Kerberos
     is_file = candidate.text.rsplit(".", 1)[-1] in _FILES
     is_remote = (
         candidate.after.startswith((":/", ":~"))

@@ -23,6 +23,7 @@ _PROMPT, _BEFORE, _AFTER = (
 )
 _RULES, _IGNORE, _YOURS = _of("rules"), _of("ignore"), _of("yours")
 _REVEAL, _VERBATIM = _of("reveal"), _of("verbatim")
+_CIVIL, _TOLD = _of("civil"), _of("told")
 
 _BYPASS = (
     Signal(
@@ -31,7 +32,7 @@ _BYPASS = (
         weight=0.6,
         needs=_IGNORE,
         adds=((_YOURS, 0.4),),
-        takes=((_of("mine"), 0.5),),
+        takes=((_of("mine"), 0.5), (_CIVIL, 0.5)),
     ),
     Signal(
         name="rules are off",
@@ -39,6 +40,7 @@ _BYPASS = (
         weight=0.6,
         needs=_of("off"),
         adds=((_YOURS, 0.2), (_of("safety"), 0.2)),
+        takes=((_CIVIL, 0.5),),
     ),
     Signal(name="no limits", core=_of("limits"), weight=0.4, needs=_of("none"), near=30),
     Signal(name="never refuse", core=_of("never_refuse"), weight=0.5),
@@ -58,6 +60,7 @@ _EXTRACTION = (
         core=words(_PROMPT),
         weight=0.25,
         adds=((_REVEAL, 0.25), (_VERBATIM, 0.5)),
+        takes=((_TOLD, 0.3),),
     ),
     Signal(
         name="all above", core=_of("above"), weight=0.6, adds=((_REVEAL, 0.4), (_VERBATIM, 0.4))
@@ -81,7 +84,7 @@ INJECTIONS = (
             weight=0.5,
             needs=_IGNORE,
             adds=((_YOURS, 0.2),),
-            takes=((_of("mine"), 0.3),),
+            takes=((_of("mine"), 0.3), (_CIVIL, 0.5)),
         ),
         Signal(name="order", core=_of("order"), weight=0.4),
         Signal(name="hidden", core=_of("hiding"), weight=0.3),

@@ -84,7 +84,7 @@ OTHER_NUMBERS = compile_own(
     r"|zamówieni|faktur|przesyłk|seryjn|parti|częś|sipariş|fatura|kargo|takip|seri no|parça"
     r"|заказ|счёт|накладн|посылк|отслежив|серийн|партии|артикул"
     r"|订单|快递|发票|单号|序列号|追踪|批号|注文|伝票|追跡|シリアル|製造番号|品番"
-    r"|protocolo|processo|\bpasta\b|referenci|referência|référence|riferimento|repuesto|ricambio|arquivo|pantone|\bshade|\brgb\b"
+    r"|bigliett|\bbillet|\bboleto|\bbilet\b|protocolo|processo|\bpasta\b|referenci|referência|référence|riferimento|repuesto|ricambio|arquivo|pantone|\bshade|\brgb\b"
     r"|طلب|فاتورة|شحن|تتبع|تسلسلي|शिपमेंट|ऑर्डर|पार्सल|ट्रैकिंग|सीरियल|बिल"
 )
 """Words that say what else a number is: of an order, a parcel, a machine."""

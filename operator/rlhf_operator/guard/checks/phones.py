@@ -8,7 +8,7 @@ from rlhf_operator.guard.checks.candidates import OTHER_NUMBERS, Candidate, Judg
 from rlhf_operator.guard.checks.expressions import compile_own
 
 _PHONE_WORDS = compile_own(
-    r"localiz|erreich(?:en|t)"
+    r"localiz|\bma numer|numer do|erreich(?:en|t)"
     r"|phone|mobi|\bcell|\bcall\b|\btel\b|\btel\.|\btext (?:me|her|him|them)\b|whats ?app|hotline"
     r"|handy|telefon|rufnummer|anruf|erreichst|erreichbar|portable|téléphone|appel|móvil|teléfono"
     r"|llama|cellulare|celular|telemóvel|telefone|zadzwoń|komórk|\bcep\b|numarası|\bara\b|arayın"
