@@ -36,7 +36,8 @@ _ISSUERS = (
 
 
 _CARD_WORDS = compile_own(
-    r"\bcards?\b|credit|debit|visa|master ?card|amex|\bexp|\bcvc|\bcvv|karte|carte|tarjeta|carta\b"
+    r"\bcards?\b|credit|debit|visa|master ?card|amex|\bexp(?:iry|iration|\.|:| )"
+    r"|\bcvc|\bcvv|karte|carte|tarjeta|carta\b"
     r"|cartão|kart[aęąyu]|карт|卡|カード|بطاق|कार्ड|\bpaid|\bpay|charged"
 )
 

@@ -10,6 +10,8 @@ from rlhf_operator.guard.checks.expressions import compile_own
 _UNITS = "service socket timer mount target automount swap slice scope"
 """Of systemd, whose names may have an instance: `backup@home.service`."""
 _ENDINGS = f"png jpg jpeg gif svg webp pdf js css ts py so dll exe zip gz html {_UNITS}"
+_NOBODY = frozenset(["root", "git", "www-data", "postgres", "nobody", "ubuntu", "ec2-user"])
+"""Accounts of machines, which are no person's mailbox."""
 _FILES = frozenset(_ENDINGS.split())
 _REMOTES = compile_own(r"\b(?:ssh|mosh|sftp|ssh-copy-id)(?: -[a-z](?: [!-~]+)?){0,3} $")
 """Commands behind which a name and a host stand, in the form of a mailbox."""
@@ -56,7 +58,8 @@ def _email(candidate: Candidate) -> int:
     in_address = in_address or before.endswith(("http/", "host/", "nfs/", "ldap/"))  # Kerberos
     is_file = candidate.text.rsplit(".", 1)[-1] in _FILES
     is_remote = (
-        candidate.after.startswith((":/", ":~"))
+        candidate.text.partition("@")[0] in _NOBODY
+        or candidate.after.startswith((":/", ":~"))
         or (candidate.text.startswith("git@") and candidate.after.startswith(":"))
         or bool(_REMOTES.search(before))
     )
