@@ -28,6 +28,9 @@ def version(
 ) -> Object:
     """Return a version that runs on a processor with our own backend."""
     lineage = {"lineage": {"parent": parent, "sft": parent}} if parent else {}
+    # A ready repository says it in its own files.
+    is_ready = serving.get("backend") == "repository"
+    batching = {} if is_ready else {"batching": {"maxBatchSize": 8, "maxQueueDelay": "5ms"}}
     spec = {
         "model": model,
         "stage": stage,
@@ -38,7 +41,7 @@ def version(
             # Small models: more threads than one only get in each other's way.
             "engineArgs": {"threads": "1"},
             "gpu": {"count": 0},
-            "batching": {"maxBatchSize": 8, "maxQueueDelay": "5ms"},
+            **batching,
             **serving,
         },
     }

@@ -134,12 +134,12 @@ class Gpu(ApiType):
 
 
 class Batching(ApiType):
-    """How Triton groups requests."""
+    """How Triton groups requests, for the backends that leave it to Triton."""
 
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     """The largest batch."""
     max_queue_delay: Duration = "2ms"
-    """How long a request may wait for others; vLLM and TensorRT-LLM batch by themselves."""
+    """How long a request may wait for others."""
 
 
 EngineArg = Annotated[str, Field(max_length=1024)]
@@ -165,7 +165,18 @@ class VersionServing(ApiType):
     gpu: Gpu = Gpu()
     """The accelerators of one pod."""
     batching: Batching = Batching()
-    """How Triton groups requests."""
+    """How Triton groups requests, for the backends `huggingface` and `tensorrtllm`: vLLM groups
+    them by itself, and the files of a ready repository say it for themselves."""
+
+    @rule(
+        "self.backend in ['huggingface', 'tensorrtllm'] || "
+        "(self.batching.maxBatchSize == 8 && self.batching.maxQueueDelay == '2ms')",
+        "batching would do nothing: vllm groups requests by itself, bounded by its engineArgs such "
+        "as max_num_seqs, and a ready repository has its own config.pbtxt; leave it out",
+    )
+    def batching_is_set_where_triton_batches(self) -> bool:
+        """Return whether the backend heeds it; the API server writes the defaults everywhere."""
+        return self.backend in ("huggingface", "tensorrtllm") or self.batching == Batching()
 
 
 class VersionSpec(ApiType):
