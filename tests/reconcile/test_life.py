@@ -194,6 +194,29 @@ def test_pins_go_with_the_last_record_that_names_them(limit: int) -> None:
     assert set(stored(stage, "ConfigMap").values()) == set(stage.pods)
 
 
+def test_a_record_with_the_pin_label_outlives_the_limit_of_the_history() -> None:
+    stage = Stage()
+    stage.edit(history={"limit": 1}, standby={"keep": "1m"})
+    stage.run()
+    kept = stage.world.store.get("RLHFRollout", KEY.namespace, stage.runs[0].name) or {}
+    labels = kept["metadata"]["labels"] | {"rlhf.dev/pin": "incident-42"}
+    stage.put({**kept, "metadata": kept["metadata"] | {"labels": labels}})
+    names_of_all = [run.name for run in stage.runs]
+    for target in ("v2", "v1", "v2"):
+        stage.edit(version=target)
+        stage.run()
+        names_of_all += [run.name for run in stage.runs if run.name not in names_of_all]
+    left = [run.name for run in stage.runs]
+    assert left == [names_of_all[0], *names_of_all[-2:]]
+    pins = {pin.revision for run in stage.runs for pin in run.status.pins}
+    assert stored(stage, "ControllerRevision").keys() == pins, "with all that it names"
+    labels.pop("rlhf.dev/pin")
+    kept = stage.world.store.get("RLHFRollout", KEY.namespace, names_of_all[0]) or {}
+    stage.put({**kept, "metadata": kept["metadata"] | {"labels": labels}})
+    stage.run()
+    assert [run.name for run in stage.runs] == names_of_all[-2:]
+
+
 def test_a_record_that_was_left_before_it_settled_is_closed() -> None:
     stage = Stage()
     while (

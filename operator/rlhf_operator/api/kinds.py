@@ -72,7 +72,8 @@ ROLLOUT = Kind(
     plural="rlhfrollouts",
     short="rlhfr",
     type=RLHFRollout,
-    description="One change of what is live. Written by the operator; kept as the history.",
+    description="One change of what is live. Written by the operator; kept as the history. With "
+    "the label rlhf.dev/pin it is never pruned.",
     columns=(
         Column(name="Model", path=".spec.model"),
         Column(name="Rev", path=".spec.revision", type="integer"),

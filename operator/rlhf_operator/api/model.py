@@ -182,9 +182,10 @@ class History(ApiType):
     """How many rollout records are kept."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Finished records kept; those in force are never pruned."""
+    """Finished records kept; those in force are never pruned, nor those with the label
+    rlhf.dev/pin."""
     max_age: Duration = "8760h"
-    """Finished records older than this are pruned."""
+    """Finished records older than this are pruned, with the same exceptions."""
 
 
 class ModelSpec(ApiType):
