@@ -354,7 +354,7 @@ def i10_epochs_never_go_down(change: Change) -> Iterator[str]:
 def i11_history_only_grows(change: Change) -> Iterator[str]:
     """What a record says stays said; only an old, settled record may go, never one in force.
 
-    Records are not hash-chained: the API server's own access rules guard them.
+    Records are not chained by hashes; docs/decisions.md says why.
     """
     if change.kind != "RLHFRollout" or change.before is None:
         return
