@@ -1,5 +1,6 @@
 """What happened, from what users received and what the API server and Prometheus say."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ class Evidence:
     answers: Answers
     routes: Sequence[Change]
     rollouts: Sequence[Object]
-    bad_applied_at: float
-    counted_unsafe: float
-    """Unsafe answers that reached users, by Prometheus."""
+    bad_applied_at: float | None
+    """When the bad version was asked for; None where the story broke off before."""
+    counted_unsafe: float | None
+    """Unsafe answers that reached users, by Prometheus; None where it did not say."""
 
     @property
     def promoted(self) -> bool:
@@ -33,7 +35,7 @@ class Evidence:
         alone = self._left_at(scene.SFT)
         if alone is None or not self._ended(scene.GOOD, "Promoted"):
             return False
-        after = self.answers.asked(alone + _SETTLED, self.bad_applied_at)
+        after = self.answers.asked(alone + _SETTLED, self.bad_applied_at or math.inf)
         return after.shares() == {scene.GOOD: 1.0}
 
     @property
@@ -60,6 +62,22 @@ class Evidence:
         zero, unsafe = self.weight_zero_at, self.unsafe.all
         return round(zero - unsafe[0].at, 2) if zero is not None and unsafe else None
 
+    def problems(self) -> list[str]:
+        """Return what was not as it should be, a sentence each; nothing where all was."""
+        found, failed = [], self.answers.failed
+        if not self.promoted:
+            found.append("the good version was not promoted, or did not serve alone then")
+        if not self.rolled_back:
+            found.append("safety did not take the bad version back, or users still got it then")
+        if failed:
+            found.append(
+                f"{len(failed)} of {len(self.answers.all)} questions got no answer; the first: "
+                f"{failed[0].error or f'status {failed[0].status}'}"
+            )
+        if self.bad_applied_at is not None and self.counted_unsafe is None:
+            found.append("Prometheus does not say how many unsafe answers were counted")
+        return found
+
     def report(self) -> Object:
         """Return what goes into the file."""
         answers, unsafe = self.answers, self.unsafe.all
@@ -69,7 +87,8 @@ class Evidence:
             "promoted": self.promoted,
             "rolled_back": self.rolled_back,
             "served_while_unsafe": len(unsafe),
-            "served_while_unsafe_by_prometheus": round(self.counted_unsafe),
+            "served_while_unsafe_by_prometheus":
+                None if self.counted_unsafe is None else round(self.counted_unsafe),
             "seconds_from_first_bad_sample_to_weight_zero": self.seconds_to_weight_zero,
             "seconds_from_weight_zero_to_last_answer_of_it":
                 round(max(0.0, last - zero), 2) if zero and last else None,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from e2e.checkpoints import corpus, maker
@@ -14,8 +14,8 @@ from e2e.harness import artifacts, objects
 from e2e.harness.errors import HarnessError
 from e2e.harness.install import install
 from e2e.harness.kubectl import Kubectl, Object, is_true
-from e2e.harness.traffic import Ask, Traffic
-from e2e.harness.watch import Watch
+from e2e.harness.traffic import Answers, Ask, Traffic
+from e2e.harness.watch import Change, Watch
 
 _FIRST_SECONDS = 240
 _RUN_SECONDS = 240
@@ -35,8 +35,11 @@ class Story:
     """Questions a second; as many as this machine bears with ease if not given."""
     view: View = field(default_factory=View)
 
-    def tell(self) -> Evidence:
-        """Play all parts and return what was observed."""
+    def tell(self) -> None:
+        """Play all parts.
+
+        Raises HarnessError or ClusterError where it breaks off; `seen` tells then what was seen.
+        """
         self._prepare()
         with ExitStack() as stack:
             for kind in ("rlhfmodel", "rlhfrollout", "httproute"):
@@ -46,15 +49,22 @@ class Story:
             self._calm()
             self._ship(scene.GOOD, "Promoted")
             self._calm()
-            applied_at = time.time()
+            self._bad_applied_at = time.time()
             self._ship(scene.BAD, "RolledBack", "SafetyFailed")
             self._calm()
+
+    def seen(self) -> Evidence:
+        """Return what was observed, however far the story came."""
+        counted, since = None, self._bad_applied_at
+        if since is not None:
+            with suppress(HarnessError):  # the report says that it is not known
+                counted = evidence.counted_unsafe(self.endpoints.prometheus_url, since)
         return Evidence(
-            answers=self._traffic.snapshot(),
-            routes=self._watches["httproute"].changes(),
+            answers=self._traffic.snapshot() if self._traffic is not None else Answers(),
+            routes=self._changes("httproute"),
             rollouts=self._rollouts(),
-            bad_applied_at=applied_at,
-            counted_unsafe=evidence.counted_unsafe(self.endpoints.prometheus_url, applied_at),
+            bad_applied_at=since,
+            counted_unsafe=counted,
         )
 
     def __post_init__(self) -> None:
@@ -63,6 +73,7 @@ class Story:
         self._watches: dict[str, Watch] = {}
         self._seen: dict[str, int] = {}
         self._shown_at = 0.0
+        self._bad_applied_at: float | None = None
 
     def _prepare(self) -> None:
         self.view.title("making three small checkpoints with torch (kept from then on)")
@@ -142,9 +153,14 @@ class Story:
         """Return the newest state of every run, in order."""
         newest = {
             change.object["metadata"]["name"]: change.object
-            for change in self._watches["rlhfrollout"].changes()
+            for change in self._changes("rlhfrollout")
         }
         return sorted(newest.values(), key=lambda each: int(each["spec"]["revision"]))
+
+    def _changes(self, kind: str) -> list[Change]:
+        """Return what was seen of a kind; nothing where the story did not come that far."""
+        watch = self._watches.get(kind)
+        return watch.changes() if watch is not None else []
 
     def _chosen_traffic(self) -> Ask:
         ask = Ask(url=self.endpoints.gateway_url, host=scene.HOST, questions=corpus.questions())
