@@ -7,6 +7,8 @@ from typing import Any
 
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.plan import PinnedPolicy
+from rlhf_operator.reconcile import objects
+from rlhf_operator.reconcile.policies import policies_of
 from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, with_settings
 
 HOUSE = "rlhf-system"
@@ -157,4 +159,21 @@ def test_more_policies_than_a_record_holds_are_refused_and_the_operator_s_kept()
     stage.edit(policies=[{"name": f"p{place}"} for place in range(16)])
     stage.run()
     assert stage.condition("Stalled") == ("True", "PolicyInvalid")
-    assert "17 policies apply with the operator's own" in stage.message("Stalled")
+    assert "with the operator's own 17 policies apply" in stage.message("Stalled")
+    pinned, _ = policies_of(KEY, stage.world, objects.model_spec(dict(stage.model))[0], None)
+    assert len(pinned) == 16 and pinned[-1].name == "house"
+
+
+def test_more_objectives_than_a_record_holds_are_refused_too() -> None:
+    """Of a run's results its record holds 128: what the server refuses would stop the model."""
+    stage = stage_with(policy())
+    slos = [POLICY["spec"]["slos"][0] | {"name": f"slo{place}"} for place in range(32)]  # type: ignore[index]
+    for name in ("a", "b"):
+        stage.put(policy(name, KEY.namespace) | {"spec": {"slos": slos}})
+    stage.edit(policies=[{"name": "a"}, {"name": "b"}])
+    stage.run()
+    assert stage.condition("Stalled") == ("True", "PolicyInvalid")
+    assert "they have 65 objectives" in stage.message("Stalled")
+    stage.put(policy("a", KEY.namespace) | {"spec": {"slos": slos[:30]}})
+    stage.run(MINUTE)
+    assert [len(each.slos) for each in stage.runs[-1].spec.policies] == [30, 32, 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -21,6 +21,8 @@ from rlhf_operator.reconcile.ports import World
 
 MOST_POLICIES = 16
 """So many have room in a record."""
+MOST_OBJECTIVES = 63
+"""So many leave room for as many beside them, and for what a test or a drill adds."""
 
 
 def policies_of(
@@ -49,10 +51,26 @@ def policies_of(
         pinned = plans.pin(label, policy, mandatory=mandatory)
         problem = problem or policy_problem(pinned, world, key.namespace)
         found[label] = pinned
-    if len(found) > MOST_POLICIES:
-        told = f"{len(found)} policies apply with the operator's own, at most {MOST_POLICIES} may"
-        problem = problem or Failure(reason=Reason.POLICY_INVALID, message=told)
-    return tuple(found.values())[-MOST_POLICIES:], problem
+    kept = _on_record(tuple(found.values()))
+    if len(kept) < len(found):
+        problem = problem or Failure(
+            reason=Reason.POLICY_INVALID,
+            message=f"with the operator's own {len(found)} policies apply, and they have "
+            f"{_objectives(found.values())} objectives: a record holds {MOST_POLICIES} policies "
+            f"with {MOST_OBJECTIVES} objectives",
+        )
+    return kept, problem
+
+
+def _on_record(policies: tuple[PinnedPolicy, ...]) -> tuple[PinnedPolicy, ...]:
+    """Return what has room in a record: mandatory policies, which are the last, before others."""
+    while len(policies) > MOST_POLICIES or _objectives(policies) > MOST_OBJECTIVES:
+        policies = policies[1:]
+    return policies
+
+
+def _objectives(policies: Iterable[PinnedPolicy]) -> int:
+    return sum(len(policy.slos) for policy in policies)
 
 
 def _free(name: str, taken: Container[str]) -> str:
