@@ -18,7 +18,7 @@ from rlhf_operator.api.evidence import (
 )
 from rlhf_operator.api.rollout import FallbackProof, Outcome, RolloutStatus, RunType
 from rlhf_operator.api.standby import StandbyRecord
-from rlhf_operator.core import drills, holdback, record, rollout
+from rlhf_operator.core import drills, holdback, mandatory, record, rollout
 from rlhf_operator.core.observed import Act, Assessment
 from tests import builders as make
 from tests.builders import BAD, NOW, SFT, SILENT, V1, act, ago
@@ -344,6 +344,17 @@ def test_what_a_run_showed_is_frozen_when_it_is_promoted() -> None:
     plain = make.judged(name="latency").results[0]
     run = make.make_run(step=1, weight=50, strata=(EARLIER,))
     status = after(run=run, canary=Assessment(results=(SHOWN, plain)))
+    assert (status.outcome, status.baseline) == (Outcome.PROMOTED, (BASELINE,))
+
+
+def test_what_stood_beside_a_pinned_objective_is_frozen_under_its_own_name() -> None:
+    """A mandatory policy was edited in the run; from now on it is judged as it is today."""
+    today = make.POLICY.model_copy(update={"mandatory": True})
+    (beside,) = mandatory.binding((), (today,))
+    result = SHOWN.model_copy(update={"policy": beside.name})
+    earlier = EARLIER.model_copy(update={"slo": f"{beside.name}/unsafe"})
+    run = make.make_run(step=1, weight=50, strata=(earlier,))
+    status = after(run=run, canary=Assessment(results=(SHOWN, result)), policies=(today,))
     assert (status.outcome, status.baseline) == (Outcome.PROMOTED, (BASELINE,))
 
 

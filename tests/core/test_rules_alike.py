@@ -10,7 +10,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import RunType
-from rlhf_operator.core import record, rollout, summary
+from rlhf_operator.core import mandatory, record, rollout, summary
 from rlhf_operator.core.decision import Action
 from rlhf_operator.core.observed import Assessment, Run
 from tests import builders as make
@@ -43,6 +43,21 @@ def shown(name: str, events: int | None, samples: int, value: str | None = None)
         "message": f"{name} is bad",
     })  # fmt: skip
     return Assessment(results=(result,))
+
+
+IMPOSED = POLICY.model_copy(update={"mandatory": True})
+BESIDE = next(
+    each.name
+    for each in mandatory.binding((), (IMPOSED,))
+    if "unsafe" in {slo.name for slo in each.slos}
+)
+
+
+def beside(left: Assessment) -> Assessment:
+    """As it was called in a run that had pinned another measure under its name."""
+    return Assessment(
+        results=tuple(each.model_copy(update={"policy": BESIDE}) for each in left.results)
+    )
 
 
 def fled(left: Assessment, **changes: Any) -> Run:
@@ -101,6 +116,10 @@ ALIKE = [
     row("nor an expression's value that is no lower", "not_the_model", Action.KEEP,
         Reason.NOT_THE_MODEL,
         **picture(shown("slow", None, 10, "3.5"), shown("slow", None, 10, "3.5"))),
+    row("also what stood beside a run's objectives under another name", "not_the_model",
+        Action.KEEP, Reason.NOT_THE_MODEL,
+        **picture(beside(shown("unsafe", 80, 1000)), shown("unsafe", 30, 400),
+                  policies=(IMPOSED,))),
     row("it stays so long after", "not_the_model", Action.KEEP, Reason.NOT_THE_MODEL,
         **MARKED | {"now": ago(-60)}),
     row("also where nothing fails for the moment", "not_the_model", Action.KEEP,

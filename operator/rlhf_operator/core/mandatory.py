@@ -41,6 +41,19 @@ def binding(
     return (*found, *beside)
 
 
+def own_names(current: tuple[PinnedPolicy, ...]) -> dict[str, str]:
+    """Return what today's mandatory objectives are called, by what they are called beside a run's.
+
+    Both as policy/objective. After the run they are judged under their own names.
+    """
+    return {
+        f"{_beside(policy, slo)}/{slo.name}": f"{policy.name}/{slo.name}"
+        for policy in current
+        if policy.mandatory
+        for slo in policy.slos
+    }
+
+
 def _tightened(pinned: PinnedPolicy, now: PinnedPolicy, beside: list[PinnedPolicy]) -> PinnedPolicy:
     """Return a pinned policy with the stricter of each; what has no place in it goes beside it.
 
@@ -69,15 +82,20 @@ def _tightened(pinned: PinnedPolicy, now: PinnedPolicy, beside: list[PinnedPolic
 
 
 def _add(beside: list[PinnedPolicy], policy: PinnedPolicy, slo: SLO) -> None:
-    """Add an objective in a policy named after its own policy and its measure."""
-    asked = f"{policy.name} {_measure(policy, slo)}"
-    digits = hashlib.sha256(asked.encode()).hexdigest()[:_DIGITS]
-    name = f"{policy.name[: _LONGEST_NAME - _DIGITS - 1]}-{digits}"
+    """Add an objective in a policy that is named after its measure."""
+    name = _beside(policy, slo)
     for place, each in enumerate(beside):
         if each.name == name:
             beside[place] = each.model_copy(update={"slos": (*each.slos, slo)})
             return
     beside.append(policy.model_copy(update={"name": name, "slos": (slo,)}))
+
+
+def _beside(policy: PinnedPolicy, slo: SLO) -> str:
+    """Return the policy in which an objective stands beside a run's: its own, and its measure."""
+    asked = f"{policy.name} {_measure(policy, slo)}"
+    digits = hashlib.sha256(asked.encode()).hexdigest()[:_DIGITS]
+    return f"{policy.name[: _LONGEST_NAME - _DIGITS - 1]}-{digits}"
 
 
 def _measure(policy: PinnedPolicy, slo: SLO) -> str:

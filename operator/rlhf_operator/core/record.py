@@ -19,6 +19,7 @@ from rlhf_operator.core import (
     contenders,
     endings,
     facts,
+    mandatory,
     openings,
     pins,
     quarantines,
@@ -66,8 +67,12 @@ def next_status(
         said = (decision.reason, decision.message)
         status = contenders.without(status, decision.arms, *said, seen.now)
     if decision.action is Action.PROMOTE and run.status.canary is not None:
+        # What stood beside a pinned objective takes its place from now on, and its name.
+        own = mandatory.own_names(seen.policies)
         frozen = facts.baseline(status.slos, status.strata)
-        status = status.model_copy(update={"baseline": frozen})
+        named = {own.get(each.slo, each.slo): each for each in frozen}
+        kept = tuple(each.model_copy(update={"slo": name}) for name, each in named.items())
+        status = status.model_copy(update={"baseline": kept})
     if status == run.status:
         return None
     return status.model_copy(

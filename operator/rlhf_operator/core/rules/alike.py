@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rlhf_operator.api.evidence import SLOResult
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
-from rlhf_operator.core import analysis, capacity, statistics
+from rlhf_operator.core import analysis, capacity, mandatory, statistics
 from rlhf_operator.core.decision import Decision, keep
 from rlhf_operator.core.indicators import Better, Form, measure
 from rlhf_operator.core.observed import Observed, Run
@@ -48,14 +49,21 @@ def _alike(seen: Observed, run: Run) -> tuple[SLOResult, ...]:
     fled = run.spec.type in capacity.AT_ONCE and cause.author is None and cause.reason in _FLED
     if not fled or since is None or seen.now > since + WINDOW:
         return ()
-    slos = {(policy.name, slo.name): slo for policy in seen.policies for slo in policy.slos}
-    now = {(each.policy, each.name): each for each in _failing(seen)}
-    left = {(each.policy, each.name): each for each in cause.evidence}
+    slos = {f"{policy.name}/{slo.name}": slo for policy in seen.policies for slo in policy.slos}
+    now = {_key(each, {}): each for each in _failing(seen)}
+    own = mandatory.own_names(seen.policies)
+    left = {_key(each, own): each for each in cause.evidence}
     return tuple(
         now[which]
         for which, before in left.items()
         if which in now and which in slos and _no_better(slos[which], before, now[which])
     )
+
+
+def _key(result: SLOResult, own: Mapping[str, str]) -> str:
+    """Return policy/objective; of what stood beside those of a run, as it is called after it."""
+    name = f"{result.policy}/{result.name}"
+    return own.get(name, name)
 
 
 def _told(run: Run, result: SLOResult) -> str:
