@@ -99,7 +99,7 @@ def test_a_classifier_on_triton_blocks_what_it_scores_high(story: Story) -> None
 
 
 def test_rules_change_while_answers_are_on_their_way(story: Story) -> None:
-    """No pod is made anew and no stream breaks; both versions take the new rules."""
+    """No pod is made anew and no stream breaks; the next answer is judged by the new rules."""
     story.per_second = 0.2  # each answer takes long
     story.a_version("sft", streams=True, words=200, pause=0.05, share=1.0)
     story.a_policy()
