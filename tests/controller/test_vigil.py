@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.evidence import BaselineRecord, SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem, Series, Silence
-from rlhf_operator.api.metrics import GUARD_ERRORS, GUARD_REQUESTS
+from rlhf_operator.api.metrics import (
+    EVALUATOR_REWARD_SQUARES,
+    EVALUATOR_REWARD_SUM,
+    EVALUATOR_REWARDS,
+    GUARD_ERRORS,
+    GUARD_REQUESTS,
+)
 from rlhf_operator.controller import recall
+from rlhf_operator.controller.assessment import Assessment
 from rlhf_operator.controller.engine import Subject
 from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core.counters import delta
+from rlhf_operator.core.indicators import measure
 from tests.controller.test_engine import KEY, Metrics, World, at, policy, scripted
 
 MAX = {"name": "unsafe", "class": "Safety", "indicator": {"type": "UnsafeServedRate"},
@@ -363,3 +371,87 @@ async def test_windows_are_read_back_by_one_subquery_for_all_models(
     for (followed,) in world.engine._followed.values():
         vigil = followed.goals[0].vigil
         assert vigil is not None and list(vigil._windows.each()) == [(300, 300)] * 3
+
+
+REWARDED = {"name": "reward", "class": "Quality", "indicator": {"type": "RewardScore"},
+            "versusStable": {"difference": "0.3"}}  # fmt: skip
+REWARD_MEASURE = str(measure(policy(REWARDED).slos[0]))
+
+
+class Rewards(World):
+    """Ten answers are scored a second, half of them one above the mean and half one below.
+
+    Each part is (from when, which reward model, what mean), up to the next part.
+    """
+
+    def __init__(self, *parts: tuple[int, str, float], until: int = 4 * 3600) -> None:
+        super().__init__()
+        ends = [*(begins for begins, _, _ in parts[1:]), until]
+        spans = [(*part, end) for part, end in zip(parts, ends, strict=True)]
+        for scorer in dict.fromkeys(scorer for _, scorer, _ in parts):
+            mine = [(begins, mean, end) for begins, who, mean, end in spans if who == scorer]
+            self.score(scorer, mine, until)
+
+    def score(self, scorer: str, parts: list[tuple[int, float, int]], until: int) -> None:
+        """One evaluator's series; where it scores no more it goes on exporting its counts."""
+        about = {"about_version": "v2", "reward_model": scorer}
+        positive, negative = (
+            self.metrics.add(EVALUATOR_REWARD_SUM.name, "v1", "e", **about, sign=sign)
+            for sign in ("positive", "negative")
+        )
+        number = self.metrics.add(EVALUATOR_REWARDS.name, "v1", "e", **about)
+        squares = self.metrics.add(EVALUATOR_REWARD_SQUARES.name, "v1", "e", **about)
+        for second in range(parts[0][0], until, 10):
+            stamp = at(second).timestamp()
+            lasted = [(mean, max(0, min(second, end) - begins)) for begins, mean, end in parts]
+            for scraped, rates in (
+                (number, [10.0 for _ in parts]),
+                (positive, [5 * (mean + 1) for mean, _ in lasted]),
+                (negative, [5 * (1 - mean) for mean, _ in lasted]),
+                (squares, [5 * ((mean + 1) ** 2 + (mean - 1) ** 2) for mean, _ in lasted]),
+            ):
+                grown = sum(rate * s for rate, (_, s) in zip(rates, lasted, strict=True))
+                scraped.points.append((stamp, grown, stamp))
+
+    async def live(self, start: int, end: int, *, every: int = 100) -> None:
+        for second in range(start, end, every):
+            await self.tick(second)
+
+    @property
+    def assessed(self) -> Assessment:
+        found = self.engine.results(KEY)
+        assert found is not None
+        return found
+
+    @property
+    def result(self) -> SLOResult:
+        return self.assessed.results[0]
+
+
+async def test_another_reward_model_begins_another_baseline() -> None:
+    """Its scores say nothing of a version beside those of the one before, and fail nothing."""
+    world = Rewards((-10, "rm-a", 1.0), (5400, "rm-b", 0.2))
+    world.engine.follow(promoted(REWARDED))
+    await world.live(10, 5400)
+    (first,) = world.assessed.baselines
+    assert (first.scorer, first.mean) == ("rm-a", "1")
+    world.engine.follow(promoted(REWARDED, baseline=(first,)))
+    await world.live(5400, 9000)
+    assert world.result.verdict is Verdict.INCONCLUSIVE, world.result.message
+    assert "rm-b scores it now" in world.result.message
+    await world.live(9000, 10800)
+    (second,) = world.assessed.baselines
+    assert (second.scorer, second.mean) == ("rm-b", "0.2")
+    assert world.result.verdict is Verdict.INCONCLUSIVE, world.result.message
+
+
+async def test_a_fall_under_another_reward_model_is_found_against_its_own_baseline() -> None:
+    known = BaselineRecord(slo="p/reward", measure=REWARD_MEASURE, scorer="rm-a", mean="1",
+                           deviation="0.01")  # fmt: skip
+    world = Rewards((-10, "rm-b", 0.2), (7200, "rm-b", -0.4))
+    world.engine.follow(promoted(REWARDED, baseline=(known,)))
+    await world.live(10, 7200)
+    assert world.result.verdict is Verdict.INCONCLUSIVE, world.result.message
+    await world.live(7200, 9000)
+    assert world.result.verdict is Verdict.FAILED
+    assert "has moved from its first hour's 0.2" in world.result.message

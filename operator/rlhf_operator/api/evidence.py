@@ -211,6 +211,8 @@ class BaselineRecord(ApiType):
     """Policy and objective, as policy/objective."""
     measure: Annotated[str, Field(max_length=4096)]
     """What was counted; where the objective counts something else now, this is not compared."""
+    scorer: Annotated[str, Field(max_length=1024)] | None = None
+    """Of scored answers: what scored them; what another scored is not compared with it."""
     events: Count | None = None
     """Counted events of a rate."""
     samples: Count | None = None

@@ -114,6 +114,10 @@ class Vigil:
         value = judged.reading.value
         if self.drift is None or not judged.measured or value is None:
             return
+        drift = self.drift.scored_by(judged.reading.scorer)
+        if drift is not self.drift:
+            self.drift = drift
+            del self._looks[:]
         if (judged.reading.samples or 0) >= least:
             if not averaged:
                 del self._looks[:]

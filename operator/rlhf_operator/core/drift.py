@@ -47,13 +47,21 @@ class Drift:
     test: DriftTest
     means: tuple[float, ...] = ()
     """Of the first windows."""
+    scorer: str | None = None
+    """What scored the values, where something did."""
     level: float = 0.0
     """What the later windows exceeded, in deviations."""
 
     @property
+    def known(self) -> BaselineRecord | None:
+        """Return the baseline on record, where the same scorer made it."""
+        known = self.test.known
+        return known if known is not None and known.scorer == self.scorer else None
+
+    @property
     def baseline(self) -> tuple[float, float] | None:
         """Return the mean and the deviation of the windows' means; None until they are known."""
-        known = self.test.known
+        known = self.known
         if known is not None and known.mean is not None and known.deviation is not None:
             return float(known.mean), float(known.deviation)
         if len(self.means) < BASELINE:
@@ -82,6 +90,10 @@ class Drift:
             threshold=_threshold(slack, test.run_length),
             level=self.level,
         )
+
+    def scored_by(self, scorer: str | None) -> Drift:
+        """Return it for values of this scorer; those of two have nothing to do with each other."""
+        return self if scorer == self.scorer else Drift(test=self.test, scorer=scorer)
 
     def update(self, mean: float) -> Drift:
         """Return it after one more window; the first ones become the baseline."""

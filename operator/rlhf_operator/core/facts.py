@@ -179,8 +179,8 @@ def _with(
     known: tuple[BaselineRecord, ...], fresh: tuple[BaselineRecord, ...]
 ) -> tuple[BaselineRecord, ...]:
     """Return the baselines on record and the fresh ones; what is frozen never changes."""
-    frozen = {(each.slo, each.measure) for each in known}
-    found = [each for each in fresh if (each.slo, each.measure) not in frozen]
+    frozen = {(each.slo, each.measure, each.scorer) for each in known}
+    found = [each for each in fresh if (each.slo, each.measure, each.scorer) not in frozen]
     replaced = {each.slo for each in found}
     return (*(each for each in known if each.slo not in replaced), *found)[-_MOST_BASELINES:]
 

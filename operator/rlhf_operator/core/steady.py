@@ -107,6 +107,8 @@ def drifted(goal: Objective, judged: Judgement, drift: Drift) -> Judgement:
         if judged.verdict is not Verdict.INCONCLUSIVE or not goal.only_compares:
             return judged
         told = f"{name}: {len(drift.means)} of {BASELINE} windows of its baseline"
+        if drift.test.known is not None:
+            told += f"; {drift.scorer} scores it now, and another made the one before"
         return replace(judged, message=told) if judged.measured else judged
     than = f"its first hour's {short(baseline[0])}"
     if detector.alarmed:
@@ -125,12 +127,15 @@ def drifted(goal: Objective, judged: Judgement, drift: Drift) -> Judgement:
 
 def frozen(goal: Objective, drift: Drift) -> BaselineRecord | None:
     """Return the baseline of a mean that should go on record now, if there is one."""
-    if drift.test.known is not None or drift.baseline is None:
+    if drift.known is not None or drift.baseline is None:
         return None
     mean, deviation = drift.baseline
-    asked = measured_by(goal.slo, goal.measure)
     return BaselineRecord(
-        slo=goal.name, measure=asked, mean=decimal_text(mean), deviation=decimal_text(deviation)
+        slo=goal.name,
+        measure=measured_by(goal.slo, goal.measure),
+        scorer=drift.scorer,
+        mean=decimal_text(mean),
+        deviation=decimal_text(deviation),
     )
 
 
