@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rlhf_operator.api.evidence import Verdict
+import pytest
+
+from rlhf_operator.api.evidence import BaselineRecord, Verdict
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.core.rules_in_force import InForce
-from tests.reconcile.stage import Stage
+from tests.reconcile.stage import KEY, Stage
 
 MINUTE = timedelta(minutes=1)
 OLD, NEW = InForce(digests=frozenset({"old"})), InForce(digests=frozenset({"new"}))
@@ -73,16 +75,69 @@ def test_an_unsafe_canary_is_left_while_rules_differ() -> None:
     assert stage.runs[-1].status.reason == "SafetyFailed"
 
 
-def test_a_promoted_version_gets_a_new_baseline_with_new_rules() -> None:
+FROZEN = BaselineRecord(slo="safe/long", measure="l", mean="800", deviation="10")
+LATER = FROZEN.model_copy(update={"mean": "900"})
+
+
+def with_baseline() -> Stage:
+    """v1 serves, and its first hour under the old rules is on record."""
     stage = Stage()
-    stage.slos.rules = OLD
+    stage.slos.rules, stage.slos.baselines = OLD, (FROZEN,)
     stage.run()
-    assert stage.weights == {"v1": 100}
+    assert stage.weights == {"v1": 100} and stage.runs[-1].status.baseline == (FROZEN,)
+    stage.slos.baselines = ()
+    return stage
+
+
+def test_a_promoted_version_gets_a_new_baseline_with_new_rules() -> None:
+    stage = with_baseline()
     stage.slos.rules = NEW
+    changed = stage.now
     stage.run()
     status = stage.runs[-1].status
     assert (status.rules_digest, status.baseline) == ("new", ())
+    assert status.rules_since is not None and status.rules_since >= changed
+    (subject,) = stage.slos.subjects[KEY]
+    assert (subject.rules, subject.rules_since) == ("new", status.rules_since)
+    stage.slos.baselines = (LATER,)
+    stage.run(10 * MINUTE)
+    assert stage.runs[-1].status.baseline == (LATER,)
+    stage._restart()
+    stage.run(10 * MINUTE)
+    assert stage.runs[-1].status.rules_since == status.rules_since
     assert len(stage.runs) == 2
+
+
+@pytest.mark.parametrize("weight", [0, 10])
+def test_a_version_that_a_run_leaves_in_place_is_not_compared_with_what_it_was(weight: int) -> None:
+    """Rules change in the run of the next version, before its first weight or at it."""
+    stage = with_baseline()
+    stage.edit(version="v2")
+    stage.cluster.never_ready = {"v2"} if weight == 0 else set()
+    stage.run(timedelta(seconds=30))
+    assert (stage.runs[-1].status.weight, stage.runs[-1].status.baseline) == (weight, (FROZEN,))
+    stage.slos.rules = NEW
+    stage.run(timedelta(seconds=30))
+    stage.say("Abort")
+    stage.run(5 * MINUTE)
+    status = stage.runs[-1].status
+    assert (status.outcome, status.stable and status.stable.name) == (Outcome.ABORTED, "v1")
+    assert (status.rules_digest, status.baseline) == ("new", ())
+    assert status.rules_since is not None
+
+
+def test_what_a_run_takes_over_is_its_own_after_promotion() -> None:
+    stage = with_baseline()
+    stage.slos.rules = NEW
+    stage.run()
+    since = stage.runs[-1].status.rules_since
+    stage.edit(version="v2")
+    stage.run(timedelta(seconds=30))
+    assert (stage.runs[-1].status.stable and stage.runs[-1].status.rules_since) == since
+    stage.run()
+    status = stage.runs[-1].status
+    assert status.outcome is Outcome.PROMOTED and status.rules_digest == "new"
+    assert status.rules_since is None, "its own run was under these rules"
 
 
 def test_guards_that_tell_no_rules_change_nothing() -> None:

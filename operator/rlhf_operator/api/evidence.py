@@ -204,7 +204,8 @@ class StratumRecord(ApiType):
 class BaselineRecord(ApiType):
     """What a version showed of one objective at first, frozen for as long as it serves.
 
-    Of a rate: in its own run. Of a mean: in the first hour after its promotion.
+    Of a rate: in its own run. Of a mean: in the first hour after its promotion. When the guards'
+    rules change, of both: in the first hour under the new ones.
     """
 
     slo: Annotated[str, Field(max_length=128)]
@@ -213,6 +214,9 @@ class BaselineRecord(ApiType):
     """What was counted; where the objective counts something else now, this is not compared."""
     scorer: Annotated[str, Field(max_length=1024)] | None = None
     """Of scored answers: what scored them; what another scored is not compared with it."""
+    since: Time | None = None
+    """Of a rate: when the hour ended in which it was counted; what came before is not compared.
+    Unset where it was the version's own run."""
     events: Count | None = None
     """Counted events of a rate."""
     samples: Count | None = None

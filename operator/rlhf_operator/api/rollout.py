@@ -228,12 +228,14 @@ class RolloutStatus(ApiType):
     rules_digest: Annotated[str, Field(max_length=128)] | None = None
     """The digest of the guards' rules under which this weight is counted; another one begins its
     evidence anew."""
+    rules_since: Time | None = None
+    """Since when the guards of stable count by other rules than in its own run."""
     checkpoint: Checkpoint | None = None
     """Counts from which a restarted operator counts on."""
     strata: Annotated[tuple[StratumRecord, ...], Field(max_length=4096)] = ()
     """What both versions showed at the weights before this one, on which evidence rests."""
     baseline: Annotated[tuple[BaselineRecord, ...], Field(max_length=128)] = ()
-    """What stable showed in its own run: after promotion its rates are compared with that."""
+    """What stable showed at first: after promotion it is compared with that."""
     before_switch: Annotated[tuple[ArmCount, ...], Field(max_length=128)] = ()
     """What stable showed before all its traffic went to the canary at once."""
     standby: StandbyRecord | None = None

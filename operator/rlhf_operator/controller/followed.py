@@ -43,7 +43,7 @@ class Followed:
         self.goals = tuple(
             self._goal(policy, goal)
             for policy, goal in (
-                watched(subject.policies, subject.baseline)
+                watched(subject.policies, subject.baseline, renewed=subject.rules_since is not None)
                 if subject.promoted
                 else objectives(subject.policies)
             )
@@ -182,6 +182,8 @@ class Followed:
             who = (self.model, self.subject.version)
             if promoted.turn(self.on(beat), *who, reader, now):
                 reader.ledger.start(self.model, self.marks(beat.source))
+            if obstacle is not None:
+                promoted.doubt(self.on(beat))
         for goal in self.on(beat):
             mine = reading(goal, self.model, self.subject.version, reader, values)
             other = None

@@ -11,7 +11,7 @@ from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.recall import Gap
 from rlhf_operator.controller.vigil import Vigil
 from rlhf_operator.core.ledger import ModelKey
-from rlhf_operator.core.steady import frozen
+from rlhf_operator.core.steady import frozen, frozen_rate
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.core.watch import HOUR
 
@@ -27,10 +27,17 @@ def watch_over(
         asked, last = goal.objective, known.get((goal.source, goal.objective.name))
         if last is None or last.vigil is None or last.objective.measure != asked.measure:
             reach = HOUR if asked.slo.max_count == 0 else 0
-            goal.vigil = Vigil(asked.watch, mine.since, now, asked.drift, reach=reach)
+            goal.vigil = Vigil(
+                asked.watch,
+                mine.since,
+                now,
+                asked.drift,
+                reach=reach,
+                rules_since=mine.rules_since,
+            )
         else:
             goal.vigil = last.vigil
-            goal.vigil.retuned(asked.watch, asked.drift)
+            goal.vigil.retuned(asked.watch, asked.drift, mine.rules_since)
             goal.canary.measured = last.canary.measured
         goal.starts = dict.fromkeys(goal.starts, Start(goal.vigil.start))
 
@@ -52,7 +59,19 @@ def gaps(
 
 
 def baselines(goals: Iterable[Goal]) -> tuple[BaselineRecord, ...]:
-    """Return the baselines of means that should go on record."""
-    drifts = [(goal, goal.vigil.drift) for goal in goals if goal.vigil is not None]
-    found = [frozen(goal.objective, drift) for goal, drift in drifts if drift is not None]
+    """Return the baselines that should go on record: of means, and of rates under new rules."""
+    found = []
+    for goal in goals:
+        vigil, asked = goal.vigil, goal.objective
+        if vigil is not None and vigil.drift is not None:
+            found.append(frozen(asked, vigil.drift))
+        if vigil is not None:
+            found.append(frozen_rate(asked, vigil.first_hour(asked.slo.min_samples)))
     return tuple(record for record in found if record is not None)
+
+
+def doubt(goals: Iterable[Goal]) -> None:
+    """Compare nothing that is counted now: the guards take new rules."""
+    for goal in goals:
+        if goal.vigil is not None:
+            goal.vigil.doubt()

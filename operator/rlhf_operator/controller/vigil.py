@@ -6,12 +6,21 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from math import fsum
+from math import ceil, fsum
 
 from rlhf_operator.core.drift import Drift, DriftTest
 from rlhf_operator.core.objective import Judgement, Reading
+from rlhf_operator.core.statistics import RateChange
 from rlhf_operator.core.watch import SPANS, Found, Watch, find
-from rlhf_operator.core.windows import WINDOW, Windows, first_whole, slot, start_of
+from rlhf_operator.core.windows import (
+    KEPT,
+    WINDOW,
+    FirstHour,
+    Windows,
+    first_whole,
+    slot,
+    start_of,
+)
 
 
 class Vigil:
@@ -21,8 +30,9 @@ class Vigil:
     the end of goes on into the next.
     """
 
-    __slots__ = ("_asked", "_changes", "_found", "_looks", "_not_before", "_spans", "_windows",
-                 "drift", "ends", "lacking", "start")  # fmt: skip
+    __slots__ = ("_asked", "_changes", "_doubtful", "_found", "_looks", "_not_before",
+                 "_rules_since", "_spans", "_windows", "drift", "ends", "lacking",
+                 "start")  # fmt: skip
 
     def __init__(
         self,
@@ -32,9 +42,15 @@ class Vigil:
         drift: DriftTest | None = None,
         *,
         reach: int = 0,
+        rules_since: datetime | None = None,
     ) -> None:
-        """Begin with the window of `now`, and so many before it that are one with it."""
+        """Begin with the window of `now`, and so many before it that are one with it.
+
+        rules_since: when the guards took other rules than those of the version's own run.
+        """
         self._asked = asked
+        self._rules_since = rules_since
+        self._doubtful: frozenset[int] = frozenset()
         self.drift = None if drift is None else Drift(test=drift)
         """What the means of the windows show; from before a restart nothing but the baseline."""
         self._looks = array("d")
@@ -49,12 +65,19 @@ class Vigil:
         self._windows = Windows()
         self._reckon()
 
-    def retuned(self, asked: Watch | None, drift: DriftTest | None) -> None:
-        """Go on with other tests: what was counted is judged by them anew."""
+    def retuned(
+        self, asked: Watch | None, drift: DriftTest | None, rules_since: datetime | None = None
+    ) -> None:
+        """Go on with other tests: what was counted is judged by them anew.
+
+        Means that were counted by other rules are forgotten.
+        """
+        renewed, self._rules_since = rules_since != self._rules_since, rules_since
         if drift is None:
             self.drift = None
-        elif self.drift is None or self.drift.test.difference != drift.difference:
+        elif self.drift is None or renewed or self.drift.test.difference != drift.difference:
             self.drift = Drift(test=drift)
+            del self._looks[:]
         else:
             self.drift = replace(self.drift, test=drift)
         if asked == self._asked:
@@ -64,12 +87,15 @@ class Vigil:
 
     def _reckon(self) -> None:
         """Judge all windows that are remembered."""
-        self._changes = self._asked.changes(self._windows.each()) if self._asked else ()
+        self._changes: tuple[RateChange, ...] = ()
+        if self._asked is not None:
+            windows = self._windows
+            self._changes = self._asked.changes(windows.each(), windows.oldest, self._doubtful)
         self._summed()
 
     def _summed(self) -> None:
         self._spans = {count: self._windows.last(count) for count in SPANS}
-        self._found: tuple[tuple[int, int], Found] | None = None
+        self._found: tuple[tuple[int, int, bool], Found] | None = None
 
     # -- windows that end ---------------------------------------------------------------------
 
@@ -79,14 +105,41 @@ class Vigil:
 
     def close(self, events: int, samples: int, now: datetime) -> None:
         """End the window that goes on, with its exact counts."""
+        number, doubtful = self._number, self._is_doubtful
         if self._asked is not None:
-            self._windows.add(slot(self.ends) - 1, events, samples)
-            self._changes = self._asked.after(self._changes, max(0, events), max(0, samples))
+            self._windows.add(number, events, samples)
+            counts = max(0, events), max(0, samples)
+            self._changes = self._asked.after(self._changes, *counts, number, doubtful=doubtful)
             self._summed()
-        if self.drift is not None and self._looks:
+        if self.drift is not None and self._looks and not doubtful:
             self.drift = self.drift.update(fsum(self._looks) / len(self._looks))
         del self._looks[:]
+        if self._doubtful:
+            self._doubtful = frozenset(each for each in self._doubtful if each > number - KEPT)
         self.start, self.ends = self.ends, start_of(slot(now) + 1)
+
+    # -- guards that take new rules -------------------------------------------------------------
+
+    @property
+    def _number(self) -> int:
+        return slot(self.ends) - 1
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Return whether the window that goes on is of other rules, at least in part."""
+        before = self._rules_since is not None and self.start < self._rules_since.timestamp()
+        return before or self._number in self._doubtful
+
+    def doubt(self) -> None:
+        """Compare the window that goes on with nothing: guards take other rules in it."""
+        self._doubtful |= {self._number}
+
+    def first_hour(self, least: int) -> FirstHour | None:
+        """Return what the first hour under new rules showed; None while it lasts, or without."""
+        if self._rules_since is None or self._asked is None or self.lacking:
+            return None
+        first = ceil(self._rules_since.timestamp() / WINDOW.total_seconds())
+        return self._windows.first_hour(first, least, self._doubtful)
 
     # -- windows from before a restart --------------------------------------------------------
 
@@ -134,8 +187,9 @@ class Vigil:
             return None
         counts = (reading.events or 0, reading.samples or 0)
         if reading.problem is not None:
-            counts = self._found[0] if self._found is not None else (0, 0)
-        if self._found is None or self._found[0] != counts:
-            found = find(self._asked, self._changes, self._spans, *counts)
-            self._found = (counts, found)
+            counts = self._found[0][:2] if self._found is not None else (0, 0)
+        if self._found is None or self._found[0] != (*counts, self._is_doubtful):
+            doubtful = self._is_doubtful
+            found = find(self._asked, self._changes, self._spans, *counts, doubtful=doubtful)
+            self._found = ((*counts, doubtful), found)
         return self._found[1]

@@ -8,19 +8,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from rlhf_operator.api.evidence import (
-    ArmCount,
-    BaselineRecord,
-    Checkpoint,
-    SLOResult,
-    StratumRecord,
-)
+from rlhf_operator.api.evidence import ArmCount, Checkpoint, StratumRecord
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RolloutStatus
 from rlhf_operator.api.schema import format_duration, parse_duration
-from rlhf_operator.core import capacity, contenders, pins, repins, reward_hacking, steps
+from rlhf_operator.core import baselines, capacity, contenders, pins, repins, reward_hacking, steps
 from rlhf_operator.core.decision import Decision
-from rlhf_operator.core.moments import NO_VALUES, moments_of
+from rlhf_operator.core.moments import moments_of
 from rlhf_operator.core.observed import Assessment, Observed, Run
 from rlhf_operator.core.stretches import (
     Past,
@@ -29,7 +23,6 @@ from rlhf_operator.core.stretches import (
     record_of,
     stretch_of,
     stretches,
-    total,
 )
 
 Changes = dict[str, Any]
@@ -37,7 +30,6 @@ Changes = dict[str, Any]
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
 PROMOTED_CHECKPOINT_EVERY = timedelta(hours=1)
-_MOST_BASELINES = 128
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset(
@@ -72,7 +64,7 @@ def seen_now(
     if status.golden is None and seen.golden is not None:
         facts["golden"] = seen.golden
     if seen.baselines and not moved:
-        facts["baseline"] = _with(status.baseline, seen.baselines)
+        facts["baseline"] = baselines.merged(status.baseline, seen.baselines)
     drained = seen.deleted or capacity.is_drained(run, seen.now, drain)
     if not run.is_active and not run.is_settled and drained and not moved:
         facts |= {"settled_at": seen.now, "phase": "Completed", "pins": pins.unrestrained(status)}
@@ -91,16 +83,19 @@ def _is_another_floor(seen: Observed, status: RolloutStatus) -> bool:
 def _rules(seen: Observed, run: Run, status: RolloutStatus) -> Changes:
     """Return under which rules the guards count.
 
-    A promoted version that counts by other rules than before has no baseline of them yet. Beside
-    a control arm it stays as it was: what was counted since the promotion is of both.
+    A promoted version that counts by other rules than before has no baseline of them yet: its
+    first hour under them makes one. Beside a control arm it stays as it was: what was counted
+    since the promotion is of both.
     """
     agreed, known = seen.rules.agreed, status.rules_digest
     held = status.standby is not None and status.standby.weight > 0
-    if agreed is None or agreed == known or (run.is_active and known is not None):
+    if agreed is None or agreed == known:
         return {}
+    if known is not None and run.is_active and status.weight > 0:
+        return {}  # that has a rule, which begins the step anew
     if known is None:
         return {"rules_digest": agreed}
-    return {} if held else {"rules_digest": agreed, "baseline": ()}
+    return {} if held else {"rules_digest": agreed} | baselines.none(seen.now)
 
 
 def of_arm(
@@ -173,39 +168,6 @@ def evidence(
     elif checkpoint is not None and not moved:
         kept["checkpoint"] = checkpoint
     return kept
-
-
-def _with(
-    known: tuple[BaselineRecord, ...], fresh: tuple[BaselineRecord, ...]
-) -> tuple[BaselineRecord, ...]:
-    """Return the baselines on record and the fresh ones; what is frozen never changes."""
-    frozen = {(each.slo, each.measure, each.scorer) for each in known}
-    found = [each for each in fresh if (each.slo, each.measure, each.scorer) not in frozen]
-    replaced = {each.slo for each in found}
-    return (*(each for each in known if each.slo not in replaced), *found)[-_MOST_BASELINES:]
-
-
-def baseline(
-    results: tuple[SLOResult, ...], strata: tuple[StratumRecord, ...]
-) -> tuple[BaselineRecord, ...]:
-    """Return what the canary of a run showed of each rate in all its strata.
-
-    A mean is not among them: its baseline is the first hour after the promotion, and a record
-    without a mean would stand in its place.
-    """
-    found = []
-    for each in results:
-        if each.harm is not None and each.query is not None:
-            name = f"{each.policy}/{each.name}"
-            counted = total(stretches(strata, name))
-            if counted.moments != NO_VALUES:
-                continue
-            found.append(
-                BaselineRecord(
-                    slo=name, measure=each.query, events=counted.events, samples=counted.samples
-                )
-            )
-    return tuple(found)
 
 
 def before_switch(seen: Observed, run: Run, weight: int) -> tuple[ArmCount, ...]:

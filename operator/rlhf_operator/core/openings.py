@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhf_operator.api.evidence import BaselineRecord, StepRecord
+from rlhf_operator.api.evidence import StepRecord
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
 from rlhf_operator.core import capacity, contenders, holdback, pins, quarantines
@@ -29,8 +29,7 @@ def opened(seen: Observed, run: Run) -> Changes:
         "steps": (StepRecord(index=-1, weight=0, declared_at=seen.now),),
         "standby": holdback.inherited(seen),
         "pins": pins.inherited(seen, run),
-        "baseline": _inherited_baseline(seen, run),
-    }
+    } | _inherited_baseline(seen, run)
     if seen.previous is not None:
         known = seen.previous.status
         changes |= {"proof": known.proof, "unproven_since": known.unproven_since}
@@ -49,6 +48,8 @@ def opened(seen: Observed, run: Run) -> Changes:
             "reason": spec.cause.reason,
             "standby": None,
             "baseline": (),
+            "rules_digest": None,
+            "rules_since": None,
             "force_block": spec.cause.reason in pins.RESTRAINING,
             "refuse": spec.cause.reason == Reason.REFUSING,
         }
@@ -73,8 +74,13 @@ def _inherited_doubt(seen: Observed) -> Changes:
     return {"not_the_model": before.not_the_model, "alike": before.alike}
 
 
-def _inherited_baseline(seen: Observed, run: Run) -> tuple[BaselineRecord, ...]:
-    """Return what stable showed in its own run, as long as it is the same version that serves."""
+def _inherited_baseline(seen: Observed, run: Run) -> Changes:
+    """Return what stable showed at first, and by which rules, while it is what serves."""
     before = seen.previous.status if seen.previous else None
-    same = before is not None and before.stable is not None and before.stable == run.spec.from_
-    return before.baseline if before is not None and same else ()
+    if before is None or before.stable is None or before.stable != run.spec.from_:
+        return {}
+    return {
+        "baseline": before.baseline,
+        "rules_digest": before.rules_digest,
+        "rules_since": before.rules_since,
+    }

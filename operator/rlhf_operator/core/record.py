@@ -15,6 +15,7 @@ from rlhf_operator.api.evidence import Checkpoint, StepRecord
 from rlhf_operator.api.reasons import ConditionType, Reason
 from rlhf_operator.api.rollout import Outcome, RolloutStatus
 from rlhf_operator.core import (
+    baselines,
     conditions,
     contenders,
     endings,
@@ -69,10 +70,10 @@ def next_status(
     if decision.action is Action.PROMOTE and run.status.canary is not None:
         # What stood beside a pinned objective takes its place from now on, and its name.
         own = mandatory.own_names(seen.policies)
-        frozen = facts.baseline(status.slos, status.strata)
+        frozen = baselines.of_run(status.slos, status.strata)
         named = {own.get(each.slo, each.slo): each for each in frozen}
         kept = tuple(each.model_copy(update={"slo": name}) for name, each in named.items())
-        status = status.model_copy(update={"baseline": kept})
+        status = status.model_copy(update={"baseline": kept, "rules_since": None})
     if status == run.status:
         return None
     return status.model_copy(
@@ -171,12 +172,13 @@ def _new_weight(seen: Observed, run: Run, decision: Decision) -> Changes:
 def _recounted(seen: Observed, run: Run, decision: Decision) -> Changes:
     changes = _new_weight(seen, run, decision)
     # The router does this weight already: no pod has to wait for it.
-    return changes | {
+    changes |= {
         "in_force_at": seen.now,
         "steps": steps.begun(changes["steps"], seen.now),
         "before_switch": (),
         "rules_digest": seen.rules.agreed,
     }
+    return changes | baselines.none(seen.now)  # of stable, which may go on alone
 
 
 def _dropped(seen: Observed, run: Run, decision: Decision) -> Changes:

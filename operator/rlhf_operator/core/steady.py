@@ -32,24 +32,31 @@ from rlhf_operator.core.sequential import Levels, Rate
 from rlhf_operator.core.statistics import Burn
 from rlhf_operator.core.stretches import Stretch
 from rlhf_operator.core.watch import HOUR, Found, Watch, tests, watch
-from rlhf_operator.core.windows import WINDOW
+from rlhf_operator.core.windows import WINDOW, FirstHour
 
 
 @lru_cache(maxsize=64)
 def watched(
-    policies: tuple[PinnedPolicy, ...], baselines: tuple[BaselineRecord, ...]
+    policies: tuple[PinnedPolicy, ...],
+    baselines: tuple[BaselineRecord, ...],
+    *,
+    renewed: bool = False,
 ) -> tuple[tuple[PinnedPolicy, Objective], ...]:
-    """Return every SLO of a promoted version, each beside its policy, with its tests."""
+    """Return every SLO of a promoted version, each beside its policy, with its tests.
+
+    `renewed` says that the guards' rules have changed since the promotion.
+    """
     known = {each.slo: each for each in baselines}
     count = sum(_tests(slo) for policy in policies for slo in policy.slos)
     found = []
     for policy, goal in objectives(policies):
-        asked = watch(policy, goal.slo, goal.rate, count, known.get(goal.name))
+        before = known.get(goal.name)
+        asked = watch(policy, goal.slo, goal.rate, count, before, renewed=renewed)
         rate = goal.rate
         if asked is not None and rate is not None:
             levels = Levels(harm=asked.proven, good=rate.levels.good)
             rate = replace(rate, levels=levels)
-        drift = drift_test(policy, goal.slo, count, known.get(goal.name))
+        drift = drift_test(policy, goal.slo, count, before)
         found.append((policy, replace(goal, watch=asked, rate=rate, drift=drift)))
     return tuple(found)
 
@@ -136,6 +143,19 @@ def frozen(goal: Objective, drift: Drift) -> BaselineRecord | None:
         scorer=drift.scorer,
         mean=decimal_text(mean),
         deviation=decimal_text(deviation),
+    )
+
+
+def frozen_rate(goal: Objective, hour: FirstHour | None) -> BaselineRecord | None:
+    """Return the baseline of a rate under new rules that should go on record now, if any."""
+    if hour is None or goal.watch is None or not goal.watch.lacks_baseline:
+        return None
+    return BaselineRecord(
+        slo=goal.name,
+        measure=str(goal.measure),
+        since=hour.until,
+        events=hour.events,
+        samples=hour.samples,
     )
 
 

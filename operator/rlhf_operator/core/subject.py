@@ -51,6 +51,8 @@ class Subject:
 
     rules: str | None = None
     """The digest of the guards' rules under which this weight is counted, if it is on record."""
+    rules_since: datetime | None = None
+    """Since when a promoted version's guards have these rules, where it was promoted by others."""
     tested: int = 1
     """How many versions its run is about: their strata share the room that a record has."""
 
@@ -64,7 +66,7 @@ class Subject:
         """Return what makes it another subject; counts that are on record do not."""
         judged = (self.version, self.stable, self.since, self.sticky)
         kind = (self.promoted, self.controlled)
-        return (*judged, *kind, self.policies, self.baseline)
+        return (*judged, *kind, self.policies, self.baseline, self.rules_since)
 
 
 def subjects(seen: Observed, run: Run | None) -> tuple[Subject, ...]:
@@ -125,6 +127,8 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
         since=_hour_of(since, seen.now) if _is_gathering(run) else since,
         promoted=not _is_gathering(run),
         baseline=status.baseline,
+        rules=status.rules_digest,
+        rules_since=status.rules_since,
     )
 
 

@@ -8,7 +8,7 @@ compared; the ticket rules only tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import log
@@ -20,9 +20,10 @@ from rlhf_operator.core import sequential, statistics
 from rlhf_operator.core.indicators import Better, Form, Measure, measure
 from rlhf_operator.core.sequential import Proof, Rate
 from rlhf_operator.core.statistics import Burn, Count, RateChange, Urgency
-from rlhf_operator.core.windows import WINDOW
+from rlhf_operator.core.windows import WINDOW, slot
 
 _BASELINE_ERROR = 0.05
+_NOTHING = Count(events=0, samples=0)
 _TICKET_PROOF = log(20)
 """A ticket costs a look and no rollback, so it takes less proof than a page: 20 to 1."""
 _RULES = statistics.BURN_RULES
@@ -39,6 +40,17 @@ class Bound:
     name: str
     """max, min or versusStable."""
     ceiling: float
+    first: int = 0
+    """The number of the first window that is tested (`core/windows`)."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether it rests on a baseline, which holds for the rules by which that was counted."""
+        return self.name == "versusStable"
+
+    def tests(self, number: int, *, doubtful: bool) -> bool:
+        """Return whether a window is tested; one is doubtful while guards take new rules."""
+        return number >= self.first and not (self.compares and doubtful)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,25 +66,44 @@ class Watch:
     lower_is_better: bool
     missing: str = ""
     """Why the comparison that is asked for is not made, if so."""
+    lacks_baseline: bool = False
+    """Whether that is because there is nothing yet to compare with."""
 
     def bad(self, events: int, samples: int) -> Count:
         """Return what is bad among the answers; an event may be seen before its answer."""
         seen = min(events, samples)
         return Count(events=seen if self.lower_is_better else samples - seen, samples=samples)
 
-    def changes(self, windows: Iterable[tuple[int, int]] = ()) -> tuple[RateChange, ...]:
-        """Return the detector of each bound after these windows of events and samples."""
+    def changes(
+        self,
+        windows: Iterable[tuple[int, int]] = (),
+        oldest: int = 0,
+        doubtful: Container[int] = frozenset(),
+    ) -> tuple[RateChange, ...]:
+        """Return the detector of each bound after these windows of events and samples.
+
+        oldest: the number of the first of them; doubtful: those in which guards took new rules.
+        """
         found = tuple(RateChange(ceiling=bound.ceiling) for bound in self.bounds)
-        for window in windows:
-            found = self.after(found, *window)
+        for number, window in enumerate(windows, oldest):
+            found = self.after(found, *window, number, doubtful=number in doubtful)
         return found
 
     def after(
-        self, changes: tuple[RateChange, ...], events: int, samples: int
+        self,
+        changes: tuple[RateChange, ...],
+        events: int,
+        samples: int,
+        number: int,
+        *,
+        doubtful: bool = False,
     ) -> tuple[RateChange, ...]:
         """Return the detectors after one more window."""
         count = self.bad(events, samples)
-        return tuple(change.update(count) for change in changes)
+        return tuple(
+            change.update(count) if bound.tests(number, doubtful=doubtful) else change
+            for bound, change in zip(self.bounds, changes, strict=True)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,18 +129,24 @@ def tests(slo: SLO, found: Measure) -> int:
 
 
 def watch(
-    policy: PinnedPolicy, slo: SLO, rate: Rate | None, count: int, baseline: BaselineRecord | None
+    policy: PinnedPolicy,
+    slo: SLO,
+    rate: Rate | None,
+    count: int,
+    baseline: BaselineRecord | None,
+    *,
+    renewed: bool = False,
 ) -> Watch | None:
     """Return the tests of one SLO; None where it is no rate, or is only told.
 
     `count` tests share the false rollbacks of thirty days; `rate` is None where plain numbers
-    are compared.
+    are compared. `renewed` says that the guards' rules have changed since the promotion.
     """
     found = measure(slo)
     budget = _budget(slo, found)
     if found.form is not Form.RATE or (rate is None and budget is None):
         return None
-    bounds, missing = [], ""
+    bounds, missing, lacks = [], "", False
     if rate is not None and rate.ceiling is not None:
         name = "max" if rate.lower_is_better else "min"
         bounds.append(Bound(name=name, ceiling=rate.ceiling))
@@ -118,9 +155,12 @@ def watch(
             baseline = None
         ceiling = _compared(rate, rate.margin, baseline)
         if ceiling is not None:
-            bounds.append(Bound(name="versusStable", ceiling=ceiling))
+            since = baseline.since if baseline is not None else None
+            first = 0 if since is None else slot(since)
+            bounds.append(Bound(name="versusStable", ceiling=ceiling, first=first))
         elif baseline is None:
-            missing = "versusStable is not judged, for this version has no baseline"
+            why = "this version has no baseline" + (" under its guards' new rules" * renewed)
+            missing, lacks = f"versusStable is not judged, for {why}", True
         else:
             missing = "versusStable is not judged, for its baseline bounds nothing"
     return Watch(
@@ -129,6 +169,7 @@ def watch(
         proven=statistics.change_threshold(float(policy.false_rollback), max(1, count), WINDOW),
         lower_is_better=found.better is Better.LOWER,
         missing=missing,
+        lacks_baseline=lacks,
     )
 
 
@@ -161,10 +202,13 @@ def find(
     spans: Mapping[int, tuple[int, int]],
     events: int,
     samples: int,
+    *,
+    doubtful: bool = False,
 ) -> Found:
     """Return what the finished windows and the counts of the one that goes on show together.
 
-    spans: events and samples of the newest finished windows, by how many (`SPANS`).
+    spans: events and samples of the newest finished windows, by how many (`SPANS`); doubtful:
+    whether guards take new rules in the one that goes on.
     """
     counts = {
         number: asked.bad(before[0] + events, before[1] + samples)
@@ -174,7 +218,7 @@ def find(
     proofs = tuple(
         Proof(
             bound=bound.name,
-            harm=change.level(now),
+            harm=change.level(_NOTHING if doubtful and bound.compares else now),
             good=statistics.log_e_ceiling(hour.events, hour.samples, bound.ceiling, exceeds=False),
         )
         for bound, change in zip(asked.bounds, changes, strict=True)

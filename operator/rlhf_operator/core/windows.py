@@ -10,8 +10,9 @@ its last five minutes at most, before it went, is lost. What the operator sees i
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from rlhf_operator.api.measurements import Series
@@ -45,6 +46,16 @@ def start_of(number: int) -> float:
 def first_whole(since: datetime, newest: int) -> int:
     """Return the oldest window to look back to: it began after `since`, and is remembered."""
     return max(ceil(since.timestamp() / _SECONDS), newest - KEPT + 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FirstHour:
+    """What a version showed in its first hour under new rules."""
+
+    events: int
+    samples: int
+    until: datetime
+    """When it was over."""
 
 
 class Windows:
@@ -108,9 +119,29 @@ class Windows:
             return sum(self._hourly_events[-hours:]), sum(self._hourly_samples[-hours:])
         return sum(self._events[-count:]), sum(self._samples[-count:])
 
+    @property
+    def oldest(self) -> int:
+        """Return the number of the oldest window; there must be one."""
+        return self._newest - len(self) + 1
+
     def each(self) -> Iterable[tuple[int, int]]:
         """Return events and samples of every window, the oldest first."""
         return zip(self._events, self._samples, strict=True)
+
+    def first_hour(self, first: int, least: int, without: Container[int]) -> FirstHour | None:
+        """Return the first hour from window number `first` on, as soon as it is over.
+
+        It lasts for as long as so many samples take; windows that are to be left out do not count.
+        """
+        found = events = samples = 0
+        for number, (bad, seen) in enumerate(self.each(), self.oldest):
+            if number < first or number in without:
+                continue
+            found, events, samples = found + 1, events + bad, samples + seen
+            if found >= PER_HOUR and samples >= max(1, least):
+                until = datetime.fromtimestamp(start_of(number + 1), UTC)
+                return FirstHour(events=events, samples=samples, until=until)
+        return None
 
 
 def subquery(name: str, count: int, matchers: str = "") -> str:
