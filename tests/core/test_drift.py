@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rlhf_operator.api.evidence import BaselineRecord, SLOResult, Verdict
+from rlhf_operator.api.evidence import BaselineRecord, SLOResult, Sums, Verdict
 from rlhf_operator.core import rollout
-from rlhf_operator.core.drift import BASELINE, Drift, DriftTest
+from rlhf_operator.core.baselines import merged
+from rlhf_operator.core.drift import BASELINE, Drift, DriftTest, record_of, resumed
+from rlhf_operator.core.indicators import Measure, measure
+from rlhf_operator.core.moments import NO_VALUES, Moments
 from rlhf_operator.core.objective import Judgement, Objective, Reading
 from rlhf_operator.core.statistics import average_run_length
 from rlhf_operator.core.steady import drifted, frozen, watched
@@ -21,8 +24,13 @@ from tests.core.test_steady import policy
 
 LENGTH = {"name": "long", "class": "Quality", "indicator": {"type": "ResponseLength"},
           "versusStable": {"difference": "100", "method": "Threshold"}}  # fmt: skip
+VARIED = LENGTH | {"versusStable": {"difference": "100"}}
 RUN_LENGTH = 864_000.0
 GOOD, UNSURE, WRONG, BAD = Verdict
+
+
+def measure_of(slo: dict[str, Any]) -> Measure:
+    return measure(policy(slo).slos[0])
 
 
 def asked(**changes: Any) -> DriftTest:
@@ -174,3 +182,137 @@ def test_a_drift_of_quality_leads_back_to_the_version_before() -> None:
     decision = rollout.decide(seen)
     assert decision.rule == "stable_failed" and decision.start is not None
     assert decision.start.to == make.V1
+
+
+OWN_RUN = BaselineRecord(slo="p/long", measure="x", samples=4000,
+                         sums=Sums(total="3200000", squares="2720000000"))  # fmt: skip
+"""4000 answers of 800 tokens on average, with a deviation of 200."""
+
+
+def hour(test: DriftTest, *means: float, answers: int = 600) -> Drift:
+    """So many windows of so many answers, with the same deviation as in the version's own run."""
+    drift = Drift(test=test)
+    for mean in means:
+        moments = Moments(answers * mean, answers * (mean**2 + 200**2))
+        drift = drift.counted(answers, moments).update(mean)
+    return drift
+
+
+def is_fall(drift: Drift) -> bool:
+    return drift.fall() >= drift.test.proven
+
+
+@pytest.mark.parametrize(
+    ("means", "falls"),
+    [
+        pytest.param([900], True, id="as far off as is tolerated, in the first window"),
+        pytest.param([840] * 11, False, id="less than half of that, for the whole hour"),
+        pytest.param([1500], True, id="one window that is beyond all chance"),
+        pytest.param([700] * 11, False, id="better than in its own run"),
+        pytest.param([820, 790] * 5, False, id="as in its own run"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_first_hour_is_compared_with_the_versions_own_run(
+    means: list[float], falls: bool, higher: bool
+) -> None:
+    sign = 1 if higher else -1
+    own = Sums(total=str(sign * 3_200_000), squares="2720000000")
+    test = asked(known=OWN_RUN.model_copy(update={"sums": own}), higher_is_worse=higher)
+    assert is_fall(hour(test, *(sign * mean for mean in means))) is falls
+
+
+def test_a_fall_does_not_become_what_later_windows_are_compared_with() -> None:
+    fallen = hour(asked(known=OWN_RUN), *[900.0] * 40)
+    assert is_fall(fallen) and fallen.baseline is None
+    alone = hour(asked(), *[900.0] * 12)
+    assert alone.fall() == 0 and alone.baseline is not None, "without its own run nobody knows"
+    well = hour(asked(known=OWN_RUN), *HOUR)
+    assert well.baseline is not None and well.fall() == 0, "and then the first hour is it"
+
+
+def test_a_window_that_goes_on_is_compared_too() -> None:
+    drift = hour(asked(known=OWN_RUN), *HOUR[:2])
+    assert not is_fall(drift)
+    assert drift.fall(3000, Moments(3000 * 1000, 3000 * (1000**2 + 200**2))) >= drift.test.proven
+    assert drift.fall(0, NO_VALUES) == drift.fall()
+
+
+def test_few_values_prove_no_fall() -> None:
+    assert hour(asked(known=OWN_RUN), 2000.0, answers=90).fall() == 0
+    few = OWN_RUN.model_copy(update={"samples": 40})
+    assert hour(asked(known=few), 2000.0).fall() == 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_an_hour_that_is_no_worse_than_is_tolerated_is_hardly_ever_a_fall(shift: float) -> None:
+    """500 promotions, each looked at with every window, at one false alarm in a hundred."""
+    rng = np.random.default_rng(7)
+    proven, wrong = np.log(100.0), 0
+    for _ in range(500):
+        run = rng.normal(0, 1, 400)
+        own = Sums(total=f"{run.sum():.9f}", squares=f"{(run**2).sum():.9f}")
+        known = BaselineRecord(slo="p/long", measure="x", samples=400, sums=own)
+        drift = Drift(test=asked(known=known, difference=1.0, run_length=100.0))
+        for _ in range(12):
+            values = rng.normal(shift, 1, 120)
+            drift = drift.counted(120, Moments(values.sum(), (values**2).sum()))
+            if drift.fall() >= proven:
+                wrong += 1
+                break
+    assert wrong <= 5
+
+
+def test_a_fall_is_told_with_both_means() -> None:
+    goal = objective(VARIED, OWN_RUN.model_copy(update={"measure": str(measure_of(VARIED))}))
+    assert goal.drift is not None and goal.drift.known is not None
+    now = Moments(3000 * 900, 3000 * (900**2 + 200**2))
+    reading = Reading(samples=3000, value=900.0, moments=now)
+    judged = Judgement(verdict=UNSURE, failures=0, message="as it was", reading=reading)
+    found = drifted(goal, judged, Drift(test=goal.drift))
+    assert found.verdict is BAD and found.failures == 1
+    assert "has moved from the 800 (of 4000) of its own run" in found.message
+    while_rules_change = drifted(goal, judged, Drift(test=goal.drift), doubtful=True)
+    assert while_rules_change.verdict is UNSURE
+
+
+def test_what_its_own_run_showed_stays_on_record_beside_the_first_hour() -> None:
+    known = OWN_RUN.model_copy(update={"measure": str(measure_of(VARIED))})
+    goal = objective(VARIED, known)
+    assert goal.drift is not None
+    record = frozen(goal, hour(goal.drift, *HOUR))
+    assert record is not None and record.sums == known.sums and record.mean == "800"
+    assert merged((known,), (record,)) == (record,)
+    later = record.model_copy(update={"mean": "900"})
+    assert merged((record,), (later,)) == (record,)
+
+
+def test_where_no_squares_are_read_the_own_run_is_not_compared() -> None:
+    goal = objective(LENGTH, OWN_RUN.model_copy(update={"measure": str(measure_of(LENGTH))}))
+    assert goal.drift is not None and goal.drift.known is None
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        pytest.param(hour(asked(known=OWN_RUN), *HOUR[:7]), id="a baseline that grows"),
+        pytest.param(hour(asked(), *HOUR[:7]), id="one that nothing is compared with"),
+        pytest.param(hour(asked(known=KNOWN), *[900.0] * 3), id="a detector that has seen some"),
+    ],
+)
+def test_the_windows_outlive_the_process(drift: Drift) -> None:
+    record = record_of("p/long", "x", drift)
+    assert record is not None
+    again = resumed(drift.test, "x", record)
+    assert record_of("p/long", "x", again) == record
+    assert again.fall() == pytest.approx(drift.fall())
+    for mean in HOUR[7:]:
+        again, drift = again.update(mean), drift.update(mean)
+    assert again.baseline == pytest.approx(drift.baseline)
+    assert again.level == pytest.approx(drift.level)
+    assert resumed(drift.test, "something else", record) == Drift(test=drift.test)
+
+
+def test_windows_that_say_nothing_are_not_on_record() -> None:
+    assert record_of("p/long", "x", Drift(test=asked())) is None
+    assert record_of("p/long", "x", hour(asked(known=KNOWN), 800.0)) is None

@@ -358,13 +358,35 @@ def test_what_stood_beside_a_pinned_objective_is_frozen_under_its_own_name() -> 
     assert (status.outcome, status.baseline) == (Outcome.PROMOTED, (BASELINE,))
 
 
-def test_the_mean_of_a_run_is_no_baseline() -> None:
-    """That is the first hour after the promotion; what stands in its place keeps it out."""
-    sums = {"total": "800000", "squares": "640000001"}
-    mean = SHOWN.model_copy(update={"events": None, "sums": Sums.model_validate(sums)})
-    run = make.make_run(step=1, weight=50)
-    status = after(run=run, canary=Assessment(results=(mean,)))
-    assert (status.outcome, status.baseline) == (Outcome.PROMOTED, ())
+VALUES = {"total": "800000", "squares": "640000001"}
+COUNT = {"slo": "safe/unsafe", "version": "v1", "events": 0, "samples": 1000, "sums": VALUES}
+
+
+@pytest.mark.parametrize(
+    ("counts", "scorer", "kept"),
+    [
+        pytest.param([COUNT | {"scorer": "rm"}], "rm", True, id="of one reward model"),
+        pytest.param([COUNT], None, True, id="of what needs no scorer"),
+        pytest.param([COUNT | {"scorer": "rm,other"}], None, False, id="not of two"),
+        pytest.param([COUNT | {"version": "sft"}], None, False, id="not of stable"),
+        pytest.param([COUNT | {"sums": None}], None, False, id="not without values"),
+        pytest.param([], None, False, id="not where nothing was counted"),
+    ],
+)
+@pytest.mark.parametrize("on_record", [True, False])
+def test_the_values_of_a_run_are_frozen_at_its_promotion(
+    counts: list[Any], scorer: str | None, kept: bool, on_record: bool
+) -> None:
+    """By the engine's counts, or by those on record where it has none now."""
+    mean = SHOWN.model_copy(update={"events": None, "sums": Sums.model_validate(VALUES)})
+    point = Checkpoint.model_validate({"since": ago(2), "at": NOW, "counts": counts})
+    run = make.make_run(step=1, weight=50, checkpoint=point if on_record else None)
+    seen = {"run": run, "canary": Assessment(results=(mean,))}
+    status = after(None if on_record else point, **seen)
+    record = BaselineRecord(slo="safe/unsafe", measure="unsafe / all", samples=1000,
+                            sums=Sums.model_validate(VALUES), scorer=scorer)  # fmt: skip
+    assert status.outcome is Outcome.PROMOTED
+    assert status.baseline == ((record,) if kept else ())
 
 
 def test_a_run_that_goes_on_freezes_nothing() -> None:

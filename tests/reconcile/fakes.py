@@ -15,7 +15,14 @@ from typing import Any
 
 from rlhf_operator.adapters.applied import Refusals
 from rlhf_operator.api.errors import Transient
-from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult, Verdict
+from rlhf_operator.api.evidence import (
+    BaselineRecord,
+    Checkpoint,
+    DriftRecord,
+    GoldenResult,
+    SLOResult,
+    Verdict,
+)
 from rlhf_operator.api.schema import format_time
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.controller.store import MemoryStore
@@ -258,6 +265,8 @@ class FakeSLOs:
     """Which rules the guards have."""
     baselines: tuple[BaselineRecord, ...] = ()
     """Baselines of means that a promoted version has shown by now."""
+    drifts: tuple[DriftRecord, ...] | None = None
+    """How far the watch over its means is."""
 
     def follow(self, first: Subject, *others: Subject) -> None:
         self.subjects[first.key] = (first, *others)
@@ -283,6 +292,7 @@ class FakeSLOs:
             results=mine,
             stable_results=stable,
             baselines=self.baselines if subject.promoted else (),
+            drifts=self.drifts if subject.promoted else None,
             rules=self.rules,
         )
 

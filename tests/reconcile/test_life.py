@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from rlhf_operator.api.evidence import BaselineRecord, Verdict
+from rlhf_operator.api.evidence import BaselineRecord, DriftRecord, Verdict
 from rlhf_operator.api.rollout import Outcome
 from rlhf_operator.core import names
 from tests.reconcile.stage import KEY, Stage
@@ -114,6 +114,36 @@ def test_the_baseline_of_a_mean_is_written_once() -> None:
     stage.run(60 * MINUTE)
     assert stage.runs[-1].status.baseline == (record,), "what is frozen never changes"
     assert stage.cluster.writes == writes
+
+
+def drift_of(windows: int, level: str | None = None) -> tuple[DriftRecord, ...]:
+    return (DriftRecord(slo="safe/long", measure="l", windows=windows, level=level),)
+
+
+def test_how_far_the_watch_over_means_is_goes_on_record_once_an_hour() -> None:
+    """Every quarter of one while the baseline grows: few numbers, and few writes."""
+    stage = Stage()
+    stage.run()
+    written: list[tuple[int, str | None]] = []
+    for minute in range(0, 240, 5):
+        windows = minute // 5
+        stage.slos.drifts = drift_of(windows) if windows < 12 else drift_of(0, str(windows))
+        stage.run(5 * MINUTE)
+        for each in stage.runs[-1].status.drifts:
+            if (each.windows, each.level) not in written:
+                written.append((each.windows, each.level))
+    assert [windows for windows, _ in written if windows] == [1, 4, 7, 10]
+    assert 2 <= sum(level is not None for _, level in written) <= 4
+    stage._restart()
+    stage.slos.drifts = None  # nothing was judged yet
+    stage.run(5 * MINUTE)
+    (subject,) = stage.slos.subjects[KEY]
+    assert subject.drifts == stage.runs[-1].status.drifts != ()
+    stage.edit(version="v2")
+    stage.run(timedelta(seconds=30))
+    assert stage.runs[-1].status.drifts == subject.drifts, "of what is stable still"
+    stage.run(60 * MINUTE)
+    assert stage.weights == {"v2": 100} and stage.runs[-1].status.drifts == ()
 
 
 def test_silence_holds_and_success_resumes() -> None:

@@ -204,8 +204,9 @@ class StratumRecord(ApiType):
 class BaselineRecord(ApiType):
     """What a version showed of one objective at first, frozen for as long as it serves.
 
-    Of a rate: in its own run. Of a mean: in the first hour after its promotion. When the guards'
-    rules change, of both: in the first hour under the new ones.
+    Of a rate: in its own run. Of a mean: in the first hour after its promotion, which is compared
+    with what its own run showed. When the guards' rules change, of both: in the first hour under
+    the new ones.
     """
 
     slo: Annotated[str, Field(max_length=128)]
@@ -220,11 +221,36 @@ class BaselineRecord(ApiType):
     events: Count | None = None
     """Counted events of a rate."""
     samples: Count | None = None
-    """Samples of a rate."""
+    """Samples of a rate; of a mean, the values behind `sums`."""
+    sums: Sums | None = None
+    """Of a mean: the values at the last weight of its own run."""
     mean: DecimalText | None = None
     """The mean of the first windows' means."""
     deviation: DecimalText | None = None
     """Their standard deviation."""
+
+
+class DriftRecord(ApiType):
+    """How far the watch over one mean of a promoted version is, for a restarted operator."""
+
+    slo: Annotated[str, Field(max_length=128)]
+    """Policy and objective, as policy/objective."""
+    measure: Annotated[str, Field(max_length=4096)]
+    """What is counted."""
+    scorer: Annotated[str, Field(max_length=1024)] | None = None
+    """Of scored answers: what scores them."""
+    windows: Annotated[int, Field(ge=0, le=12)] = 0
+    """How many windows of the baseline are there, while it grows."""
+    mean: DecimalText | None = None
+    """The mean of their means."""
+    deviation: DecimalText | None = None
+    """Their standard deviation, by their number."""
+    samples: Count | None = None
+    """The values since the promotion, where they are compared with those of its own run."""
+    sums: Sums | None = None
+    """These values."""
+    level: DecimalText | None = None
+    """What later windows exceeded, in deviations."""
 
 
 class Checkpoint(ApiType):

@@ -14,6 +14,7 @@ from rlhf_operator.api.evidence import (
     ArmCount,
     BaselineRecord,
     Checkpoint,
+    DriftRecord,
     GoldenResult,
     Message,
     ReasonWord,
@@ -236,6 +237,10 @@ class RolloutStatus(ApiType):
     """What both versions showed at the weights before this one, on which evidence rests."""
     baseline: Annotated[tuple[BaselineRecord, ...], Field(max_length=128)] = ()
     """What stable showed at first: after promotion it is compared with that."""
+    drifts: Annotated[tuple[DriftRecord, ...], Field(max_length=128)] = ()
+    """How far the watch over stable's means is."""
+    drifts_at: Time | None = None
+    """When that was last written."""
     before_switch: Annotated[tuple[ArmCount, ...], Field(max_length=128)] = ()
     """What stable showed before all its traffic went to the canary at once."""
     standby: StandbyRecord | None = None

@@ -284,6 +284,7 @@ class Followed:
                 if goal.stable.last is not None
             ),
             baselines=promoted.baselines(self.goals),
+            drifts=promoted.drifts(self.goals) if subject.promoted else None,
             rules=self.in_force,
         )
 

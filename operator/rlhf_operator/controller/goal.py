@@ -119,10 +119,12 @@ class Goal:
             return False
         whole = reader.ledger.tally(model, version, measure, vigil.start)
         after = reader.ledger.tally(model, version, measure, vigil.ends)
-        mark, events, samples = vigil.ends, 0, 0
+        mark, events, samples, moments = vigil.ends, 0, 0, None
         if whole is not None and after is not None:
             events, samples = whole.events - after.events, whole.samples - after.samples
-        vigil.close(events, samples, now)
+            if vigil.drift is not None and whole.scorers <= {vigil.drift.scorer}:
+                moments = whole.moments - after.moments
+        vigil.close(events, samples, now, moments)
         self.starts = dict.fromkeys(self.starts, Start(mark))
         return True
 
@@ -132,7 +134,8 @@ class Goal:
             return judged
         is_query = self.objective.measure.form is Form.QUERY
         self.vigil.look(judged, self.objective.slo.min_samples, averaged=is_query)
-        return steady.drifted(self.objective, judged, self.vigil.drift)
+        doubtful = self.vigil.is_doubtful
+        return steady.drifted(self.objective, judged, self.vigil.drift, doubtful=doubtful)
 
     def found(self, reading: Reading) -> Found | None:
         """Return what a promoted version shows of a rate; None for all else."""

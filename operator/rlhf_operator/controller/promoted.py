@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from rlhf_operator.api.evidence import BaselineRecord
+from rlhf_operator.api.evidence import BaselineRecord, DriftRecord
 from rlhf_operator.controller.goal import Goal, Start
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.recall import Gap
 from rlhf_operator.controller.vigil import Vigil
+from rlhf_operator.core import drift
+from rlhf_operator.core.drift import Drift
 from rlhf_operator.core.ledger import ModelKey
+from rlhf_operator.core.objective import Objective
 from rlhf_operator.core.steady import frozen, frozen_rate
 from rlhf_operator.core.subject import Subject
 from rlhf_operator.core.watch import HOUR
@@ -31,7 +34,7 @@ def watch_over(
                 asked.watch,
                 mine.since,
                 now,
-                asked.drift,
+                _resumed(asked, mine),
                 reach=reach,
                 rules_since=mine.rules_since,
             )
@@ -40,6 +43,14 @@ def watch_over(
             goal.vigil.retuned(asked.watch, asked.drift, mine.rules_since)
             goal.canary.measured = last.canary.measured
         goal.starts = dict.fromkeys(goal.starts, Start(goal.vigil.start))
+
+
+def _resumed(goal: Objective, mine: Subject) -> Drift | None:
+    """Return how far the watch over a mean was; None where none is watched."""
+    if goal.drift is None:
+        return None
+    known = next((each for each in mine.drifts if each.slo == goal.name), None)
+    return drift.resumed(goal.drift, drift.measured_by(goal.slo, goal.measure), known)
 
 
 def turn(
@@ -67,6 +78,17 @@ def baselines(goals: Iterable[Goal]) -> tuple[BaselineRecord, ...]:
             found.append(frozen(asked, vigil.drift))
         if vigil is not None:
             found.append(frozen_rate(asked, vigil.first_hour(asked.slo.min_samples)))
+    return tuple(record for record in found if record is not None)
+
+
+def drifts(goals: Iterable[Goal]) -> tuple[DriftRecord, ...]:
+    """Return how far the watch over each mean is."""
+    found = []
+    for goal in goals:
+        asked = goal.objective
+        if goal.vigil is not None and goal.vigil.drift is not None:
+            formula = drift.measured_by(asked.slo, asked.measure)
+            found.append(drift.record_of(asked.name, formula, goal.vigil.drift))
     return tuple(record for record in found if record is not None)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, fsum
 
 from rlhf_operator.core.drift import Drift, DriftTest
+from rlhf_operator.core.moments import Moments
 from rlhf_operator.core.objective import Judgement, Reading
 from rlhf_operator.core.statistics import RateChange
 from rlhf_operator.core.watch import SPANS, Found, Watch, find
@@ -39,7 +40,7 @@ class Vigil:
         asked: Watch | None,
         since: datetime,
         now: datetime,
-        drift: DriftTest | None = None,
+        drift: Drift | None = None,
         *,
         reach: int = 0,
         rules_since: datetime | None = None,
@@ -51,8 +52,8 @@ class Vigil:
         self._asked = asked
         self._rules_since = rules_since
         self._doubtful: frozenset[int] = frozenset()
-        self.drift = None if drift is None else Drift(test=drift)
-        """What the means of the windows show; from before a restart nothing but the baseline."""
+        self.drift = drift
+        """What the means of the windows show; from before a restart what is on record."""
         self._looks = array("d")
         newest = slot(now)
         self.start = max(since.timestamp(), start_of(newest - reach))
@@ -103,16 +104,24 @@ class Vigil:
         """Return whether all points of the window that goes on were seen."""
         return settled is not None and settled.timestamp() >= self.ends
 
-    def close(self, events: int, samples: int, now: datetime) -> None:
-        """End the window that goes on, with its exact counts."""
-        number, doubtful = self._number, self._is_doubtful
+    def close(
+        self, events: int, samples: int, now: datetime, moments: Moments | None = None
+    ) -> None:
+        """End the window that goes on, with its exact counts; of a mean, with its values' sums.
+
+        These are None where several have scored the values.
+        """
+        number, doubtful = self._number, self.is_doubtful
         if self._asked is not None:
             self._windows.add(number, events, samples)
             counts = max(0, events), max(0, samples)
             self._changes = self._asked.after(self._changes, *counts, number, doubtful=doubtful)
             self._summed()
-        if self.drift is not None and self._looks and not doubtful:
-            self.drift = self.drift.update(fsum(self._looks) / len(self._looks))
+        if self.drift is not None and not doubtful:
+            if moments is not None:
+                self.drift = self.drift.counted(samples, moments)
+            if self._looks:
+                self.drift = self.drift.update(fsum(self._looks) / len(self._looks))
         del self._looks[:]
         if self._doubtful:
             self._doubtful = frozenset(each for each in self._doubtful if each > number - KEPT)
@@ -125,7 +134,7 @@ class Vigil:
         return slot(self.ends) - 1
 
     @property
-    def _is_doubtful(self) -> bool:
+    def is_doubtful(self) -> bool:
         """Return whether the window that goes on is of other rules, at least in part."""
         before = self._rules_since is not None and self.start < self._rules_since.timestamp()
         return before or self._number in self._doubtful
@@ -188,8 +197,8 @@ class Vigil:
         counts = (reading.events or 0, reading.samples or 0)
         if reading.problem is not None:
             counts = self._found[0][:2] if self._found is not None else (0, 0)
-        if self._found is None or self._found[0] != (*counts, self._is_doubtful):
-            doubtful = self._is_doubtful
+        if self._found is None or self._found[0] != (*counts, self.is_doubtful):
+            doubtful = self.is_doubtful
             found = find(self._asked, self._changes, self._spans, *counts, doubtful=doubtful)
             self._found = ((*counts, doubtful), found)
         return self._found[1]

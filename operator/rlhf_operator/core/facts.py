@@ -30,6 +30,8 @@ Changes = dict[str, Any]
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
 PROMOTED_CHECKPOINT_EVERY = timedelta(hours=1)
+GROWING_CHECKPOINT_EVERY = timedelta(minutes=15)
+"""While a baseline grows."""
 MOST_STRATA = 2048
 """So many strata are kept apart in a record; beyond, neighbours are added up."""
 _STANDING_STILL = frozenset(
@@ -71,13 +73,28 @@ def seen_now(
     if run.is_active and not moved:
         facts |= _clocks(seen, status, decision)
     if not moved:
-        facts |= _rules(seen, run, status)
+        facts |= _drifts(seen, status) | _rules(seen, run, status)
     return facts
 
 
 def _is_another_floor(seen: Observed, status: RolloutStatus) -> bool:
     """Return whether the spec names another floor than the record; an old record names none."""
     return status.fallback not in (None, seen.fallback)
+
+
+def _drifts(seen: Observed, status: RolloutStatus) -> Changes:
+    """Return how far the watch over stable's means is, once an hour.
+
+    More often in the first hour: who is restarted again and again would never have a baseline.
+    """
+    if seen.drifts is None or seen.drifts == status.drifts:
+        return {}
+    grows = any(each.windows for each in seen.drifts)
+    every = GROWING_CHECKPOINT_EVERY if grows else PROMOTED_CHECKPOINT_EVERY
+    before = status.drifts_at or status.in_force_at
+    if before is not None and seen.now < before + every:
+        return {}
+    return {"drifts": seen.drifts, "drifts_at": seen.now}
 
 
 def _rules(seen: Observed, run: Run, status: RolloutStatus) -> Changes:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from rlhf_operator.api.common import Failure, VersionRef
 from rlhf_operator.api.decision import DecisionAction
-from rlhf_operator.api.evidence import BaselineRecord, GoldenResult, SLOResult
+from rlhf_operator.api.evidence import BaselineRecord, DriftRecord, GoldenResult, SLOResult
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.quarantine import QuarantineRecord
@@ -228,7 +228,9 @@ class Observed:
     control: Assessment | None = None
     """What Safety says of the control arm, while there is one."""
     baselines: tuple[BaselineRecord, ...] = ()
-    """Means of stable's first hour that are not on record yet."""
+    """Baselines of stable's first hour that are not on record yet."""
+    drifts: tuple[DriftRecord, ...] | None = None
+    """How far the watch over stable's means is; None where that is not known."""
     golden: GoldenResult | None = None
     """A result that is not on record yet."""
     query_problems: tuple[str, ...] = ()

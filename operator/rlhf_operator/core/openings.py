@@ -50,6 +50,8 @@ def opened(seen: Observed, run: Run) -> Changes:
             "baseline": (),
             "rules_digest": None,
             "rules_since": None,
+            "drifts": (),
+            "drifts_at": None,
             "force_block": spec.cause.reason in pins.RESTRAINING,
             "refuse": spec.cause.reason == Reason.REFUSING,
         }
@@ -83,4 +85,6 @@ def _inherited_baseline(seen: Observed, run: Run) -> Changes:
         "baseline": before.baseline,
         "rules_digest": before.rules_digest,
         "rules_since": before.rules_since,
+        "drifts": before.drifts,
+        "drifts_at": before.drifts_at,
     }

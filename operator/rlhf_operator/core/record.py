@@ -68,12 +68,7 @@ def next_status(
         said = (decision.reason, decision.message)
         status = contenders.without(status, decision.arms, *said, seen.now)
     if decision.action is Action.PROMOTE and run.status.canary is not None:
-        # What stood beside a pinned objective takes its place from now on, and its name.
-        own = mandatory.own_names(seen.policies)
-        frozen = baselines.of_run(status.slos, status.strata)
-        named = {own.get(each.slo, each.slo): each for each in frozen}
-        kept = tuple(each.model_copy(update={"slo": name}) for name, each in named.items())
-        status = status.model_copy(update={"baseline": kept, "rules_since": None})
+        status = status.model_copy(update=_baseline(seen, run, status, checkpoint))
     if status == run.status:
         return None
     return status.model_copy(
@@ -83,6 +78,22 @@ def next_status(
             "conditions": _conditions(seen, decision, status),
         }
     )
+
+
+def _baseline(
+    seen: Observed, run: Run, status: RolloutStatus, checkpoint: Checkpoint | None
+) -> Changes:
+    """Return what the canary showed, with which it is compared after its promotion.
+
+    What stood beside a pinned objective takes its place from now on, and its name.
+    """
+    last, canary = checkpoint or run.status.checkpoint, run.status.canary
+    mine = [each for each in last.counts if canary and each.version == canary.name] if last else []
+    own = mandatory.own_names(seen.policies)
+    found = baselines.of_run(status.slos, status.strata, mine)
+    named = {own.get(each.slo, each.slo): each for each in found}
+    kept = tuple(each.model_copy(update={"slo": name}) for name, each in named.items())
+    return {"baseline": kept, "drifts": (), "drifts_at": None, "rules_since": None}
 
 
 def _decided(seen: Observed, run: Run, decision: Decision) -> Changes:

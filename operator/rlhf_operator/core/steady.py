@@ -18,7 +18,7 @@ from rlhf_operator.api.policy import SLO
 from rlhf_operator.core import sequential
 from rlhf_operator.core.drift import BASELINE, Drift, compares, drift_test, measured_by
 from rlhf_operator.core.indicators import measure
-from rlhf_operator.core.moments import decimal_text
+from rlhf_operator.core.moments import NO_VALUES, decimal_text
 from rlhf_operator.core.objective import (
     Evidence,
     Judgement,
@@ -106,15 +106,23 @@ def burnt(goal: Objective, judged: Judgement, found: Found) -> Judgement:
     )
 
 
-def drifted(goal: Objective, judged: Judgement, drift: Drift) -> Judgement:
-    """Return a verdict on a mean, or Failed where it has moved since its baseline."""
+def drifted(
+    goal: Objective, judged: Judgement, drift: Drift, *, doubtful: bool = False
+) -> Judgement:
+    """Return a verdict on a mean, or Failed where it has moved since its baseline.
+
+    doubtful: whether guards take new rules, so that what is counted now is compared with nothing.
+    """
     detector, baseline = drift.detector(), drift.baseline
     name = goal.slo.name
     if detector is None or baseline is None:
+        fallen = _fallen(goal, judged, drift, doubtful=doubtful)
+        if fallen is not None:
+            return fallen
         if judged.verdict is not Verdict.INCONCLUSIVE or not goal.only_compares:
             return judged
-        told = f"{name}: {len(drift.means)} of {BASELINE} windows of its baseline"
-        if drift.test.known is not None:
+        told = f"{name}: {drift.windows} of {BASELINE} windows of its baseline"
+        if drift.test.known is not None and drift.known is None:
             told += f"; {drift.scorer} scores it now, and another made the one before"
         return replace(judged, message=told) if judged.measured else judged
     than = f"its first hour's {short(baseline[0])}"
@@ -132,15 +140,39 @@ def drifted(goal: Objective, judged: Judgement, drift: Drift) -> Judgement:
     return judged
 
 
+def _fallen(
+    goal: Objective, judged: Judgement, drift: Drift, *, doubtful: bool
+) -> Judgement | None:
+    """Return Failed where its first hour is proven to be worse than its own run."""
+    before, reading = drift.own_run(), judged.reading
+    usable = judged.measured and reading.moments is not None and not doubtful
+    samples, moments = reading.samples or 0, reading.moments or NO_VALUES
+    proof = drift.fall(samples, moments) if usable else drift.fall()
+    if before is None or proof < drift.test.proven:
+        return None
+    value = amount(goal, reading) if judged.measured else ""
+    return replace(
+        judged,
+        verdict=Verdict.FAILED,
+        failures=max(1, judged.failures),
+        message=f"{goal.slo.name} {value} has moved from the {short(before.mean)} "
+        f"(of {before.n}) of its own run, where {goal.bound} is allowed: evidence "
+        f"{sequential.odds(proof)}, {sequential.odds(drift.test.proven)} is proof",
+    )
+
+
 def frozen(goal: Objective, drift: Drift) -> BaselineRecord | None:
     """Return the baseline of a mean that should go on record now, if there is one."""
-    if drift.known is not None or drift.baseline is None:
+    known, baseline = drift.known, drift.baseline
+    if baseline is None or (known is not None and known.mean is not None):
         return None
-    mean, deviation = drift.baseline
+    mean, deviation = baseline
     return BaselineRecord(
         slo=goal.name,
         measure=measured_by(goal.slo, goal.measure),
         scorer=drift.scorer,
+        samples=known.samples if known else None,
+        sums=known.sums if known else None,
         mean=decimal_text(mean),
         deviation=decimal_text(deviation),
     )

@@ -9,6 +9,7 @@ from rlhf_operator.api.evidence import (
     ArmCount,
     BaselineRecord,
     Checkpoint,
+    DriftRecord,
     SLOResult,
     StratumRecord,
 )
@@ -48,6 +49,8 @@ class Subject:
     """Whether it serves for good, and is judged by windows for as long as it does."""
     baseline: tuple[BaselineRecord, ...] = ()
     """What a promoted version showed at first."""
+    drifts: tuple[DriftRecord, ...] = ()
+    """How far the watch over its means was, from which to go on."""
 
     rules: str | None = None
     """The digest of the guards' rules under which this weight is counted, if it is on record."""
@@ -127,6 +130,7 @@ def subject(seen: Observed, run: Run | None) -> Subject | None:
         since=_hour_of(since, seen.now) if _is_gathering(run) else since,
         promoted=not _is_gathering(run),
         baseline=status.baseline,
+        drifts=status.drifts,
         rules=status.rules_digest,
         rules_since=status.rules_since,
     )

@@ -32,7 +32,8 @@ async def measured(seen: Observed, world: World) -> Observed:
             seen = replace(seen, arms={**seen.arms, each.version: beside})
             continue
         seen = _judged(seen, run, judged.results, judged.stable_results)
-        seen = replace(seen, baselines=judged.baselines if each.promoted else ())
+        if each.promoted:
+            seen = replace(seen, baselines=judged.baselines, drifts=judged.drifts)
     preparing = run.is_active and run.status.canary is not None and run.status.step < 0
     parked = run.status.phase == "Parked"
     if not preparing or seen.spec is None or run.spec.type not in _TRIED:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from rlhf_operator.api.evidence import BaselineRecord, Checkpoint, GoldenResult, SLOResult
+from rlhf_operator.api.evidence import (
+    BaselineRecord,
+    Checkpoint,
+    DriftRecord,
+    GoldenResult,
+    SLOResult,
+)
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.core.decision import Decision
 from rlhf_operator.core.observed import Key, Observed, Run
@@ -115,7 +121,9 @@ class Judged:
     results: tuple[SLOResult, ...]
     stable_results: tuple[SLOResult, ...] = ()
     baselines: tuple[BaselineRecord, ...] = ()
-    """Of a promoted version: baselines of means that are not on record yet."""
+    """Of a promoted version: baselines that are not on record yet."""
+    drifts: tuple[DriftRecord, ...] | None = None
+    """Of a promoted version: how far the watch over its means is."""
     rules: InForce = UNKNOWN
     """Which rules the guards have that are judged."""
 
