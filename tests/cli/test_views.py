@@ -218,3 +218,29 @@ def test_the_way_back_is_shown_where_there_are_drills(status, at, told, line):
     assert table.splitlines()[0].endswith("FALLBACK PROVEN")
     assert table.splitlines()[1].endswith(told)
     assert line in text(tree.render(tree.tree(state, model(state))))
+
+
+SPLIT = "v2 answered 7.0% of what it and stable answered, where 5.0% is declared"
+
+
+def off(name: str) -> State:
+    """A fixed state whose router splits otherwise than declared."""
+    raws = yaml.safe_load(yaml.dump(objects(name)))
+    (raw,) = (each for each in raws if each["kind"] == "RLHFModel")
+    raw["status"]["conditions"].append(
+        {"type": "TrafficSplitMismatch", "status": "True", "reason": "MoreThanDeclared",
+         "message": SPLIT, "lastTransitionTime": "2026-11-24T20:00:00Z", "observedGeneration": 1}
+    )  # fmt: skip
+    return read(raws, NOW[name])
+
+
+@pytest.mark.parametrize("view", ["watch", "why"])
+def test_a_split_that_is_off_is_shown(view):
+    state = off("midway")
+    said = listing.cautions(model(state))
+    assert said == (f"TrafficSplitMismatch: {SPLIT}",)
+    if view == "watch":
+        found = live.render(live.frame(state, model(state)))
+    else:
+        found = evidence.render(evidence.explain(newest(state), said))
+    assert SPLIT in " ".join(text(found).split())

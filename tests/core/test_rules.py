@@ -27,6 +27,7 @@ from tests.core import (
     test_rules_resting,
     test_rules_running,
     test_rules_strategies,
+    test_split,
 )
 from tests.core.test_rules_strategies import DAY, HALVES, LOST, OPEN, primary, trial_of
 
@@ -43,6 +44,7 @@ ROWS = [
     *test_rules_running.ROWS,
     *test_rules_resting.ROWS,
     *test_rules_strategies.ROWS,
+    *test_split.ROWS,
 ]
 SUSPENDED = make.model_spec(suspend=True)
 INVALID = make.failure(Reason.SPEC_INVALID)
@@ -106,9 +108,14 @@ NEIGHBOURS = [
      {"run": trial_of(DAY), "canary": primary(OPEN, SILENT), "route": HALVES}),
     ("inconclusive", "test_undecided",
      {"run": trial_of(DAY - 1), "canary": primary(OPEN, SILENT), "route": HALVES}),
-    ("test_undecided", "awaiting_approval",
-     {"run": trial_of(DAY - 1, gate={"gate": "Leave"}), "canary": primary(OPEN),
-      "route": HALVES}),
+    ("test_undecided", "answers_missing",
+     {"run": trial_of(DAY - 1), "canary": primary(OPEN, test_split.HALF_LOST), "route": HALVES,
+      "spec": test_split.BEHIND}),
+    ("answers_missing", "awaiting_approval",
+     {"run": make.make_run(in_force_at=ago(30), plan={"steps": [
+         {"weight": 10, "hold": "1m", "approval": {"gate": "Leave"}},
+         {"weight": 50, "hold": "1m"}]}),
+      "canary": test_split.HALF_LOST, "spec": test_split.BEHIND}),
     ("awaiting_approval", "others_leaving",
      test_rules_arms.alone(workloads=test_rules_arms.SERVE, run=test_rules_arms.several(
          gate={"gate": "Leave"}, arms=(test_rules_arms.dropped(V2),)))),

@@ -257,7 +257,7 @@ class FakeSLOs:
     primaries: dict[str, tuple[Verdict, str]] = field(default_factory=dict)
     """What it says of single versions, and the ratio to stable, where there are several."""
 
-    counted: dict[str, int] | None = None
+    counted: Mapping[str, Any] | None = None
     """Counts of every version's `unsafe` since the last weight change, whatever the verdict."""
     answers: int = 5
     """How many answers a drill counts, where its record asks for them."""

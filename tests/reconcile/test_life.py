@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,54 @@ def test_the_baseline_of_a_mean_is_written_once() -> None:
     stage.run(60 * MINUTE)
     assert stage.runs[-1].status.baseline == (record,), "what is frozen never changes"
     assert stage.cluster.writes == writes
+
+
+def splits(canary: int, stable: int) -> dict[str, Any]:
+    return {
+        "samples": canary, "stable_samples": stable,
+        "query": "rlhf_guard_unsafe_served_responses_total / rlhf_guard_responses_total",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counted", "reason", "weights"),
+    [
+        pytest.param(splits(300, 9700), "AnswersMissing", {"sft": 90, "v1": 10}, id="missing"),
+        pytest.param(splits(3000, 7000), "MoreThanDeclared", {"v1": 100}, id="more"),
+    ],
+)
+def test_a_split_that_is_off_is_told_once_and_only_missing_answers_hold(
+    counted: dict[str, Any], reason: str, weights: dict[str, int]
+) -> None:
+    stage = Stage(script=lambda *_: Verdict.INCONCLUSIVE)
+    stage.edit(rollout=stage.model["spec"]["rollout"] | {"maxHold": "2h"})
+    stage.slos.counted = splits(1000, 9000)
+    stage.run(30 * MINUTE, most=2000)
+    assert stage.condition("TrafficSplitMismatch") is None
+    stage.slos.counted = counted
+    stage.run(10 * MINUTE, most=2000)
+    assert stage.condition("TrafficSplitMismatch") == ("True", reason)
+    message = stage.message("TrafficSplitMismatch")
+    stage.slos.counted = {each: 2 * value if value != counted["query"] else value
+                          for each, value in counted.items()}  # fmt: skip
+    stage.slos.subjects.clear()  # a restarted operator has judged nothing yet
+    stage._pass()
+    stage.run(10 * MINUTE, most=2000)
+    assert stage.message("TrafficSplitMismatch") == message
+    told = [event for event in stage.cluster.events if event[1] == "TrafficSplitMismatch"]
+    assert told == [("Warning", "TrafficSplitMismatch")]
+    stage.script = lambda *_: Verdict.SUCCESSFUL
+    stage.run(4 * 60 * MINUTE, most=5000)
+    assert stage.weights == weights
+    held = stage.runs[-1].is_active
+    assert held is (reason == "AnswersMissing"), "it is not rolled back either"
+    if held:
+        assert stage.condition("Stalled") == ("True", "TrafficSplitMismatch")
+        assert "answers of it are missing" in (stage.runs[-1].status.message or "")
+        stage.slos.counted = splits(1000, 9000)
+        stage.run(most=2000)
+        assert stage.weights == {"v1": 100}
+    assert stage.condition("TrafficSplitMismatch") is None
 
 
 def drift_of(windows: int, level: str | None = None) -> tuple[DriftRecord, ...]:

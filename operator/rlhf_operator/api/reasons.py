@@ -40,6 +40,9 @@ class ConditionType(StrEnum):
     REWARD_HACKING_SUSPECTED = "RewardHackingSuspected"
     """The canary's reward rises, and so does its distance from the SFT policy, but people are
     worse off."""
+    TRAFFIC_SPLIT_MISMATCH = "TrafficSplitMismatch"
+    """The answers that were counted are not split as the weights say; where some are missing, no
+    weight rises."""
     FALLBACK_PROVEN = "FallbackProven"
     """Whether the last drill proved that the fallback serves; Unknown before the first."""
     REFUSING = "Refusing"
@@ -83,6 +86,8 @@ class Reason(StrEnum):
     """The router does not yet do what was declared."""
     HOLDING = "Holding"
     """The step is being held for its time."""
+    TRAFFIC_SPLIT_MISMATCH = "TrafficSplitMismatch"
+    """Answers of the canary are missing: fewer were counted than its weight says."""
     INCONCLUSIVE = "Inconclusive"
     """There is not enough fresh data to say success; silence is never success."""
     METRICS_UNAVAILABLE = "MetricsUnavailable"

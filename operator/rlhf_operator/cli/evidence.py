@@ -56,6 +56,8 @@ class Explanation:
     reason: str | None
     meaning: str | None
     message: str | None
+    cautions: tuple[str, ...]
+    """What a person should know beside it, where it is the newest record."""
     cause: str
     author: str | None
     golden: GoldenResult | None
@@ -67,8 +69,8 @@ class Explanation:
     """The evidence of the last decision, or the newest on record."""
 
 
-def explain(record: RLHFRollout) -> Explanation:
-    """Return why this record is as it is."""
+def explain(record: RLHFRollout, cautions: tuple[str, ...] = ()) -> Explanation:
+    """Return why this record is as it is; `cautions` are what its model says beside it."""
     spec, status = record.spec, status_of(record)
     steps = tuple(_step(each, plan_of(record)) for each in status.steps)
     last = steps[-1] if steps else None
@@ -83,6 +85,7 @@ def explain(record: RLHFRollout) -> Explanation:
         reason=status.reason,
         meaning=reason_sentence(status.reason),
         message=_numbers(status),
+        cautions=cautions,
         cause=spec.cause.message,
         author=spec.cause.author,
         golden=status.golden,
@@ -149,6 +152,7 @@ def render(found: Explanation) -> RenderableType:
         parts.append(Text.assemble("reason: ", (found.reason, "name"), said))
     if found.message:
         parts.append(Text(f"numbers: {found.message}"))
+    parts += [Text(each, "wait") for each in found.cautions]
     if found.golden is not None:
         parts.append(_golden(found.golden))
     parts += [Text(f"dropped: {each}", "wait") for each in found.dropped]

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from rlhf_operator.api.common import Condition
 from rlhf_operator.api.model import ModelStatus, RLHFModel
+from rlhf_operator.api.reasons import ConditionType
 from rlhf_operator.cli import marks, sentences
 from rlhf_operator.cli.state import State
 
@@ -54,6 +55,20 @@ class Listing:
 def condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
     """Return one condition, if it is there."""
     return next((each for each in conditions if each.type == kind), None)
+
+
+_BESIDE = (
+    ConditionType.TRAFFIC_SPLIT_MISMATCH,
+    ConditionType.DECISION_UNLIKELY,
+    ConditionType.SLOW_BURN,
+)
+
+
+def cautions(model: RLHFModel | None) -> tuple[str, ...]:
+    """Return what a person should know beside what was decided, a sentence each."""
+    found = model.status.conditions if model is not None and model.status else ()
+    told = (condition(found, kind) for kind in _BESIDE)
+    return tuple(f"{each.type}: {each.message}" for each in told if each is not None)
 
 
 def listing(state: State, chosen: tuple[str, ...] = ()) -> Listing:

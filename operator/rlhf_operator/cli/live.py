@@ -15,7 +15,7 @@ from rich.text import Text
 from rlhf_operator.api.model import RLHFModel
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.cli import gauges, marks, sentences
+from rlhf_operator.cli import gauges, listing, marks, sentences
 from rlhf_operator.cli.gauges import Gauge
 from rlhf_operator.cli.state import (
     RouteSeen,
@@ -36,6 +36,8 @@ class Frame:
     model: str
     phase: str | None
     message: str | None
+    cautions: tuple[str, ...]
+    """What a person should know beside it."""
     rollout: str | None
     outcome: str | None
     stable: str | None
@@ -70,6 +72,7 @@ def frame(state: State, model: RLHFModel) -> Frame:
         model=name,
         phase=model.status.phase if model.status else None,
         message=model.status.message if model.status else None,
+        cautions=listing.cautions(model),
         rollout=record.metadata.name if record else None,
         outcome=status.outcome,
         stable=status.stable.name if status.stable else None,
@@ -144,6 +147,7 @@ def render(found: Frame) -> RenderableType:
     ]
     if found.message:
         parts.append(Text(found.message))
+    parts += [Text(each, "wait") for each in found.cautions]
     if found.rollout is None:
         return Group(*parts, Text(found.waits_for))
     parts += [Text(""), _weights(found), Text("")]

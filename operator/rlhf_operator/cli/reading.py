@@ -196,7 +196,11 @@ def why(
     """Explain a decision: its rule, its numbers, its queries."""
     asked = cluster.Cluster(access)
     state = asked.state(clock.now())
-    found = evidence.explain(chosen_record(state, model, revision, asked.namespace))
+    record = chosen_record(state, model, revision, asked.namespace)
+    newest = state.newest(record.spec.model)
+    is_newest = newest is not None and newest.metadata.name == record.metadata.name
+    about = next((each for each in state.models if each.metadata.name == record.spec.model), None)
+    found = evidence.explain(record, listing.cautions(about) if is_newest else ())
     terminal.show(terminal.console(), found, evidence.render(found), cast(terminal.Form, form))
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from rlhf_operator.api.common import Condition
 from rlhf_operator.api.model import ModelStatus
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.core import drills, guards, mandatory, outlook, plans, reward_hacking
+from rlhf_operator.core import (
+    contenders,
+    drills,
+    guards,
+    mandatory,
+    outlook,
+    plans,
+    reward_hacking,
+    split,
+)
 from rlhf_operator.core.conditions import Fact
 from rlhf_operator.core.observed import Observed, Run
 
@@ -22,6 +33,7 @@ def told(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterato
         yield from _of_the_flight(run)
     yield from _of_the_guards(seen)
     yield from _of_the_metrics(seen, run)
+    yield from _of_the_split(seen, run, before)
     yield from _of_the_budget(seen, before)
     yield from _of_what_was_edited(seen, run)
 
@@ -110,12 +122,38 @@ def _of_the_budget(seen: Observed, before: ModelStatus | None) -> Iterator[Fact]
         yield _true(ConditionType.SLOW_BURN, "BudgetBurns", told[:1024])
 
 
-def news(seen: Observed, before: ModelStatus | None) -> Fact | None:
-    """Return the slow burn that is to be told once, as an Event, when it shows."""
-    known = (
-        any(each.type == ConditionType.SLOW_BURN for each in before.conditions) if before else False
-    )
-    return None if known else next(iter(_of_the_budget(seen, before)), None)
+def _of_the_split(seen: Observed, run: Run | None, before: ModelStatus | None) -> Iterator[Fact]:
+    """Tell of a router that splits otherwise than declared; the first sentence of a run stands.
+
+    Its numbers would change with every answer.
+    """
+    if run is None or not run.is_active or run.status.canary is None:
+        return
+    known = _known(ConditionType.TRAFFIC_SPLIT_MISMATCH, before)
+    if before is None or before.rollout != run.name:
+        known = None
+    views = contenders.views(replace(seen, run=run))
+    every = (split.of_run(view, view.run) for view in views if view.run is not None)
+    found = next((each for each in every if each is not None), None)
+    if found is None and (known is None or split.is_known(seen)):
+        return
+    reason = "AnswersMissing" if found and found.missing else "MoreThanDeclared"
+    if known is not None and (found is None or known.reason == reason):
+        yield _true(ConditionType.TRAFFIC_SPLIT_MISMATCH, known.reason, known.message)
+    elif found is not None:
+        yield _true(ConditionType.TRAFFIC_SPLIT_MISMATCH, reason, found.message[:1024])
+
+
+def news(seen: Observed, before: ModelStatus | None) -> tuple[Fact, ...]:
+    """Return what is to be told once, as an Event, when it shows."""
+    found = (*_of_the_budget(seen, before), *_of_the_split(seen, seen.run, before))
+    return tuple(each for each in found if _known(each.type, before) is None)
+
+
+def _known(kind: str, before: ModelStatus | None) -> Condition | None:
+    """Return the condition of this type that stood before."""
+    found = before.conditions if before is not None else ()
+    return next((each for each in found if each.type == kind), None)
 
 
 def _of_what_was_edited(seen: Observed, run: Run | None) -> Iterator[Fact]:

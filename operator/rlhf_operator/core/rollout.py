@@ -59,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     each(contest.no_winner),  # a test whose time is over
     each(running.inconclusive),  # silence is not consent
     each(contest.test_undecided),  # a test goes on until one is better
+    each(running.answers_missing),  # what was not counted was not judged
     consent.awaiting_approval,  # the people whose approval the step asks for
     contest.others_leaving,  # one change at a time
     running.steps_complete,  # promote

@@ -124,9 +124,8 @@ async def tell(seen: Observed, decision: Decision, world: World) -> None:
     before = _told(raw)
     for event in summary.events(decision, before, seen.run):
         await world.cluster.tell(raw, event.type, event.reason, event.message)
-    burn = cautions.news(seen, before)
-    if burn is not None:
-        await world.cluster.tell(raw, "Warning", str(burn.type), burn.message)
+    for each in cautions.news(seen, before):
+        await world.cluster.tell(raw, "Warning", str(each.type), each.message)
     doubt = outlook.news(seen, before)
     if doubt is not None:
         await world.cluster.tell(raw, "Warning", str(ConditionType.DECISION_UNLIKELY), doubt)

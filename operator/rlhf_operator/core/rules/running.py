@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rlhf_operator.api.evidence import Verdict
@@ -15,6 +16,7 @@ from rlhf_operator.core import (
     contenders,
     drills,
     overrides,
+    split,
     verdicts,
 )
 from rlhf_operator.core import reward_hacking as hacking
@@ -174,6 +176,19 @@ def inconclusive(seen: Observed) -> Decision | None:
         return roll_back(Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.plan.max_hold}: {why}")
     reason = Reason.METRICS_UNAVAILABLE if verdict is Verdict.ERROR else Reason.INCONCLUSIVE
     return hold(reason, why, wake=end if seen.now < end else None)
+
+
+def answers_missing(seen: Observed) -> Decision | None:
+    """Raise nothing while fewer answers of the canary are counted than its weight says.
+
+    What got lost on the way may be what is bad, and nobody judged it. It is no proof of harm
+    either: a person looks, and goes on by mending the way, by Promote or by Abort.
+    """
+    run = canary_run(seen)
+    found = split.of_step(seen, run) if run is not None else None
+    if found is None or not found.missing:
+        return None
+    return replace(hold(Reason.TRAFFIC_SPLIT_MISMATCH, found.message), stalled=True)
 
 
 def steps_complete(seen: Observed) -> Decision | None:
