@@ -230,8 +230,8 @@ GUARD_STREAMS = Metric(
 )
 GUARD_STREAMS_ESCAPED = Metric(
     name="rlhf_guard_streams_escaped_total",
-    help="Blocked streams of which a part of what was found had left already: a match longer than "
-    "what is held back.",
+    help="Streams of which a part of what was to be blocked or replaced had left already: a match "
+    "longer than what is held back.",
 )
 GUARD_SAMPLES = Metric(
     name="rlhf_guard_samples_total",

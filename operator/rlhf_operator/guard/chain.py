@@ -41,6 +41,8 @@ class Chunks:
         self._hits: dict[Hit, None] = {}
         self._failures: dict[Failure, None] = {}
         self._scores: dict[str, float] = {}
+        self.escaped: dict[str, int] = {}
+        """Of what was to be replaced and had passed: how many characters, by category."""
         self.is_stopped = False
 
     async def feed(self, text: str) -> str:
@@ -94,6 +96,12 @@ class Chunks:
         if found.text.startswith(self._context):
             return found.text[len(self._context) :]
         # What was changed began in text that has passed, and nobody knows how far it goes.
+        pairs = zip(found.text, self._context, strict=False)
+        left = len(self._context) - sum(
+            1 for _ in itertools.takewhile(lambda p: p[0] == p[1], pairs)
+        )
+        for category in found.redacted:
+            self.escaped[category] = max(left, self.escaped.get(category, 0))
         return "".join(f"[{hit.category}]" for hit in found.hits if hit.action == "Redact")
 
 
@@ -115,9 +123,12 @@ class Chain:
 
     @property
     def escaped(self) -> dict[str, int]:
-        """Return of which blocking finds how many characters had left, by category."""
-        windows = (part for part in self._parts if isinstance(part, Window))
-        return dict(itertools.chain.from_iterable(window.escaped.items() for window in windows))
+        """Return of what was blocked or replaced how many characters had left, by category."""
+        escaped: dict[str, int] = {}
+        for part in self._parts:
+            for category, many in part.escaped.items():
+                escaped[category] = max(many, escaped.get(category, 0))
+        return escaped
 
     async def feed(self, text: str, *, first: int = 0) -> str:
         """Take more of the answer, past the parts from the first on; return what may leave now."""

@@ -19,7 +19,8 @@ class Judged(Decided):
     is_refusal: bool = False
     length: int
     reached: tuple[str, ...] | None = None
-    """Of an answer that ended early: the categories in what had left. None: as the verdict says."""
+    """The categories in what had left, of an answer that ended early or of which something left
+    before it was found. None: as the verdict says."""
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:

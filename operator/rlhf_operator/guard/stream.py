@@ -117,7 +117,7 @@ class Passage:
             made=made,
             is_refusal=self.guard.setup.rules.is_refusal(text),
             length=length,
-            reached=self.chain.reached(len(left)) if is_early else None,
+            reached=self.chain.reached(len(left)) if is_early or self.chain.escaped else None,
         )
 
     def read_tokens(self) -> int:

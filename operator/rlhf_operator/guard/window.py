@@ -5,6 +5,9 @@ could find from there on is known, and not before: a word at the end may become 
 Text leaves up to there. Only what stands behind the last decided place is looked at again, with
 what a rule sees beside it; where that could mislead, and where rules have no longest match, the
 whole text is, the more seldom the longer it is.
+
+What is found at the end of the text may still grow, so it waits from its beginning on. A redaction
+that grows beyond `_PATIENCE` waits no longer: its name leaves, and it goes on taking what comes.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rlhf_operator.guard.pipeline import Step
+from rlhf_operator.guard.replaced import Replaced
 from rlhf_operator.guard.rules import RulesCheck
-from rlhf_operator.guard.text import begins
+from rlhf_operator.guard.text import Span, begins
 from rlhf_operator.guard.verdict import Found, Hit, Judgement, redact
 
 _EDGE = 2
@@ -26,7 +30,10 @@ _OFTEN = 8
 """A check waits for this part of what is held back, so that no character is looked at often."""
 
 _SELDOM = 32
-"""A check of the whole text waits for this part of it: n characters cost 33 n, not n squared."""
+"""A check waits for this part of what it looks at: n characters cost 33 n, not n squared."""
+
+_PATIENCE = 2_000
+"""Characters of one redaction, twice what is held back at the least, that wait for its end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +42,7 @@ class _Place:
 
     step: Step
     category: str
-    span: tuple[int, int] | None
+    span: Span | None
 
     @property
     def is_blocking(self) -> bool:
@@ -64,11 +71,12 @@ class Window:
         self._starts = array("L")
         self._settled = 0
         self._due = 0
+        self._replaced = Replaced()
         self.looked = 0
         """How many characters were looked at in all, to tell the cost."""
         self.blocking: dict[Hit, None] = {}
         self.escaped: dict[str, int] = {}
-        """Of blocking finds whose beginning had left: how many characters, by category."""
+        """Of what was to be blocked or replaced, and had left: how many characters, by category."""
 
     @property
     def holds_nothing(self) -> bool:
@@ -106,6 +114,7 @@ class Window:
         if not self._acting:
             return ""
         places = self._look(0)
+        self._tell(places)
         if self._stop(place for place in places if place.is_blocking):
             return ""
         return self._release(len(self.text), places)
@@ -116,13 +125,18 @@ class Window:
         return self._settled if self._acting else len(self.text)
 
     def found_before(self, end: int) -> set[str]:
-        """Return the categories of what begins before a place and is not redacted."""
+        """Return the categories of what begins before a place and was not replaced there."""
         return {
             found.category
             for step, judgement in self.judgements()
             for found in judgement.found
-            if step.action != "Redact" and (not found.spans or found.spans[0][0] < end)
+            if self._has_left(step, found, end)
         }
+
+    def _has_left(self, step: Step, found: Found, end: int) -> bool:
+        if step.action == "Redact":
+            return any(self._replaced.bare(span, end) for span in found.spans or (None,))
+        return not found.spans or found.spans[0][0] < end
 
     def judgements(self) -> Iterator[tuple[Step, Judgement]]:
         """Yield what each stage, also one that only flags, says of the text so far."""
@@ -139,7 +153,9 @@ class Window:
         places, is_whole = self._look_near()
         if not is_whole and any(self._misleads(place) for place in places):
             places, is_whole = self._look(0), True
-        self._due = len(text) + max(1, self._hold // _OFTEN, len(text) // _SELDOM * is_whole)
+        seen = len(text) if is_whole else len(text) - self._near()
+        self._due = len(text) + max(1, self._hold // _OFTEN, seen // _SELDOM)
+        self._tell(places)
         last = starts[-1]
         cut = target
         blocking = []
@@ -150,32 +166,48 @@ class Window:
                 blocking += [place] if place.is_blocking else []
             elif place.span[0] < cut:
                 ends = place.span[1]
-                if ends > last or (not place.is_blocking and ends >= cut):
-                    cut = place.span[0]  # it may still grow
+                is_growing = ends > last or (not place.is_blocking and ends >= cut)
+                if is_growing and not self._goes_on(place, cut):
+                    cut = place.span[0]
                 if ends <= last and place.is_blocking:
                     blocking.append(place)
         if self._stop(blocking):
             return ""
         return self._release(max(cut, self._settled), places)
 
+    def _goes_on(self, place: _Place, cut: int) -> bool:
+        """Tell whether what is to be replaced up to a cut is so long that it waits no longer."""
+        start, end = place.span or (0, 0)
+        patience = max(_PATIENCE, 2 * self._hold)
+        return not place.is_blocking and end >= cut and len(self._text) - start > patience
+
     def _misleads(self, place: _Place) -> bool:
-        """Tell whether what is found cannot be: its beginning was decided upon, and it was not."""
-        if place.span is None or self._longest is None or self._hold < self._longest:
+        """Tell whether what is found may not be: its beginning was decided upon, and it was not."""
+        if place.span is None or self._longest is None:
             return False
-        start, end = place.span
-        return start < self._settled and (place.is_blocking or end > self._settled)
+        if not place.is_blocking:
+            return self._replaced.bare(place.span, self._settled) > 0
+        return place.span[0] < self._settled and self._hold >= self._longest
+
+    def _near(self) -> int:
+        """Return where to look from: beside what is not decided yet, or 0 for all of the text."""
+        if self._longest is None:
+            return 0
+        lookback = self._beside + max(0, self._longest - self._hold)
+        going_on = self._replaced.since(self._settled)
+        from_here = self._settled if going_on is None else going_on
+        at = bisect_left(self._starts, from_here) - lookback
+        return self._starts[at] if at > 0 else 0
 
     def _look_near(self) -> tuple[list[_Place], bool]:
         """Return what is found around what is not decided yet; and whether all was looked at."""
-        if self._longest is not None:
-            lookback = self._beside + max(0, self._longest - self._hold)
-            at = bisect_left(self._starts, self._settled) - lookback
-            if at > 0:
-                places = self._look(self._starts[at])
-                # What begins right there could be the rest of a longer word.
-                doubtful = self._starts[at + _EDGE]
-                if not any(place.begins_before(doubtful) for place in places):
-                    return places, False
+        near = self._near()
+        if near:
+            places = self._look(near)
+            # What begins right there could be the rest of a longer word.
+            doubtful = self._starts[bisect_left(self._starts, near) + _EDGE]
+            if not any(place.begins_before(doubtful) for place in places):
+                return places, False
         return self._look(0), True
 
     def _look(self, start: int) -> list[_Place]:
@@ -201,15 +233,35 @@ class Window:
                 self.escaped[place.category] = max(left, self.escaped.get(place.category, 0))
         return self.is_blocked
 
+    def _tell(self, places: Iterable[_Place]) -> None:
+        """Note what was to be replaced, and had left before it was found."""
+        for place in places:
+            if not place.is_blocking and (left := self._replaced.bare(place.span, self._settled)):
+                self.escaped[place.category] = max(left, self.escaped.get(place.category, 0))
+
     def _release(self, cut: int, places: Iterable[_Place]) -> str:
         start, self._settled = self._settled, cut
-        text = self._text[start:cut]
         found = [
-            Found(category=place.category, spans=_within(place.span, start, cut))
+            (place.category, place.span)
             for place in places
             if not place.is_blocking and _concerns(place.span, start, cut)
         ]
-        return redact(text, found) if text else ""
+        spans = sorted(_clipped(span or (start, cut), start, cut) for _, span in found)
+        goes_on = self._replaced.since(start) is not None and any(
+            span and span[0] < start for _, span in found
+        )
+        for first, end in spans:
+            self._replaced.add(first, end)
+            if goes_on and first <= start:
+                start = max(start, end)  # its name has left
+        if start >= cut:
+            return ""
+        named = [
+            Found(category=name, spans=_within(span, start, cut))
+            for name, span in found
+            if _concerns(span, start, cut)
+        ]
+        return redact(self._text[start:cut], named)
 
 
 def _longest(steps: Iterable[Step]) -> int | None:
@@ -228,16 +280,21 @@ def _beside(steps: Iterable[Step]) -> int:
     return max((check.beside() for check in checks if isinstance(check, RulesCheck)), default=0)
 
 
-def _latest_first(place: _Place) -> tuple[int, int]:
+def _latest_first(place: _Place) -> Span:
     start, end = place.span or (-1, -1)
     return -start, -end
 
 
-def _concerns(span: tuple[int, int] | None, start: int, cut: int) -> bool:
+def _concerns(span: Span | None, start: int, cut: int) -> bool:
     return span is None or (span[0] < cut and span[1] > start)
 
 
-def _within(span: tuple[int, int] | None, start: int, cut: int) -> tuple[tuple[int, int], ...]:
+def _clipped(span: Span, start: int, cut: int) -> Span:
+    return max(span[0], start), min(span[1], cut)
+
+
+def _within(span: Span | None, start: int, cut: int) -> tuple[Span, ...]:
     if span is None:
         return ()
-    return ((max(span[0], start) - start, min(span[1], cut) - start),)
+    first, end = _clipped(span, start, cut)
+    return ((first - start, end - start),)

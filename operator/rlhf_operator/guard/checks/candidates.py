@@ -43,7 +43,8 @@ class Shape:
     """An expression that is cheaper and occurs wherever there is a candidate."""
     judge: Judge
     longest: int
-    """Of the candidate, in characters."""
+    """Of the candidate, in characters; of one that goes on without an end, how many it has when
+    it is found for certain: from there on it is found as far as it got."""
 
 
 def shape(
@@ -117,7 +118,7 @@ def accepted(shape: Shape, view: View) -> Iterator[Span]:
     """Yield the ranges of bytes in which candidates were judged to be what is looked for.
 
     A candidate that is not may overlap one that is, so the search goes on one step behind its
-    start. Candidates have a bounded length: all this is linear.
+    start. One that may be refused is short, or has no other within it: all this is linear.
     """
     encoded = view.encoded
     at = 0

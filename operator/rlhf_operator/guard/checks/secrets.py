@@ -99,6 +99,19 @@ def _beside(candidate: Candidate) -> int:
     return len(candidate.text) if is_secret else 0
 
 
+_PEM_BEGINS = "-----begin (?:[a-z0-9]+ ){0,3}private key(?: block)?-----"
+_PEM_ENDS = "-----end (?:[a-z0-9]+ ){0,3}private key(?: block)?-----"
+_PEM_LAID_OUT = 3 * r"[a-z0-9+/=\s\\:,.()\"'-]{0,900}" + _PEM_ENDS
+"""A short one in whatever layout, up to its end."""
+_BETWEEN = r"[\s\\\"',>|]{0,40}"
+_PEM_LINES = (
+    rf"(?:{_BETWEEN}(?:proc-type|dek-info|version|comment|hash|charset):[^\n]{{0,160}})*"
+    rf"(?:{_BETWEEN}[a-z0-9+/=]{{16,}})*"
+    rf"(?:{_BETWEEN}[a-z0-9+/=]{{0,15}}{_BETWEEN}"
+    rf"(?:{_PEM_ENDS}|(?:-{{1,5}}|-----[a-z0-9 ]{{1,60}}-{{0,4}})?$))?"
+)
+"""One of any length, line by line; where its end never comes, as far as it got."""
+
 _VALUE = compile_own(r"[\"'`“„« ]*([^\s\"'`“”„«»]+?)[.,;:]*$")
 
 SECRETS: tuple[Shape, ...] = (
@@ -106,25 +119,24 @@ SECRETS: tuple[Shape, ...] = (
         shape(start + rest, _has_digit, longest=540, edge=_EDGE, sign=start)
         for start, rest in _KEYS
     ),
+    # What goes on without an end, and is a secret from its first parts on.
     shape(
-        r"eyj[0-9a-z_-]{8,500}\.eyj[0-9a-z_-]{4,900}\.[0-9a-z_-]{10,700}",
+        r"eyj[0-9a-z_-]{8,500}\.eyj[0-9a-z_-]{4,}(?:\.[0-9a-z_-]+)?",
         _whole,
-        longest=2200,
+        longest=520,
         sign=r"eyj[0-9a-z_-]{8}",
     ),
     shape(
-        r"-----begin (?:[a-z0-9]+ ){0,3}private key(?: block)?-----"
-        r"(?:[a-z0-9+/=\s\\:,.()-]{0,900}[a-z0-9+/=\s\\:,.()-]{0,900}[a-z0-9+/=\s\\:,.()-]{0,900}"
-        r"-----end (?:[a-z0-9]+ ){0,3}private key(?: block)?-----)?",
+        rf"{_PEM_BEGINS}(?:{_PEM_LAID_OUT}|{_PEM_LINES})?",
         _whole,
-        longest=2900,
+        longest=160,
         sign="private key",
         edge="",
     ),
     shape(
-        r"(?:bearer|basic) +[0-9a-z._~+/=-]{16,900}",
+        r"(?:bearer|basic) +[0-9a-z._~+/=-]{16,}",
         _last_word(16),
-        longest=910,
+        longest=160,
         sign=r"(?:bearer|basic) +[0-9a-z._~+/=-]{16}",
         edge="0-9a-z_.",
     ),
