@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from rlhf_operator.api.operation import GuardLimits
-from rlhf_operator.guard import connections, server
+from rlhf_operator.guard import admission, connections, server
 from tests.guard.world import MakeWorld, World
 
 OK = b"GET /healthz/live HTTP/1.1\r\nHost: guard\r\n\r\n"
@@ -145,6 +146,67 @@ async def test_a_body_that_does_not_come_takes_no_place(make_world: MakeWorld) -
         writer.close()
     seen = await world.metrics()
     assert (seen["requests_total"], seen["errors_total"]) == (1, 0)
+
+
+HALF = b"POST %s HTTP/1.1\r\nHost: guard\r\nContent-Length: 20000\r\n\r\n" + b" " * 10_000
+
+
+@pytest.mark.parametrize("path", [b"/v1/completions", b"/v1/moderations", b"/v1/feedback"])
+async def test_bodies_that_are_half_there_take_no_more_than_there_is_room_for(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, path: bytes
+) -> None:
+    monkeypatch.setattr(admission, "BODIES_BYTES", 100_000)
+    world = await make_world(limits={"bodyBytes": 50_000})
+    load, most = world.guard.load, 0
+    async with listening(world) as port:
+        links = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        for _, writer in links:
+            writer.write(HALF % path)
+        waiting = {asyncio.create_task(read(reader)) for reader, _ in links}
+        refused: list[tuple[int, dict[str, str], bytes]] = []
+        while len(refused) < 30:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            refused += [task.result() for task in done]
+            most = max(most, load.body_bytes)
+        assert {(status, headers["retry-after"]) for status, headers, _ in refused} == {(503, "1")}
+        assert {json.loads(body)["error"]["code"] for *_, body in refused} == {"overloaded"}
+        assert most == load.body_bytes == 100_000
+        assert (await world.complete()).status == 503
+        for task in waiting:
+            task.cancel()
+        for _, writer in links:
+            writer.close()
+        async with asyncio.timeout(5):
+            while load.body_bytes:
+                await asyncio.sleep(0.001)
+        assert (await world.complete()).status == 200
+    assert load.body_bytes == 0
+
+
+async def test_a_body_takes_room_as_it_is_unpacked(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "BODIES_BYTES", 1_000_000)
+    world = await make_world(limits={"bodyBytes": 900_000})
+    packed = gzip.compress(b" " * 800_000)
+    assert len(packed) < 1000
+    head = (
+        b"POST /v1/completions HTTP/1.1\r\nHost: guard\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: %d\r\n\r\n" % (len(packed) + 1)
+    )
+    async with listening(world) as port:
+        _, first = await asyncio.open_connection("127.0.0.1", port)
+        first.write(head + packed)
+        async with asyncio.timeout(5):
+            while world.guard.load.body_bytes < 800_000:
+                await asyncio.sleep(0.001)
+        other, second = await asyncio.open_connection("127.0.0.1", port)
+        second.write(head + packed)
+        status, headers, _ = await read(other)
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert world.guard.load.body_bytes == 800_000
+        first.close()
+        second.close()
 
 
 async def test_an_open_stream_ends_whole_when_the_process_drains(

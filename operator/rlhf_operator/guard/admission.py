@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 
-from rlhf_operator.api.operation import GuardLimits
 from rlhf_operator.guard import openai
 from rlhf_operator.guard.state import Call, Guard
 from rlhf_operator.guard.tracing import Tracer
@@ -18,6 +17,10 @@ from rlhf_operator.guard.triton import Refused
 
 REFUSED_FOR = "60"
 """Seconds after which a client may ask again while everything is refused: people decide the end."""
+
+BODIES_BYTES = 64 << 20
+"""Bytes that the bodies of all requests may take together, or one body if it may be larger: each
+takes about four times as much again while it is read."""
 
 UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
 """What a body raises that is not coded as its headers say."""
@@ -81,14 +84,14 @@ def uncounted(guard: Guard, answer: Judging) -> Handler:
                     return problem(504, "judging took too long", code="timeout")
         except TimeoutError:
             return too_slow()
-        except _Busy:
-            return _busy()
+        except Busy:
+            return busy()
 
     return handle
 
 
-class _Busy(Exception):  # noqa: N818 - it names what is
-    """There is no place for one more request in flight."""
+class Busy(Exception):  # noqa: N818 - it names what is
+    """There is no place for one more request, or no room for more of its body."""
 
 
 async def _admit(
@@ -99,42 +102,58 @@ async def _admit(
             return await _in_time(mine, arrived_request, call, answer)
     except TimeoutError:
         return _too_late(mine, request, call)
-    except _Busy:
+    except Busy:
         mine.fail(call)
-        return _busy()
+        return busy()
 
 
 @asynccontextmanager
 async def _placed(mine: Guard, request: web.Request) -> AsyncIterator[web.Request]:
     """Give a request whose body has arrived a place in flight.
 
-    Raises TimeoutError where the body does not come, _Busy where all places are taken.
+    Raises TimeoutError where the body does not come, Busy where all places are taken.
     """
-    limits = mine.setup.config.limits
-    request = await arrived(request, limits)
-    if mine.load.in_flight >= limits.concurrency:
-        raise _Busy
-    mine.load.in_flight += 1
-    try:
-        yield request
-    finally:
-        mine.load.in_flight -= 1
+    async with arrived(mine, request) as arrived_request:
+        if mine.load.in_flight >= mine.setup.config.limits.concurrency:
+            raise Busy
+        mine.load.in_flight += 1
+        try:
+            yield arrived_request
+        finally:
+            mine.load.in_flight -= 1
 
 
-def _busy() -> web.Response:
-    busy = problem(503, "too many requests in flight", code="overloaded")
-    busy.headers["Retry-After"] = "1"
-    return busy
+def busy() -> web.Response:
+    """Return what is answered where there is no room for a request."""
+    response = problem(503, "too many requests in flight", code="overloaded")
+    response.headers["Retry-After"] = "1"
+    return response
 
 
-async def arrived(request: web.Request, limits: GuardLimits) -> web.Request:
-    """Return the request with its body read: who sends slowly takes no place meanwhile."""
+@asynccontextmanager
+async def arrived(mine: Guard, request: web.Request) -> AsyncIterator[web.Request]:
+    """Give the request with its body read: who sends slowly takes no place meanwhile.
+
+    Raises TimeoutError where the body does not come, Busy where there is no room for it.
+    """
+    limits, load = mine.setup.config.limits, mine.load
     if (request.content_length or 0) > limits.body_bytes:
         raise web.HTTPRequestEntityTooLarge(limits.body_bytes, request.content_length or 0)
     request = request.clone(client_max_size=limits.body_bytes)
-    async with asyncio.timeout(limits.body_seconds):
-        await request.read()
-    return request
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            while chunk := await request.content.readany():
+                body += chunk
+                load.body_bytes += len(chunk)
+                if len(body) > limits.body_bytes:
+                    raise web.HTTPRequestEntityTooLarge(limits.body_bytes, len(body))
+                if load.body_bytes > max(BODIES_BYTES, limits.body_bytes):
+                    raise Busy
+        request._read_bytes = bytes(body)
+        yield request
+    finally:
+        load.body_bytes -= len(body)
 
 
 async def _in_time(

@@ -69,10 +69,12 @@ def user_app(guard: Guard, tracer: Tracer | None = None) -> web.Application:
 
     async def vote(request: web.Request) -> web.StreamResponse:
         try:
-            request = await admission.arrived(request, guard.setup.config.limits)
+            async with admission.arrived(guard, request) as arrived_request:
+                return await feedback.vote(guard, arrived_request)
         except TimeoutError:
             return admission.too_slow()
-        return await feedback.vote(guard, request)
+        except admission.Busy:
+            return admission.busy()
 
     ask_triton = admission.limited(guard, v2_endpoints.ask_triton, tracer)
 

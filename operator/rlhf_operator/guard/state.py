@@ -81,6 +81,8 @@ class Load:
 
     in_flight: int = 0
     is_draining: bool = False
+    body_bytes: int = 0
+    """Bytes of all bodies, whole or not yet, of requests that are not over; unpacked."""
 
 
 @dataclass(kw_only=True, slots=True)
