@@ -205,7 +205,25 @@ async def test_the_models_own_refusals_are_counted(world: World) -> None:
         pytest.param(b"{", "body: Invalid JSON", id="not JSON"),
         pytest.param(b"[]", "body: Input should be an object", id="not an object"),
         pytest.param(b"{}", "prompt: Field required", id="no prompt"),
-        pytest.param(b'{"prompt": ["a"]}', "prompt: Input should be", id="several prompts"),
+        pytest.param(b'{"prompt": ["a", "b"]}', "prompt: one text", id="several prompts"),
+        pytest.param(b'{"prompt": []}', "prompt: one text", id="no prompt in the list"),
+        pytest.param(b'{"prompt": [1, 2]}', "prompt: one text", id="tokens"),
+        pytest.param(
+            b'{"prompt": "a", "min_tokens": 9}',
+            "min_tokens: this is not supported here; leave it out",
+            id="what we do not know",
+        ),
+        pytest.param(b'{"prompt": "a", "top_k": 40}', "top_k: only -1", id="what others can do"),
+        pytest.param(b'{"prompt": "a", "reasoning_effort": "high"}', 'only "none"', id="effort"),
+        pytest.param(b'{"prompt": "a", "store": true}', "store: only false", id="to be stored"),
+        pytest.param(
+            b'{"prompt": "a", "how I feel today": 1}', "a field: this is not", id="no name at all"
+        ),
+        pytest.param(
+            b'{"prompt": "a", "stream_options": {"continuous_usage_stats": true}}',
+            "stream_options.continuous_usage_stats: this is not",
+            id="an option of streams",
+        ),
         pytest.param(b'{"prompt": "a", "n": 2}', "n: only 1", id="several answers"),
         pytest.param(b'{"prompt": "a", "top_p": 0.5}', "top_p: only 1", id="what we cannot do"),
         pytest.param(b'{"prompt": "a", "max_tokens": 0}', "max_tokens: ", id="no tokens"),
@@ -230,8 +248,43 @@ async def test_a_bad_request_says_why_and_counts_for_nothing(
 
 
 async def test_what_clients_send_as_a_matter_of_course_is_accepted(world: World) -> None:
-    reply = await world.complete(n=1, top_p=1.0, presence_penalty=0, user="u", logprobs=None)
+    reply = await world.complete(
+        n=1,
+        top_p=1.0,
+        presence_penalty=0,
+        user="u",
+        logprobs=None,
+        metadata={"team": "shop"},
+        service_tier="auto",
+        parallel_tool_calls=True,
+        prompt_cache_key="shop",
+        tool_choice="auto",
+        guided_json=None,
+        stream_options={"include_obfuscation": False},
+    )
     assert reply.status == 200
+
+
+async def test_a_prompt_may_stand_in_a_list(world: World) -> None:
+    assert (await world.users.post("/v1/completions", json={"prompt": ["One."]})).status == 200
+    assert world.triton.asked[0]["text_input"] == "One."
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        pytest.param({"name": "ana", "refusal": None, "tool_calls": []}, None, id="as it came"),
+        pytest.param({"tool_calls": [{"id": "1"}]}, "messages.0.tool_calls: only []", id="a call"),
+        pytest.param({"audio": {"id": "1"}}, "messages.0.audio: this is not", id="sound"),
+    ],
+)
+async def test_what_a_message_holds_beside_its_text_is_not_passed_over(
+    world: World, message: dict[str, Any], why: str | None
+) -> None:
+    asked = {"messages": [{"role": "assistant", "content": "Hi", **message}]}
+    reply = await world.users.post("/v1/chat/completions", json=asked)
+    assert reply.status == (400 if why else 200)
+    assert why is None or why in (await reply.json())["error"]["message"]
 
 
 async def test_a_failing_model_is_an_error_without_its_text(

@@ -1,18 +1,18 @@
 """The OpenAI-style dialect: bodies in, bodies out. Pure; errors never repeat what was sent.
 
-A parameter that would change the answer and that we cannot honour is refused, not ignored.
+A parameter that would change the answer and that we cannot honour is refused (`parameters.py`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rlhf_operator.api.chat_template import ChatTemplate, Message, Unfit
+from rlhf_operator.guard import parameters
 from rlhf_operator.guard.conversation import Conversation, Turn
 from rlhf_operator.guard.generation import Parameters
 from rlhf_operator.guard.judge import Judged
@@ -22,21 +22,9 @@ FinishReason = Literal["stop", "length", "content_filter"]
 _DEFAULT_MAX_TOKENS = 256
 _MOST_STOPS = 16
 _LONGEST_STOP = 256
+_ONE_PROMPT = "one text is supported, alone or in a list; ask for each of several by itself"
 _MOST_MESSAGES = 2000
 """A version's chat template goes through them while everybody waits."""
-
-# What clients send as a matter of course, and the value under which it changes nothing.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "best_of": (1,),
-    "echo": (False,),
-    "logprobs": (False, 0),
-    "suffix": ("",),
-    "tools": ([],),
-    "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
-}
-
 
 # What some backends can do, and the value under which it changes nothing.
 _SOMETIMES = {"top_p": 1, "frequency_penalty": 0, "presence_penalty": 0}
@@ -161,7 +149,11 @@ class _Request(_Type):
 
 
 class _Completion(_Request):
-    prompt: str
+    prompt: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=1)]
+
+    @property
+    def text(self) -> str:
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
 class _Chat(_Request):
@@ -184,17 +176,14 @@ def parse(
         # Only places and rules: the input must not come back, nor reach a log.
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise BadRequest(f"{place}: {first['msg']}") from None
+        said = f"prompt: {_ONE_PROMPT}" if place[:7] == "prompt." else f"{place}: {first['msg']}"
+        raise BadRequest(said) from None
     if asked.model not in (None, model):
         raise BadRequest(f"this address serves the model {model!r} only")
-    for name, neutral in _NEUTRAL.items():
-        given = (asked.model_extra or {}).get(name)
-        if not any(_is_same(given, one) for one in (None, *neutral)):
-            raise BadRequest(f"{name}: only {json.dumps(neutral[0])} is supported")
-    wanted = asked.max_tokens
-    if isinstance(asked, _Chat):
-        wanted = asked.max_completion_tokens or wanted
-    tokens = wanted or min(_DEFAULT_MAX_TOKENS, most_tokens)
+    if unsupported := _unsupported(asked):
+        raise BadRequest(unsupported)
+    wanted = asked.max_completion_tokens if isinstance(asked, _Chat) else None
+    tokens = wanted or asked.max_tokens or min(_DEFAULT_MAX_TOKENS, most_tokens)
     if tokens > most_tokens:
         raise BadRequest(f"max_tokens: at most {most_tokens}")
     stop = (asked.stop,) if isinstance(asked.stop, str) else asked.stop or ()
@@ -202,7 +191,7 @@ def parse(
     if len(stop) > _MOST_STOPS or any(len(each) > _LONGEST_STOP for each in stop):
         raise BadRequest(f"stop: at most {_MOST_STOPS} texts of {_LONGEST_STOP} characters")
     return Question(
-        prompt=flatten(asked.messages) if isinstance(asked, _Chat) else asked.prompt,
+        prompt=flatten(asked.messages) if isinstance(asked, _Chat) else asked.text,
         conversation=turns(asked.messages) if isinstance(asked, _Chat) else (),
         max_tokens=tokens,
         temperature=asked.temperature,
@@ -220,9 +209,16 @@ def parse(
     )
 
 
-def _is_same(given: Any, neutral: Any) -> bool:
-    """Tell whether two JSON values are the same; to Python, False is 0."""
-    return given == neutral and isinstance(given, bool) is isinstance(neutral, bool)
+def _unsupported(asked: _Completion | _Chat) -> str | None:
+    """Return what is asked for beside what is read, where it would change the answer."""
+    problem = parameters.REQUEST.problem(asked.model_extra)
+    if problem is None and asked.stream_options is not None:
+        extra = asked.stream_options.model_extra
+        problem = parameters.STREAM_OPTIONS.problem(extra, where="stream_options.")
+    for at, message in enumerate(asked.messages if isinstance(asked, _Chat) else ()):
+        where = f"messages.{at}."
+        problem = problem or parameters.MESSAGE.problem(message.model_extra, where=where)
+    return problem
 
 
 def _written(asked: _Completion | _Chat, template: ChatTemplate | None) -> str | None:

@@ -24,12 +24,15 @@ PATHS = (
     "/v2/models/model/generate_stream",
     "/v2/models/model/infer",
 )
-KNOWN: dict[str, Any] = {
-    "prompt": "Hi",
-    "messages": [{"role": "user", "content": "Hi"}],
+PROMPT: dict[str, Any] = {"prompt": "Hi"}
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+TRITON: dict[str, Any] = {
     "text_input": "Hi",
     "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [1], "data": ["Hi"]}],
 }
+FITTING = {PATHS[0]: PROMPT, PATHS[1]: CHAT}
+"""What may be asked where; of Triton and of votes all may be sent."""
+KNOWN = {**PROMPT, **CHAT, **TRITON}
 KEYS = st.sampled_from(
     words(
         "prompt messages text_input inputs model max_tokens temperature seed stop stream n id user "
@@ -40,9 +43,11 @@ KEYS = st.sampled_from(
 WRITTEN = (
     # Whole requests, except for what is written in one place.
     shapes(KEYS).map(json.dumps)
-    | st.dictionaries(KEYS, shapes(KEYS), max_size=4).map(lambda odd: json.dumps({**KNOWN, **odd}))
-    | st.tuples(KEYS, shapes(KEYS)).map(
-        lambda twice: f'{{"{twice[0]}": {json.dumps(twice[1])}, {json.dumps(KNOWN)[1:]}'
+    | st.tuples(
+        st.sampled_from((PROMPT, CHAT, KNOWN)), st.dictionaries(KEYS, shapes(KEYS), max_size=4)
+    ).map(lambda both: json.dumps({**both[0], **both[1]}))
+    | st.tuples(KEYS, shapes(KEYS), st.sampled_from((PROMPT, CHAT, KNOWN))).map(
+        lambda twice: f'{{"{twice[0]}": {json.dumps(twice[1])}, {json.dumps(twice[2])[1:]}'
     )
 )
 BODIES = st.binary(max_size=300) | WRITTEN.map(str.encode)
@@ -84,8 +89,9 @@ def test_no_body_is_a_fault_of_the_guard(checked: Loopback, path: str, body: byt
 )
 def test_no_value_is_a_fault_of_the_guard(checked: Loopback, path: str, odd: str) -> None:
     sound(checked, path, odd.encode())
-    for name in (*KNOWN, "stop", "more", "response_id"):
-        others = json.dumps({key: value for key, value in KNOWN.items() if key != name})
+    fitting = FITTING.get(path, KNOWN)
+    for name in (*fitting, "stop", "more", "response_id"):
+        others = json.dumps({"user": "u"} | {k: v for k, v in fitting.items() if k != name})
         sound(checked, path, f'{others[:-1]}, "{name}": {odd}}}'.encode())
 
 
@@ -141,7 +147,9 @@ def test_no_header_is_a_fault_of_the_guard(
     checked: Loopback, path: str, headers: list[tuple[str, str]]
 ) -> None:
     said = checked.post(
-        path, KNOWN, [(n, v.encode("utf-8", "replace").decode()) for n, v in headers]
+        path,
+        FITTING.get(path, KNOWN),
+        [(n, v.encode("utf-8", "replace").decode()) for n, v in headers],
     )
     assert said.status < 500, said.body
 
@@ -210,7 +218,7 @@ def test_no_invented_id_is_accepted(checked: Loopback, response_id: str, vote: A
 @examples(40)
 @given(place=st.integers(0, 200), char=st.characters(exclude_categories=["Cs"]))
 def test_no_altered_id_is_accepted(checked: Loopback, place: int, char: str) -> None:
-    issued = json.loads(checked.post("/v1/completions", KNOWN).body)["id"]
+    issued = json.loads(checked.post("/v1/completions", PROMPT).body)["id"]
     at = place % len(issued)
     altered = issued[:at] + char + issued[at + 1 :]
     if altered != issued:

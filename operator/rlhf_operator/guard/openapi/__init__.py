@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from rlhf_operator.api.guard import GuardConfig
-from rlhf_operator.guard import openai, v2
+from rlhf_operator.guard import openai, parameters, v2
 from rlhf_operator.guard.openapi import answers
 from rlhf_operator.guard.openapi.operations import (
     ERRORS,
@@ -36,6 +36,13 @@ _SENT = {
     "x-rlhf-version": "The name of the RLHFModelVersion that answers.",
 }
 
+_UNREAD: tuple[tuple[type[BaseModel], parameters.Unread], ...] = (
+    (openai._Completion, parameters.REQUEST),
+    (openai._Chat, parameters.REQUEST),
+    (openai._StreamOptions, parameters.STREAM_OPTIONS),
+    (openai._Message, parameters.MESSAGE),
+)
+"""What may stand beside what is read."""
 
 _JUDGED = {
     ID_HEADER: "The answer's signed id, for votes.",
@@ -163,10 +170,11 @@ def _schemas() -> dict[str, Any]:
     schemas = {name.lstrip("_"): schema for name, schema in json.loads(public).items()}
     for schema in schemas.values():
         schema["title"] = schema["title"].lstrip("_")
-    for model in (openai._Completion, openai._Chat):
-        properties = schemas[_name(model)]["properties"]
-        for name, neutral in openai._NEUTRAL.items():
-            properties[name] = {"enum": [None, *neutral]}
+    for model, unread in _UNREAD:
+        said = unread.describe()
+        schema = schemas[_name(model)]
+        schema["properties"] |= said["properties"]
+        schema["additionalProperties"] = said["additionalProperties"]
     return schemas
 
 
