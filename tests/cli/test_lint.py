@@ -187,6 +187,22 @@ def test_what_a_shadow_cannot_be_judged_by_is_told():
     assert any("Shadow cannot judge customer-facing/votes: nobody votes" in each for each in found)
 
 
+@pytest.mark.parametrize(
+    ("guard", "asked", "said"),
+    [
+        pytest.param({}, {"type": "RefusalRate"}, "refusalPatterns is empty", id="refusals"),
+        pytest.param({"refusalPatterns": ["^no"]}, {"type": "RefusalRate"}, None, id="a pattern"),
+        pytest.param({}, {"type": "UnsafeServedRate"}, "no stage of the guard", id="no stage"),
+    ],
+)
+def test_what_no_guard_looks_for_is_told(guard, asked, said):
+    slo = {"name": "x", "class": "Quality", "indicator": asked, "max": "0.1", "minSamples": 9}
+    read = manifests.readable([model(guard=guard), policy(slo)])
+    found = [each for each in fitting.together(read) if "Inconclusive" in each.message]
+    assert [each.gravity for each in found] == (["advice"] if said else [])
+    assert said is None or said in found[0].message
+
+
 SWITCH = {"strategy": "BlueGreen", "surge": "Full", "blueGreen": {"hold": "10m"}}
 RATE = {"name": "unsafe", "class": "Safety", "indicator": {"type": "UnsafeServedRate"}}
 TASKS = {"name": "tasks", "class": "Quality", "indicator": {"type": "TaskCompletionRate"}}

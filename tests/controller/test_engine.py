@@ -24,6 +24,7 @@ from rlhf_operator.api.metrics import (
     GUARD_FEEDBACK,
     GUARD_FIRST_EVENTS,
     GUARD_FIRST_SAMPLES,
+    GUARD_GENERATED_RESPONSES,
     GUARD_INFO,
     GUARD_REQUESTS,
     GUARD_RESPONSE_LENGTH,
@@ -378,6 +379,22 @@ async def test_a_category_that_no_rule_looks_for_is_not_zero() -> None:
     assert found is not None
     assert found.results[0].verdict is Verdict.INCONCLUSIVE
     assert 'category="csae"' in found.results[0].message
+    assert "no stage of the guard that looks at answers is known to" in found.results[0].message
+
+
+async def test_refusals_that_no_pattern_tells_are_not_zero() -> None:
+    refusals: dict[str, object] = {
+        "name": "refusals", "class": "Quality", "indicator": {"type": "RefusalRate"}, "max": "0.1",
+    }  # fmt: skip
+    world = World()
+    world.engine.follow(subject(refusals))
+    for seconds, said in ((10, "refusals: no series"), (30, "guard.refusalPatterns is empty")):
+        await world.tick(seconds)
+        found = world.engine.results(KEY)
+        assert found is not None
+        assert found.results[0].verdict is Verdict.INCONCLUSIVE
+        assert said in found.results[0].message
+        world.grow(30, (world.metrics.add(GUARD_GENERATED_RESPONSES.name), 10))
 
 
 async def test_points_that_no_longer_come_are_stale() -> None:

@@ -15,7 +15,7 @@ from rlhf_operator.api.operation import Address, GuardLimits, GuardTLS, GuardTra
 from rlhf_operator.api.patterns import pattern_problem
 from rlhf_operator.api.sampling import Sampling
 from rlhf_operator.api.schema import ApiType, Duration, Keyed, Name, rule
-from rlhf_operator.api.stages import Pattern, Stage
+from rlhf_operator.api.stages import Direction, Pattern, Stage
 
 RUN_HEADER = "x-rlhf-run"
 """Set by the router on every request of a run in which users are counted, or are kept on their
@@ -242,6 +242,11 @@ class GuardConfig(LiveGuard):
 
     operations_port: Annotated[int, Field(ge=0, le=65_535)] = 9090
     """Port for metrics and golden prompts; users must not reach it."""
+
+
+def looking_at(spec: GuardSpec, direction: Direction) -> tuple[Stage, ...]:
+    """Return the stages that look at text in a direction."""
+    return tuple(stage for stage in spec.stages if direction in stage.applies_to)
 
 
 def compile_problems(spec: GuardSpec) -> tuple[str, ...]:

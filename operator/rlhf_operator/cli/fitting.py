@@ -12,7 +12,7 @@ from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.api.strategies import TEST_POLICY
 from rlhf_operator.cli.findings import DEFAULTS, PLANS, Finding, Gravity, others
 from rlhf_operator.cli.state import State
-from rlhf_operator.core import earlier, plans, rendering, unjudged
+from rlhf_operator.core import earlier, plans, rendering, unjudged, unseen
 from rlhf_operator.core.objective import objectives
 from rlhf_operator.core.sequential import Rate
 from rlhf_operator.core.statistics import Count
@@ -58,6 +58,10 @@ def _judging(spec: ModelSpec, policy: AlignmentPolicy) -> Iterator[tuple[Gravity
         never = unjudged.why(strategy, slo)
         if never is not None:
             yield "error", f"{strategy} cannot judge {policy.metadata.name}/{slo.name}: {never}"
+        blind = unseen.why(spec.guard, slo.indicator) if slo.indicator is not None else None
+        if blind is not None:
+            about = f"{policy.metadata.name}/{slo.name}"
+            yield "advice", f"{about} stays Inconclusive, which is never success: {blind}"
     if strategy == "ABTest" and policy.metadata.name == TEST_POLICY:
         yield "error", f"policies: with ABTest none may be called {TEST_POLICY}"
 

@@ -11,7 +11,7 @@ from rlhf_operator.api.measurements import Answer, Problem, Silence
 from rlhf_operator.api.metrics import MODEL, NAMESPACE, VERSION
 from rlhf_operator.controller.reader import Reader
 from rlhf_operator.controller.vigil import Vigil
-from rlhf_operator.core import onset, steady
+from rlhf_operator.core import onset, steady, unseen
 from rlhf_operator.core.indicators import Counter, Form, Measure
 from rlhf_operator.core.ledger import ModelKey, Tally
 from rlhf_operator.core.moments import NO_VALUES, Moments, contradicts, moments_of
@@ -201,8 +201,7 @@ def reading(
             events = None if tally is None else start.events + tally.events
             return Reading(events=events, problem=silence.problem, message=silence.message)
     if tally is None:
-        told = f"{measure} and {measure.squares}" if measure.squares else str(measure)
-        return Reading(problem=Problem.NO_SERIES, message=f"no series {told} for version {version}")
+        return _nothing(goal, model, version, reader)
     if measure.form is Form.QUERY:
         return _queried(goal, model, version, start, tally, values)
     if measure.form is Form.MEAN:
@@ -216,6 +215,18 @@ def reading(
         events=events, samples=samples, value=value, at=at, users_unknown=goal.users_unknown
     )
     return found if goal.users is None else _with_users(found, goal, model, version, reader)
+
+
+def _nothing(goal: Goal, model: ModelKey, version: str, reader: Reader) -> Reading:
+    """Say that there is nothing to read, and why if a guard is there that does not count it."""
+    measure = goal.objective.measure
+    told = f"{measure} and {measure.squares}" if measure.squares else str(measure)
+    message = f"no series {told} for version {version}"
+    answers = Measure(Form.COUNT, measure.better, measure.samples, measure.samples)
+    reason = unseen.guess(measure)
+    if reason and reader.ledger.tally(model, version, answers, goal.starts[version].mark):
+        message = f"{reason}: {message}"
+    return Reading(problem=Problem.NO_SERIES, message=message)
 
 
 def _with_users(

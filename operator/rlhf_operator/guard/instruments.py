@@ -38,6 +38,84 @@ def histogram(metric: names.Metric, registry: prometheus.CollectorRegistry) -> p
     )
 
 
+class Sometimes:
+    """Counters that are exported while something can raise them; they begin at 0 each time.
+
+    A 0 that nobody counts would pass for good news.
+    """
+
+    def __init__(
+        self, registry: prometheus.CollectorRegistry, *counters: prometheus.Counter
+    ) -> None:
+        self._registry = registry
+        self._counters = counters
+        self._is_shown = True
+
+    def show(self, is_raised: bool) -> None:
+        """Export them, or no more."""
+        if is_raised == self._is_shown:
+            return
+        self._is_shown = is_raised
+        for each in self._counters:
+            if is_raised:
+                each.reset()
+                self._registry.register(each)
+            else:
+                self._registry.unregister(each)
+
+
+class Categories:
+    """Counts by category, for those alone that can be found."""
+
+    def __init__(self, counter: prometheus.Counter) -> None:
+        self.counter = counter
+        self._known: set[str] = set()
+
+    def know(self, categories: Iterable[str]) -> None:
+        """Begin at 0 for these categories, and forget those that were known and are not there."""
+        now = set(categories)
+        for gone in self._known - now:
+            self.counter.remove(gone)
+        self._known = now
+        for category in now:
+            self.counter.labels(category)
+
+    def count(self, categories: Iterable[str]) -> None:
+        """Count one answer."""
+        for category in categories:
+            self.counter.labels(category).inc()
+
+
+class Firsts:
+    """Counts each user's first event of a kind, and what it is counted among."""
+
+    def __init__(self, registry: prometheus.CollectorRegistry) -> None:
+        self._events = counter(names.GUARD_FIRST_EVENTS, registry)
+        self._samples = counter(names.GUARD_FIRST_SAMPLES, registry)
+        # Kept, as every answer counts in each kind, and to look a series up costs more.
+        self._known: dict[names.FirstKind, tuple[prometheus.Counter, prometheus.Counter]] = {}
+
+    def know(self, kinds: Iterable[names.FirstKind]) -> None:
+        """Begin at 0 for kinds of events that something can raise, and forget all others."""
+        now = frozenset(kinds)
+        for gone in self._known.keys() - now:
+            del self._known[gone]
+            self._events.remove(gone)
+            self._samples.remove(gone)
+        for kind in now - self._known.keys():
+            self._known[kind] = self._events.labels(kind), self._samples.labels(kind)
+
+    def sample(self, kind: names.FirstKind) -> None:
+        """Count an answer to a user who has had no such event."""
+        if kind in self._known:
+            self._known[kind][1].inc()
+
+    def event(self, kind: names.FirstKind) -> None:
+        """Count a user's first event."""
+        if kind in self._known:
+            self._known[kind][0].inc()
+
+
 class StageInstruments:
     """Counts what each stage did; the pipeline's `Counts`."""
 

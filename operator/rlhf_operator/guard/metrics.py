@@ -1,11 +1,12 @@
 """The guard's instruments, made from the definitions in `api/metrics.py`.
 
 Everything that can be counted is created at 0: a counter that appears later hides its first event.
+What no stage or pattern looks for is not there: a 0 would pass for good news.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import prometheus_client as prometheus
 
@@ -14,7 +15,10 @@ from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.metrics import FirstKind
 from rlhf_operator.guard.instruments import (
     DIRECTIONS,
+    Categories,
+    Firsts,
     Redactions,
+    Sometimes,
     StageInstruments,
     StreamInstruments,
     counter,
@@ -22,7 +26,7 @@ from rlhf_operator.guard.instruments import (
     histogram,
 )
 from rlhf_operator.guard.judge import Judged
-from rlhf_operator.guard.rules import Ruleset
+from rlhf_operator.guard.rules import Ruleset, applies
 from rlhf_operator.guard.users import Users
 
 MOST_USERS = 100_000
@@ -42,13 +46,19 @@ class _Sets:
     def __init__(self, counter: prometheus.Counter) -> None:
         self._counter = counter
         self._known: set[str] = set()
+        self._alone: set[str] = set()
         self._most = SETS
 
-    def know(self, categories: Collection[str]) -> None:
+    def know(self, categories: Sequence[str]) -> None:
         """Begin at 0 for each of these alone; they do not use up the room for sets."""
-        for category in set(categories) - self._known:
+        gone = self._alone - set(categories)
+        for name in [each for each in self._known if not gone.isdisjoint(each.split(","))]:
+            self._known.remove(name)
+            self._counter.remove(name)
+        self._alone = set(categories)
+        self._most = SETS + len(self._alone)
+        for category in self._alone:
             self._known.add(category)
-            self._most += 1
             self._counter.labels(category)
 
     def count(self, categories: Sequence[str]) -> None:
@@ -76,11 +86,11 @@ class Instruments:
         self.duration = self._histogram(names.GUARD_REQUEST_DURATION)
         self.first_token = self._histogram(names.GUARD_TIME_TO_FIRST_TOKEN)
         self._generated = self._counter(names.GUARD_GENERATED_RESPONSES)
-        self._unsafe_generated = self._counter(names.GUARD_UNSAFE_GENERATED)
+        self._unsafe_generated = Categories(self._counter(names.GUARD_UNSAFE_GENERATED))
         self._sets_generated = _Sets(self._counter(names.GUARD_UNSAFE_GENERATED_SETS))
         self._unsafe_generated_responses = self._counter(names.GUARD_UNSAFE_GENERATED_RESPONSES)
         self._responses = self._counter(names.GUARD_RESPONSES)
-        self._unsafe_served = self._counter(names.GUARD_UNSAFE_SERVED)
+        self._unsafe_served = Categories(self._counter(names.GUARD_UNSAFE_SERVED))
         self._sets_served = _Sets(self._counter(names.GUARD_UNSAFE_SERVED_SETS))
         self._unsafe_served_responses = self._counter(names.GUARD_UNSAFE_SERVED_RESPONSES)
         self._blocked = self._counter(names.GUARD_BLOCKED)
@@ -89,15 +99,16 @@ class Instruments:
         self._length = self._histogram(names.GUARD_RESPONSE_LENGTH)
         self._length_squares = self._counter(names.GUARD_RESPONSE_LENGTH_SQUARES)
         self._feedback = self._counter(names.GUARD_FEEDBACK)
-        first_events = self._counter(names.GUARD_FIRST_EVENTS)
-        first_samples = self._counter(names.GUARD_FIRST_SAMPLES)
-        self._first_events = {kind: first_events.labels(kind) for kind in FirstKind}
-        self._first_samples = {kind: first_samples.labels(kind) for kind in FirstKind}
+        self._firsts = Firsts(self.registry)
         self.users = Users(MOST_USERS, self._counter(names.GUARD_USERS_FORGOTTEN).inc)
         self._withheld = self._counter(names.GUARD_WITHHELD)
         self._bypassed = self._counter(names.GUARD_BYPASSED_RESPONSES)
         self._redacted = self._counter(names.GUARD_REDACTED_RESPONSES)
         self._over_refused = self._counter(names.GUARD_OVER_REFUSED)
+        self._if_refusals = Sometimes(self.registry, self._refused, self._over_refused)
+        self._if_output = Sometimes(
+            self.registry, self._unsafe_generated_responses, self._unsafe_served_responses
+        )
         tokens = self._counter(names.GUARD_TOKENS)
         self._tokens = {direction: tokens.labels(direction) for direction in DIRECTIONS}
         self._reloads = self._counter(names.GUARD_RELOADS)
@@ -111,13 +122,24 @@ class Instruments:
         """Begin at 0 for what these rules can find, and tell that they are in force."""
         self.stages.know(spec)
         self.redactions.know(rules.categories)
-        for sets in (self._sets_generated, self._sets_served):
-            sets.know(rules.categories)
         for category in rules.categories:
-            for each in (self._unsafe_generated, self._unsafe_served, self._blocked):
-                each.labels(category)
+            self._blocked.labels(category)
+        self._look(spec, rules)
         self._info.clear()
         self._info.labels(rules.digest).set(1)
+
+    def _look(self, spec: GuardSpec, rules: Ruleset) -> None:
+        """Export what these rules look for in answers, and nothing that nobody looks for."""
+        self._sets_generated.know(rules.in_answers)
+        self._sets_served.know(rules.in_answers)
+        self._unsafe_generated.know(rules.in_answers)
+        self._unsafe_served.know(rules.in_answers)
+        looks = applies(spec, "Output")
+        self._if_output.show(looks)
+        self._if_refusals.show(bool(rules.refusals))
+        unseen = set() if looks else {FirstKind.UNSAFE_GENERATED, FirstKind.UNSAFE_SERVED}
+        unseen |= set() if rules.refusals else {FirstKind.REFUSED}
+        self._firsts.know(set(FirstKind) - unseen)
 
     def count_reload(self, outcome: str) -> None:
         """Count a change of the rules, `taken` or `refused`."""
@@ -135,11 +157,11 @@ class Instruments:
 
     def _sample(self, kind: FirstKind, user: bytes | None) -> None:
         if not self.users.had(kind, user):
-            self._first_samples[kind].inc()
+            self._firsts.sample(kind)
 
     def _event(self, kind: FirstKind, user: bytes | None) -> None:
         if self.users.add(kind, user):
-            self._first_events[kind].inc()
+            self._firsts.event(kind)
 
     def _first(self, kind: FirstKind, user: bytes | None, *, is_event: bool) -> None:
         """Count an answer among the first ones, unless its user had such an event before."""
@@ -155,8 +177,7 @@ class Instruments:
         self._first(FirstKind.REFUSED, user, is_event=judged.is_refusal)
         self._generated.inc()
         self.redactions.count(judged.made.redacted, "output")
-        for category in judged.made.categories:
-            self._unsafe_generated.labels(category).inc()
+        self._unsafe_generated.count(judged.made.categories)
         if judged.made.categories:
             self._unsafe_generated_responses.inc()
             self._sets_generated.count(judged.made.categories)
@@ -183,8 +204,7 @@ class Instruments:
         if judged.unsafe:
             self._unsafe_served_responses.inc()
             self._sets_served.count(judged.unsafe)
-            for category in judged.unsafe:
-                self._unsafe_served.labels(category).inc()
+            self._unsafe_served.count(judged.unsafe)
 
     def _count_passed(self, judged: Judged) -> None:
         if judged.is_bypassed:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import re2
 
-from rlhf_operator.api.guard import GuardSpec
+from rlhf_operator.api.categories import in_stages
+from rlhf_operator.api.guard import GuardSpec, looking_at
 from rlhf_operator.api.stages import Direction, GuardRule
 from rlhf_operator.guard import text as texts
 from rlhf_operator.guard.checks.edition import edition
@@ -30,11 +31,9 @@ from rlhf_operator.guard.checks.keywords import keyword_finder
 from rlhf_operator.guard.checks.recognizers import recognizer_finder
 from rlhf_operator.guard.checks.repetition import LimitFinder, limit_finder
 from rlhf_operator.guard.checks.views import Readings, read
-from rlhf_operator.guard.remotes.categories import OTHER, possible
 from rlhf_operator.guard.verdict import Found, Judgement
 
 __all__ = [
-    "OTHER",
     "BadPattern",
     "RulesCheck",
     "Ruleset",
@@ -117,6 +116,8 @@ class Ruleset:
     """The checks of the stages of type Rules, by the stage's name."""
     refusals: tuple[re2._Regexp, ...]
     categories: tuple[str, ...]
+    in_answers: tuple[str, ...]
+    """Those that a stage can find in answers."""
     digest: str
 
     def is_refusal(self, text: str) -> bool:
@@ -138,25 +139,15 @@ def compile_guard(spec: GuardSpec, *, force_block: bool = False) -> Ruleset:
         refusals=tuple(
             compile_pattern(pattern, where="refusalPatterns") for pattern in spec.refusal_patterns
         ),
-        categories=_categories(spec),
+        categories=tuple(sorted(in_stages(spec.stages))),
+        in_answers=tuple(sorted(in_stages(looking_at(spec, "Output")))),
         digest=_digest(spec, force_block=force_block),
     )
 
 
 def applies(spec: GuardSpec, direction: Direction) -> bool:
     """Tell whether any stage looks at text in this direction."""
-    return any(direction in stage.applies_to for stage in spec.stages)
-
-
-def _categories(spec: GuardSpec) -> tuple[str, ...]:
-    """Return every category that can be found by name; `other` where services may find more."""
-    found: set[str] = set()
-    for stage in spec.stages:
-        found |= {rule.category for rule in stage.rules or ()}
-        for remote in (stage.model, stage.external):
-            if remote is not None:
-                found |= possible(remote)
-    return tuple(sorted(found))
+    return bool(looking_at(spec, direction))
 
 
 def _compile_rule(rule: GuardRule, stage: str) -> CompiledRule:

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from rlhf_operator.guard.remotes.categories import AZURE_LABELS, OPENAI_LABELS
+from rlhf_operator.api.categories import AZURE_LABELS, OPENAI_LABELS
 
 OPENAI: dict[str, Any] = {"contract": "OpenAIModeration"}
 AZURE: dict[str, Any] = {"contract": "AzureContentSafety"}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_operator.api.categories import OPENAI_LABELS, category
 from rlhf_operator.api.stages import Direction
 from rlhf_operator.guard.conversation import Conversation, Turn
-from rlhf_operator.guard.remotes.categories import OPENAI_LABELS, category
 from rlhf_operator.guard.remotes.contracts import azure_content_safety, llama_guard, scores
 from rlhf_operator.guard.remotes.contracts.contract import windows
 from tests.guard.remotes.services import AZURE, OPENAI, azure, infer, litellm, mapping, openai

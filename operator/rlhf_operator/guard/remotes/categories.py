@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rlhf_operator.api.categories import OTHER, category
 from rlhf_operator.api.schema import decimal
-from rlhf_operator.api.stages import Classifier, External, Thresholds
+from rlhf_operator.api.stages import Thresholds
 from rlhf_operator.guard.remotes.answers import BadAnswer
 from rlhf_operator.guard.verdict import Found, Judgement
 
-OTHER = "other"
-"""The category of what a classifier or service finds without a name that the spec knows."""
-
-OPENAI_LABELS = (
-    "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit",
-    "illicit/violent", "self-harm", "self-harm/intent", "self-harm/instructions", "sexual",
-    "sexual/minors", "violence", "violence/graphic",
-)  # fmt: skip
-AZURE_LABELS = ("Hate", "SelfHarm", "Sexual", "Violence")
-_LABELS = {"OpenAIModeration": OPENAI_LABELS, "AzureContentSafety": AZURE_LABELS}
-
 _MOST_NAMES = 32
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_FOREIGN = re.compile(r"[^a-z0-9]+")
-
-
-def category(label: str) -> str:
-    """Return a label as a category: `self-harm/intent` and `SelfHarm` become words with dashes."""
-    return _FOREIGN.sub("-", _HUMP.sub("-", label).lower()).strip("-")[:63].strip("-") or OTHER
-
-
-def possible(remote: Classifier | External) -> frozenset[str]:
-    """Return every category that a stage can find, as far as that is known beforehand."""
-    named = {threshold.category for threshold in remote.categories}
-    if not named and isinstance(remote, External):
-        named = {category(label) for label in _LABELS.get(remote.contract, ())}
-    return frozenset(named | {OTHER})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

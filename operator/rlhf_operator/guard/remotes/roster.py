@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import aiohttp
 from yarl import URL
 
+from rlhf_operator.api.categories import AZURE_LABELS, OPENAI_LABELS
 from rlhf_operator.api.guard import GuardConfig
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.api.stages import Classifier, External, ServiceRef, Stage
 from rlhf_operator.guard.pipeline import Remote
-from rlhf_operator.guard.remotes.categories import AZURE_LABELS, OPENAI_LABELS, Wanted
+from rlhf_operator.guard.remotes.categories import Wanted
 from rlhf_operator.guard.remotes.contracts.azure_content_safety import WORST, AzureContentSafety
 from rlhf_operator.guard.remotes.contracts.contract import Contract
 from rlhf_operator.guard.remotes.contracts.litellm import LiteLLM

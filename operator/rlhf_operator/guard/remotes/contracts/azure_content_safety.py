@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rlhf_operator.api.categories import AZURE_LABELS
 from rlhf_operator.api.stages import Direction
 from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
-from rlhf_operator.guard.remotes.categories import AZURE_LABELS, Said, Wanted
+from rlhf_operator.guard.remotes.categories import Said, Wanted
 from rlhf_operator.guard.remotes.contracts.contract import windows
 from rlhf_operator.guard.verdict import Judgement
 

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlhf_operator.api.categories import OTHER
 from rlhf_operator.api.stages import Direction
 from rlhf_operator.guard.conversation import Conversation, Speaker, Turn
 from rlhf_operator.guard.remotes import answers
 from rlhf_operator.guard.remotes.answers import BadAnswer
-from rlhf_operator.guard.remotes.categories import OTHER, Wanted
+from rlhf_operator.guard.remotes.categories import Wanted
 from rlhf_operator.guard.remotes.contracts.contract import windows
 from rlhf_operator.guard.text import normalise
 from rlhf_operator.guard.verdict import Found, Judgement
