@@ -11,7 +11,7 @@ from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
 from rlhf_operator.guard.rules import compile_guard
 from rlhf_operator.guard.verdict import Hit, Verdict
-from tests.guard.world import a_stage
+from tests.guard.world import MakeWorld, a_stage
 
 BOTH = {"stages": [a_stage()], "refusalPatterns": ["^no"]}
 REFUSED = {"refused_total", "over_refused_total", "first_events_total:refused"}
@@ -67,3 +67,32 @@ def test_rules_that_change_take_their_counters_with_them_and_begin_anew() -> Non
             made.count_served(answer)
         seen = exported(made)
         assert {seen.get(name) for name in COUNTED} == {there}
+
+
+FOUND = [
+    a_stage("first", appliesTo=["Input", "Output"]),
+    a_stage("second", rules=[{"category": "violence", "keywords": ["bomb"]}]),
+]
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_what_is_found_counts_by_stage_direction_and_category(
+    make_world: MakeWorld, is_stream: bool
+) -> None:
+    world = await make_world(guard={"stages": FOUND})
+    said = "a bomb for those people, a bomb"
+    world.triton.text = said
+    if is_stream:
+        world.triton.stream(*said)
+    await (await world.complete("a slur", stream=is_stream)).read()
+    seen = await world.metrics()
+    assert {name: value for name, value in seen.items() if name.startswith("found_total")} == {
+        f'found_total{{category="{category}",direction="{direction}",stage="{stage}"}}': value
+        for stage, direction, category, value in (
+            ("first", "input", "bias", 1),
+            ("first", "input", "violence", 0),
+            ("first", "output", "bias", 1),
+            ("first", "output", "violence", 1),
+            ("second", "output", "violence", 1),
+        )
+    }

@@ -170,6 +170,12 @@ GUARD_STAGE_DECISIONS = Metric(
     "count in no metric.",
     labels=(STAGE, DIRECTION, DECISION),
 )
+GUARD_FOUND = Metric(
+    name="rlhf_guard_found_total",
+    help="Texts in which a stage found a category, whatever it did about it; each part of a "
+    "streamed answer that a classifier or service is shown is one.",
+    labels=(STAGE, DIRECTION, CATEGORY),
+)
 GUARD_STAGE_ERRORS = Metric(
     name="rlhf_guard_stage_errors_total",
     help="Texts that a stage could not judge, by why.",

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import prometheus_client as prometheus
 
 from rlhf_operator.api import metrics as names
+from rlhf_operator.api.categories import in_stages
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.stages import Direction
 from rlhf_operator.guard.verdict import Failure, Unjudged
@@ -122,6 +123,7 @@ class StageInstruments:
     def __init__(self, registry: prometheus.CollectorRegistry) -> None:
         # Kept, as all stages count every text, and to look a series up costs more than to count.
         self._decisions = functools.cache(counter(names.GUARD_STAGE_DECISIONS, registry).labels)
+        self._found = counter(names.GUARD_FOUND, registry)
         self._errors = counter(names.GUARD_STAGE_ERRORS, registry)
         self._duration = histogram(names.GUARD_STAGE_DURATION, registry)
         self._bypasses = counter(names.GUARD_BYPASSES, registry)
@@ -132,6 +134,8 @@ class StageInstruments:
             for direction in stage.applies_to:
                 for decision in names.STAGE_DECISIONS:
                     self._decisions(stage.name, direction.lower(), decision)
+                for category in in_stages([stage]):
+                    self._found.labels(stage.name, direction.lower(), category)
             if stage.type != "Rules":
                 self._bypasses.labels(stage.name)
                 for reason in Unjudged:
@@ -140,6 +144,10 @@ class StageInstruments:
     def decided(self, stage: str, direction: Direction, decision: str) -> None:
         """Count one text that a stage was shown."""
         self._decisions(stage, direction.lower(), decision).inc()
+
+    def found(self, stage: str, direction: Direction, category: str) -> None:
+        """Count one text in which a stage found a category."""
+        self._found.labels(stage, direction.lower(), category).inc()
 
     def failed(self, stage: str, failure: Failure, direction: Direction) -> None:
         """Count one text that a stage could not judge."""

@@ -65,6 +65,9 @@ class Counts(Protocol):
     def decided(self, stage: str, direction: Direction, decision: str) -> None:
         """Count one text that a stage was shown."""
 
+    def found(self, stage: str, direction: Direction, category: str) -> None:
+        """Count one text in which a stage found a category."""
+
     def failed(self, stage: str, failure: Failure, direction: Direction) -> None:
         """Count one text that a stage could not judge."""
 
@@ -77,6 +80,8 @@ class _Uncounted:
     """Counts nothing."""
 
     def decided(self, stage: str, direction: Direction, decision: str) -> None: ...
+
+    def found(self, stage: str, direction: Direction, category: str) -> None: ...
 
     def failed(self, stage: str, failure: Failure, direction: Direction) -> None: ...
 
@@ -238,6 +243,8 @@ class Pipeline:
             text = redact(seen, judged.found) if replacement is None else replacement
         decisions = {"Block": "blocked", "Redact": "redacted", "Flag": "flagged"}
         self.counts.decided(step.name, direction, decisions[step.action])
+        for category in {found.category for found in judged.found}:
+            self.counts.found(step.name, direction, category)
         return replace(before, hits=(*before.hits, *hits), text=text, scores=scores)
 
 
