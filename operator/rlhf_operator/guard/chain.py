@@ -7,10 +7,12 @@ for Rules, chunks for classifiers and services. What comes out of the last part 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
 from rlhf_operator.api.guard import Streaming
+from rlhf_operator.guard import long_texts
 from rlhf_operator.guard.conversation import Conversation
 from rlhf_operator.guard.pipeline import Pipeline, Step
 from rlhf_operator.guard.rules import RulesCheck
@@ -135,7 +137,12 @@ class Chain:
         for part in self._parts[first:]:
             if not text or self.is_stopped:
                 return ""
-            text = part.feed(text) if isinstance(part, Window) else await part.feed(text)
+            if isinstance(part, Chunks):
+                text = await part.feed(text)
+            elif part.reads(text) <= self._pipeline.at_once:
+                text = part.feed(text)
+            else:
+                text = await long_texts.read(functools.partial(part.feed, text))
             self.is_stopped = _is_stopped(part)
         return "" if self.is_stopped else text
 
@@ -145,7 +152,12 @@ class Chain:
         for at, part in enumerate(self._parts):
             if self.is_stopped:
                 break
-            rest = part.finish() if isinstance(part, Window) else await part.finish()
+            if isinstance(part, Chunks):
+                rest = await part.finish()
+            elif len(part.text) <= self._pipeline.at_once:
+                rest = part.finish()
+            else:
+                rest = await long_texts.read(part.finish)
             self.is_stopped = _is_stopped(part)
             left.append(await self.feed(rest, first=at + 1))
         return "" if self.is_stopped else "".join(left)

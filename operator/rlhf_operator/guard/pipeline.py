@@ -8,16 +8,18 @@ that found nothing: its failure policy decides, and a bypass is told apart.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rlhf_operator.api.guard import GuardSpec
 from rlhf_operator.api.schema import parse_duration
 from rlhf_operator.api.stages import Action, Direction, Stage
+from rlhf_operator.guard import long_texts
 from rlhf_operator.guard.conversation import Conversation
+from rlhf_operator.guard.long_texts import LONG
 from rlhf_operator.guard.rules import RulesCheck, Ruleset
 from rlhf_operator.guard.verdict import (
     Failure,
@@ -28,12 +30,6 @@ from rlhf_operator.guard.verdict import (
     Verdict,
     redact,
 )
-
-LONG = 4_000
-"""Characters from which on rules may take long enough, about 12 ms, to hold other requests up."""
-
-_LONG_TEXTS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="long-texts")
-"""One at a time: all share the interpreter, and short texts wait for each thread in turn."""
 
 
 class CannotJudge(Exception):  # noqa: N818 - it names what is, not that something is wrong
@@ -167,8 +163,7 @@ class Pipeline:
         if len(seen) <= self.at_once:
             judged = step.check.judge(seen)
         else:
-            loop = asyncio.get_running_loop()
-            judged = await loop.run_in_executor(_LONG_TEXTS, step.check.judge, seen)
+            judged = await long_texts.read(functools.partial(step.check.judge, seen))
         return self.add(step, before, seen, direction, judged)
 
     async def _remotes(

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import re2
 
@@ -26,9 +26,9 @@ from rlhf_operator.guard.checks.expressions import (
     compile_pattern,
     pattern_finder,
 )
-from rlhf_operator.guard.checks.heuristics import heuristic_finder
+from rlhf_operator.guard.checks.heuristics import HeuristicFinder, heuristic_finder
 from rlhf_operator.guard.checks.keywords import keyword_finder
-from rlhf_operator.guard.checks.recognizers import recognizer_finder
+from rlhf_operator.guard.checks.recognizers import RecognizerFinder, recognizer_finder
 from rlhf_operator.guard.checks.repetition import LimitFinder, limit_finder
 from rlhf_operator.guard.checks.views import Readings, read
 from rlhf_operator.guard.verdict import Found, Judgement
@@ -59,10 +59,14 @@ class CompiledRule:
         known = itertools.chain.from_iterable(places) if all(places) else ()
         return Found(category=self.category, spans=tuple(texts.merged(known)))
 
+    @property
+    def limits(self) -> tuple[LimitFinder, ...]:
+        """Return those of its ways that look at how long and how repetitive a text is."""
+        return tuple(each for each in self.finders if isinstance(each, LimitFinder))
+
     def is_too_long(self, text: str) -> bool:
         """Tell whether a text is beyond the rule's limit on characters."""
-        limits = (each for each in self.finders if isinstance(each, LimitFinder))
-        return any(limit.is_too_long(text) for limit in limits)
+        return any(limit.is_too_long(text) for limit in self.limits)
 
     def longest(self) -> int | None:
         """Return the longest original that the rule finds; none where there is no bound."""
@@ -95,6 +99,38 @@ class RulesCheck:
         )
         return Judgement(found=found) if found else None
 
+    def beyond(self, text: str) -> Judgement:
+        """Return the categories of which a text is beyond any limit."""
+        rules = (rule for rule in self.rules if any(each.is_beyond(text) for each in rule.limits))
+        return Judgement(found=tuple(Found(category=rule.category) for rule in rules))
+
+    def limits(self) -> RulesCheck:
+        """Return the rules that have limits."""
+        return RulesCheck(rules=tuple(rule for rule in self.rules if rule.limits))
+
+    def without_limits(self) -> RulesCheck:
+        """Return what the rules find at some place of a text, whatever the rest of it is."""
+        rules = (
+            replace(rule, finders=tuple(each for each in rule.finders if each not in rule.limits))
+            for rule in self.rules
+        )
+        return RulesCheck(rules=tuple(rule for rule in rules if rule.finders))
+
+    @property
+    def reads_around(self) -> bool:
+        """Tell whether what stands around, sentences away, decides on what is found."""
+        return any(isinstance(each, HeuristicFinder) for each in self._finders)
+
+    @property
+    def takes_long(self) -> bool:
+        """Tell whether there is more than words and patterns to look for."""
+        slow = (HeuristicFinder, RecognizerFinder)
+        return any(isinstance(each, slow) for each in self._finders)
+
+    @property
+    def _finders(self) -> Iterator[Finder]:
+        return (each for rule in self.rules for each in rule.finders)
+
     def longest(self) -> int | None:
         """Return how many characters what a rule finds can have, with one more on each side.
 
@@ -105,7 +141,7 @@ class RulesCheck:
 
     def beside(self) -> int:
         """Return how many characters before what a rule finds may decide whether it is found."""
-        return max((each.beside for rule in self.rules for each in rule.finders), default=0)
+        return max((each.beside for each in self._finders), default=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,11 +15,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from rlhf_operator.guard.looks import Looks, Place
 from rlhf_operator.guard.pipeline import Step
 from rlhf_operator.guard.replaced import Replaced
-from rlhf_operator.guard.rules import RulesCheck
 from rlhf_operator.guard.text import Span, begins
 from rlhf_operator.guard.verdict import Found, Hit, Judgement, redact
 
@@ -32,24 +31,14 @@ _OFTEN = 8
 _SELDOM = 32
 """A check waits for this part of what it looks at: n characters cost 33 n, not n squared."""
 
+_RARELY = 8
+"""The same where recognisers or heuristics look, which take long: n characters cost 9 n."""
+
+_WHOLE = 2
+"""All is looked at when it has grown by this part: disguises may stretch a match without end."""
+
 _PATIENCE = 2_000
 """Characters of one redaction, twice what is held back at the least, that wait for its end."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """Where something was found; nowhere in particular if `span` is None."""
-
-    step: Step
-    category: str
-    span: Span | None
-
-    @property
-    def is_blocking(self) -> bool:
-        return self.step.action == "Block"
-
-    def begins_before(self, at: int) -> bool:
-        return self.span is None or self.span[0] < at
 
 
 class Window:
@@ -59,11 +48,11 @@ class Window:
     """
 
     def __init__(self, steps: Sequence[Step], *, hold_back: int) -> None:
-        self.steps = tuple(steps)
-        self._acting = tuple(step for step in steps if step.action != "Flag")
-        self._longest = _longest(self._acting)
-        self._beside = max(_EDGE, _beside(self._acting))
-        longest = hold_back if self._longest is None else self._longest
+        self._looks = Looks(steps)
+        self._longest = self._looks.longest()
+        self._beside = max(_EDGE, self._looks.beside())
+        has_end = self._longest is not None and not self._looks.has_limits
+        longest = self._longest if has_end and self._longest is not None else hold_back
         # At the least the last character: another one may combine with it.
         self._hold = max(1, min(longest, hold_back))
         self._parts: list[str] = []
@@ -71,9 +60,9 @@ class Window:
         self._starts = array("L")
         self._settled = 0
         self._due = 0
+        self._whole_due = 0
+        self._share = _RARELY if self._looks.take_long else _SELDOM
         self._replaced = Replaced()
-        self.looked = 0
-        """How many characters were looked at in all, to tell the cost."""
         self.blocking: dict[Hit, None] = {}
         self.escaped: dict[str, int] = {}
         """Of what was to be blocked or replaced, and had left: how many characters, by category."""
@@ -81,7 +70,12 @@ class Window:
     @property
     def holds_nothing(self) -> bool:
         """Tell whether text leaves as it comes: its stages only flag."""
-        return not self._acting
+        return not self._looks.acting
+
+    @property
+    def looked(self) -> int:
+        """Return how many characters were looked at in all, to tell the cost."""
+        return self._looks.looked
 
     @property
     def is_blocked(self) -> bool:
@@ -96,9 +90,15 @@ class Window:
             self._parts.clear()
         return self._text
 
+    def reads(self, text: str) -> int:
+        """Return how many characters are looked at to take more text."""
+        length = len(self._text) + len(text)
+        is_due = self._looks.acting and length >= self._due
+        return length - self._near(length) if is_due else 0
+
     def feed(self, text: str) -> str:
         """Take more text; return what may leave now."""
-        if not self._acting:
+        if not self._looks.acting:
             self._parts.append(text)
             return text
         first = len(self._text)
@@ -111,9 +111,11 @@ class Window:
 
     def finish(self) -> str:
         """Return the rest that may leave, when no more text comes."""
-        if not self._acting:
+        places = self._looks.whole(self.text)
+        for _ in self.judgements():
+            pass  # it is known then, for the verdict on all
+        if not self._looks.acting:
             return ""
-        places = self._look(0)
         self._tell(places)
         if self._stop(place for place in places if place.is_blocking):
             return ""
@@ -122,7 +124,7 @@ class Window:
     @property
     def left(self) -> int:
         """Return how many characters of the text have left."""
-        return self._settled if self._acting else len(self.text)
+        return self._settled if self._looks.acting else len(self.text)
 
     def found_before(self, end: int) -> set[str]:
         """Return the categories of what begins before a place and was not replaced there."""
@@ -139,10 +141,8 @@ class Window:
         return not found.spans or found.spans[0][0] < end
 
     def judgements(self) -> Iterator[tuple[Step, Judgement]]:
-        """Yield what each stage, also one that only flags, says of the text so far."""
-        for step in self.steps:
-            assert isinstance(step.check, RulesCheck)
-            yield step, step.check.judge(self.text)
+        """Return what each stage, also one that only flags, says of the text so far."""
+        return self._looks.judgements(self.text)
 
     def _check(self) -> str:
         starts, text = self._starts, self.text
@@ -150,15 +150,23 @@ class Window:
         if target <= self._settled:
             self._due = len(text) + 1
             return ""
-        places, is_whole = self._look_near()
-        if not is_whole and any(self._misleads(place) for place in places):
-            places, is_whole = self._look(0), True
-        seen = len(text) if is_whole else len(text) - self._near()
-        self._due = len(text) + max(1, self._hold // _OFTEN, seen // _SELDOM)
+        near = self._near(len(text))
+        places = self._looks.near(text, near) if near else self._looks.whole(text)
+        cut, blocking = self._decide(places, target)
+        seen = len(text) - near
+        if near and (blocking or self._is_doubtful(places, near)):
+            seen, places = len(text), self._looks.whole(text)
+            cut, blocking = self._decide(places, target)
+        elif not near:
+            self._whole_due = len(text) + len(text) // _WHOLE
+            seen = len(text) - self._near(len(text))  # the next time
+        self._due = len(text) + max(1, self._hold // _OFTEN, seen // self._share)
         self._tell(places)
-        last = starts[-1]
-        cut = target
-        blocking = []
+        return "" if self._stop(blocking) else self._release(max(cut, self._settled), places)
+
+    def _decide(self, places: Iterable[Place], target: int) -> tuple[int, list[Place]]:
+        """Return up to where text may leave, and what stops it altogether."""
+        cut, last, blocking = target, self._starts[-1], []
         for place in sorted(places, key=_latest_first):
             if place.span is None:
                 # Nobody knows where, so nothing is known to be outside.
@@ -171,27 +179,31 @@ class Window:
                     cut = place.span[0]
                 if ends <= last and place.is_blocking:
                     blocking.append(place)
-        if self._stop(blocking):
-            return ""
-        return self._release(max(cut, self._settled), places)
+        return cut, blocking
 
-    def _goes_on(self, place: _Place, cut: int) -> bool:
+    def _goes_on(self, place: Place, cut: int) -> bool:
         """Tell whether what is to be replaced up to a cut is so long that it waits no longer."""
         start, end = place.span or (0, 0)
         patience = max(_PATIENCE, 2 * self._hold)
         return not place.is_blocking and end >= cut and len(self._text) - start > patience
 
-    def _misleads(self, place: _Place) -> bool:
-        """Tell whether what is found may not be: its beginning was decided upon, and it was not."""
-        if place.span is None or self._longest is None:
-            return False
-        if not place.is_blocking:
-            return self._replaced.bare(place.span, self._settled) > 0
-        return place.span[0] < self._settled and self._hold >= self._longest
+    def _is_doubtful(self, places: Iterable[Place], near: int) -> bool:
+        """Tell whether what is found from a place on may be something else in the whole text."""
+        # What begins right there could be the rest of a longer word.
+        edge = self._starts[bisect_left(self._starts, near) + _EDGE]
+        return any(
+            place.span is not None
+            and (
+                place.span[0] < edge
+                # It was decided upon, and not found.
+                or (not place.is_blocking and self._replaced.bare(place.span, self._settled))
+            )
+            for place in places
+        )
 
-    def _near(self) -> int:
+    def _near(self, length: int) -> int:
         """Return where to look from: beside what is not decided yet, or 0 for all of the text."""
-        if self._longest is None:
+        if self._longest is None or length >= self._whole_due:
             return 0
         lookback = self._beside + max(0, self._longest - self._hold)
         going_on = self._replaced.since(self._settled)
@@ -199,32 +211,7 @@ class Window:
         at = bisect_left(self._starts, from_here) - lookback
         return self._starts[at] if at > 0 else 0
 
-    def _look_near(self) -> tuple[list[_Place], bool]:
-        """Return what is found around what is not decided yet; and whether all was looked at."""
-        near = self._near()
-        if near:
-            places = self._look(near)
-            # What begins right there could be the rest of a longer word.
-            doubtful = self._starts[bisect_left(self._starts, near) + _EDGE]
-            if not any(place.begins_before(doubtful) for place in places):
-                return places, False
-        return self._look(0), True
-
-    def _look(self, start: int) -> list[_Place]:
-        text = self.text[start:]
-        self.looked += len(text)
-        places = []
-        for step in self._acting:
-            assert isinstance(step.check, RulesCheck)
-            for found in step.check.judge(text).found:
-                spans = [(start + first, start + end) for first, end in found.spans]
-                places += [
-                    _Place(step=step, category=found.category, span=span)
-                    for span in spans or (None,)
-                ]
-        return places
-
-    def _stop(self, blocking: Iterable[_Place]) -> bool:
+    def _stop(self, blocking: Iterable[Place]) -> bool:
         for place in blocking:
             hit = Hit(stage=place.step.name, category=place.category, action=place.step.action)
             self.blocking[hit] = None
@@ -233,13 +220,13 @@ class Window:
                 self.escaped[place.category] = max(left, self.escaped.get(place.category, 0))
         return self.is_blocked
 
-    def _tell(self, places: Iterable[_Place]) -> None:
+    def _tell(self, places: Iterable[Place]) -> None:
         """Note what was to be replaced, and had left before it was found."""
         for place in places:
             if not place.is_blocking and (left := self._replaced.bare(place.span, self._settled)):
                 self.escaped[place.category] = max(left, self.escaped.get(place.category, 0))
 
-    def _release(self, cut: int, places: Iterable[_Place]) -> str:
+    def _release(self, cut: int, places: Iterable[Place]) -> str:
         start, self._settled = self._settled, cut
         found = [
             (place.category, place.span)
@@ -264,23 +251,7 @@ class Window:
         return redact(self._text[start:cut], named)
 
 
-def _longest(steps: Iterable[Step]) -> int | None:
-    longest = 0
-    for step in steps:
-        assert isinstance(step.check, RulesCheck)
-        one = step.check.longest()
-        if one is None:
-            return None
-        longest = max(longest, one)
-    return longest
-
-
-def _beside(steps: Iterable[Step]) -> int:
-    checks = (step.check for step in steps)
-    return max((check.beside() for check in checks if isinstance(check, RulesCheck)), default=0)
-
-
-def _latest_first(place: _Place) -> Span:
+def _latest_first(place: Place) -> Span:
     start, end = place.span or (-1, -1)
     return -start, -end
 

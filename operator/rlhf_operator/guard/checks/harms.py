@@ -26,6 +26,8 @@ _BYTES = {"ru": 2, "ar": 2, "hi": 3, "zh": 1.5, "ja": 2}
 
 _BEFORE, _AFTER = 320, 480
 """How many bytes of a sentence are looked at beside its first telling word."""
+FURTHEST = 2 * (_BEFORE + _AFTER) + 100
+"""Bytes that decide on one sentence: as far as it is looked at, and what stands around."""
 _END = compile_own(r"[.!?;](?:[\s\"”»)]|$)|[。！？।؟\n]")
 
 

@@ -22,7 +22,7 @@ class HeuristicFinder:
     """One heuristic."""
 
     judge: Callable[[Readings], list[Span]]
-    longest: int | None = None
+    longest: int | None
     beside: int = 0
 
     def find(self, readings: Readings) -> list[Span] | None:
@@ -90,9 +90,14 @@ _READ: Mapping[Heuristic, tuple[str, ...]] = {
 }
 """The files of words that a heuristic needs."""
 
+_FURTHEST = max(harms.FURTHEST, signals.FURTHEST)
+"""How many characters, which have a byte or more each, hang together in what is found."""
+_LONGEST: Mapping[Heuristic, int | None] = {"Obfuscation": None}
+"""Obfuscation counts in the whole text, and turns it around."""
+
 
 def heuristic_finder(name: Heuristic) -> HeuristicFinder:
     """Return the finder of a heuristic; its words are read now and not with the first request."""
     for each in _READ[name]:
         harms.harm(each)
-    return HeuristicFinder(judge=_JUDGES[name])
+    return HeuristicFinder(judge=_JUDGES[name], longest=_LONGEST.get(name, _FURTHEST))

@@ -63,15 +63,18 @@ class LimitFinder:
         """Tell whether a text has more characters than it may, which needs no reading."""
         return self.characters is not None and len(text) > self.characters
 
+    def is_beyond(self, text: str) -> bool:
+        """Tell whether a text is beyond a limit, which needs none of its readings."""
+        if self.is_too_long(text):
+            return True
+        if self.repetition is None:
+            return False
+        most = self.repetition if len(text) >= SHORT else (1 + self.repetition) / 2
+        return repeated_share(text) > most
+
     def find(self, readings: Readings) -> list[Span] | None:
         """Return no places where a text is beyond a limit, and None where it is within."""
-        text = readings.normal.original
-        if self.is_too_long(text):
-            return []
-        if self.repetition is None:
-            return None
-        most = self.repetition if len(text) >= SHORT else (1 + self.repetition) / 2
-        return [] if repeated_share(text) > most else None
+        return [] if self.is_beyond(readings.normal.original) else None
 
 
 def limit_finder(limits: TextLimits) -> LimitFinder:

@@ -18,6 +18,8 @@ _NEAR = 90
 """How many bytes beside a core are looked at: about a clause in each direction."""
 _TOGETHER = 500
 """Within how many bytes signals add up: a page with one here and there is no attack."""
+FURTHEST = _TOGETHER + 2 * 4 * _NEAR + 200
+"""Bytes that decide on signals together: between them, beside the first and the last, and one."""
 ENOUGH = 1.0
 _EXCUSED = 0.3
 """What is left of a signal that is only talked about."""
