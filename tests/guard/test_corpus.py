@@ -18,7 +18,8 @@ LANGUAGES = {"en", "de", "fr", "es", "it", "pt", "pl", "tr", "ru", "zh", "ja", "
 # How long an account number of a country is, by the IBAN registry.
 IBAN_LENGTHS = {
     "AT": 20, "BE": 16, "CH": 21, "DE": 22, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "IE": 22,
-    "IT": 27, "KZ": 20, "MT": 31, "NL": 18, "PL": 28, "PT": 25, "SA": 24, "TR": 26,
+    "IT": 27, "KZ": 20, "MT": 31, "NL": 18, "PL": 28, "PT": 25, "SA": 24, "SE": 24, "TR": 26,
+    "UA": 29,
 }  # fmt: skip
 
 DEVELOPMENT = reading.read_development()
