@@ -10,7 +10,7 @@ from rlhf_operator.api.evidence import SLOResult, Verdict
 from rlhf_operator.api.measurements import Problem, Series, Silence
 from rlhf_operator.api.metrics import GUARD_UNSAFE_SERVED
 from rlhf_operator.core.rules_in_force import TAKEN, TAKING
-from tests.controller.test_engine import CSAE, KEY, World, subject
+from tests.controller.test_engine import CSAE, KEY, LATENCY, World, subject
 
 COMPARED = {
     "name": "unsafe",
@@ -58,6 +58,17 @@ SAME = told(("v1", "a", "old"), ("v2", "b", "old"))
 MIXED = told(("v1", "a", "old"), ("v2", "b", "new"))
 WITHIN = told(("v1", "a", "old"), ("v1", "b", "new"), ("v2", "c", "new"))
 NEW = told(("v1", "a", "new"), ("v2", "b", "new"))
+
+
+async def test_guards_are_known_also_where_no_objective_yields_anything() -> None:
+    world = World()
+    world.metrics.rules = told(("v2", "a", "old"))
+    world.engine.follow(subject(LATENCY))
+    await world.tick(60)
+    assert result(world).samples is None
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert found.rules.agreed == "old"
 
 
 async def test_versions_under_the_same_rules_are_compared() -> None:

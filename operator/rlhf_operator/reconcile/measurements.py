@@ -9,8 +9,9 @@ from rlhf_operator.api.evidence import GoldenResult, SLOResult, Verdict
 from rlhf_operator.api.rollout import RunType
 from rlhf_operator.core import analysis, contenders, mandatory, names
 from rlhf_operator.core.observed import NOTHING_SEEN, ArmSeen, Assessment, Observed, Run
+from rlhf_operator.core.rules_in_force import UNKNOWN
 from rlhf_operator.core.subject import subjects
-from rlhf_operator.reconcile.ports import World
+from rlhf_operator.reconcile.ports import Judged, World
 
 _TRIED = (RunType.ROLLOUT, RunType.DRILL)
 _UNSCRAPED_AFTER = timedelta(seconds=60)
@@ -31,7 +32,7 @@ async def measured(seen: Observed, world: World) -> Observed:
             beside = ArmSeen(judged=_assessment(judged.results))
             seen = replace(seen, arms={**seen.arms, each.version: beside})
             continue
-        seen = _judged(seen, run, judged.results, judged.stable_results)
+        seen = _judged(seen, run, judged)
         if each.promoted:
             seen = replace(seen, baselines=judged.baselines, drifts=judged.drifts)
     preparing = run.is_active and run.status.canary is not None and run.status.step < 0
@@ -71,19 +72,26 @@ def _assessment(found: tuple[SLOResult, ...]) -> Assessment:
     return Assessment(results=found, blind=tuple(result.name for result in blind))
 
 
-def _judged(
-    seen: Observed, run: Run, results: tuple[SLOResult, ...], stable_results: tuple[SLOResult, ...]
-) -> Observed:
+def _judged(seen: Observed, run: Run, judged: Judged) -> Observed:
     canary_judged = run.status.canary is not None and run.status.weight > 0
-    silent = all(
-        result.samples is None and result.verdict is Verdict.INCONCLUSIVE for result in results
-    )
     since = run.status.in_force_at
-    if silent and results and since is not None and seen.now > since + _UNSCRAPED_AFTER:
+    if since is not None and seen.now > since + _UNSCRAPED_AFTER and _is_unscraped(judged):
         seen = replace(seen, unscraped=True)
+    stable = _assessment(judged.stable_results) if judged.stable_results else None
     if canary_judged:
-        stable = _assessment(stable_results) if stable_results else None
-        return replace(seen, canary=_assessment(results), stable=stable)
+        return replace(seen, canary=_assessment(judged.results), stable=stable)
     if run.status.standby is not None and run.status.standby.weight > 0:
-        seen = replace(seen, control=_assessment(stable_results) if stable_results else None)
-    return replace(seen, stable=_assessment(results))
+        seen = replace(seen, control=stable)
+    return replace(seen, stable=_assessment(judged.results))
+
+
+def _is_unscraped(judged: Judged) -> bool:
+    """Return whether Prometheus answers, and neither an objective nor a guard is in what it says.
+
+    Objectives alone prove nothing: a query may yield nothing for pods that are scraped.
+    """
+    silent = all(
+        result.samples is None and result.verdict is Verdict.INCONCLUSIVE
+        for result in judged.results
+    )
+    return silent and bool(judged.results) and judged.rules == UNKNOWN
