@@ -1,4 +1,4 @@
-"""The node's image store: what containerd has, and how images get into it."""
+"""The node's containerd: what images it has, how they get there, and the containers it runs."""
 
 from pathlib import Path
 
@@ -35,3 +35,9 @@ def blobs() -> set[str]:
 def load_archive(archive: Path) -> None:
     """Import an image archive."""
     run([*ctr(), "images", "import", archive])
+
+
+def kill(container: str) -> None:
+    """End a container with SIGKILL; it is named as the status of its pod names it."""
+    name = container.removeprefix("containerd://")
+    run([*ctr(), "tasks", "kill", "--signal", "SIGKILL", name])

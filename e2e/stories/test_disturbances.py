@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 import pytest
 
+from e2e.cluster import store
 from e2e.cluster.endpoints import CURRENT
 from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import install
-from e2e.harness.kubectl import Kubectl, condition
+from e2e.harness.kubectl import Kubectl, Object, condition
+from e2e.harness.watch import Change, Watch
 from e2e.stories.door import Door
 from e2e.stories.world import Story, steps_of
 
 OPERATOR = "app.kubernetes.io/name=rlhf-operator"
+LEASE = "rlhf-operator"
+SIGKILLED = 128 + 9
 
 
 def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
@@ -49,23 +56,37 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
 
 @pytest.mark.usefixtures("own_operator")
 def test_the_operator_is_killed_in_every_step(story: Story) -> None:
+    """Of two operators the one that leads gets SIGKILL, and the other waits for its Lease's end.
+
+    Where the containers are out of reach (CLUSTER=current) its pod is deleted by force instead:
+    it gets SIGTERM and a moment, and may give the Lease back.
+    """
+    system, chosen = story.kubectl, f"--selector={OPERATOR}"
+    system.run("scale", "deployment", chosen, "--replicas=2")
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy()
     story.a_model("sft", steps=objects.steps(20, 40, 60, hold="4s"))
-    system = story.kubectl.within(story.operator.namespace)
+    system.run("rollout", "status", "deployment", chosen, "--timeout=90s")
+    before = _operators(system)
 
-    story.commit("v1")
-    _kill(system)
-    for weight in (20, 40, 60):
-        story.until_weight("v1", weight)
-        _kill(system)
-    story.until_stable("v1")
+    with Watch(system, "lease") as leases:
+        story.commit("v1")
+        _kill_the_leader(system)
+        for weight in (20, 40, 60):
+            story.until_weight("v1", weight)
+            _kill_the_leader(system)
+        story.until_stable("v1")
     assert steps_of(story.history[-1]) == [0, 20, 40, 60]
-    assert story.told()[-1] == ("Rollout", "v1", "Promoted")
-    epochs = {record["status"]["epoch"] for record in story.history}
-    assert len(epochs) > 1
+    assert story.told() == [("Initial", "sft", "Promoted"), ("Rollout", "v1", "Promoted")]
+    assert story.history[-1]["status"]["epoch"] == _lease(system)["leaseTransitions"]
+    story.every_answer_comes_from("v1")
     story.nobody_was_turned_away()
+    if not CURRENT:
+        assert _operators(system) == before, "the pods are the same"
+        waits = list(_waits(leases.changes()))
+        assert len(waits) >= 4
+        assert min(waits) >= _lease(system)["leaseDurationSeconds"], "a Lease was given back"
 
 
 @pytest.mark.usefixtures("own_operator")
@@ -119,7 +140,65 @@ def test_without_a_spare_gpu_stable_makes_room(story: Story) -> None:
     story.nobody_was_turned_away()
 
 
-def _kill(system: Kubectl) -> None:
-    """End the operator's process at once, as SIGKILL does."""
-    pods = [pod["metadata"]["name"] for pod in system.list("pod", selector=OPERATOR)]
-    system.run("delete", "pod", *pods, "--force", "--grace-period=0", "--ignore-not-found")
+def _kill_the_leader(system: Kubectl) -> None:
+    """End the process that leads, and wait until another one does."""
+    name = _leader(_lease(system))
+    pod = system.get("pod", name)
+    assert pod is not None
+    if CURRENT:
+        system.run("delete", "pod", name, "--force", "--grace-period=0")
+    else:
+        (container,) = pod["status"]["containerStatuses"]
+        killed = container["containerID"]
+        store.kill(killed)
+        found = system.wait_for(
+            "pod", name, lambda found: _ended(found, killed) is not None,
+            what="its end is seen", seconds=20,
+        )  # fmt: skip
+        assert _ended(found, killed) == SIGKILLED
+    _until_another_leads(system, [name])
+
+
+def _until_another_leads(system: Kubectl, those: Collection[str]) -> None:
+    """Wait until the Lease is held, and by none of these pods."""
+    system.wait_for(
+        "lease", LEASE, lambda lease: _leader(lease["spec"]) not in {"", *those},
+        what="another operator leads", seconds=60,
+    )  # fmt: skip
+
+
+def _waits(leases: Collection[Change]) -> Iterator[float]:
+    """Yield how long after its last renewal a Lease was taken over, in seconds."""
+    seen = [change.object["spec"] for change in leases]
+    for before, after in pairwise(seen):
+        if before.get("holderIdentity") != after.get("holderIdentity"):
+            taken, renewed = after["acquireTime"], before["renewTime"]
+            yield (datetime.fromisoformat(taken) - datetime.fromisoformat(renewed)).total_seconds()
+
+
+def _lease(system: Kubectl) -> Object:
+    found = system.get("lease", LEASE)
+    assert found is not None
+    spec: Object = found["spec"]
+    return spec
+
+
+def _leader(lease: Object) -> str:
+    """Return the pod that holds a Lease; each process in it adds some letters of its own."""
+    return str(lease.get("holderIdentity", "")).rpartition("-")[0]
+
+
+def _operators(system: Kubectl) -> dict[str, str]:
+    """Return the uid of each of the operator's pods by its name."""
+    found = system.list("pod", selector=OPERATOR)
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in found}
+
+
+def _ended(pod: Object, container: str) -> int | None:
+    """Return the exit status of a container that ran in a pod; None while it runs."""
+    (status,) = pod["status"]["containerStatuses"]
+    for state in (status["state"], status["lastState"]):
+        ended = state.get("terminated")
+        if ended is not None and ended["containerID"] == container:
+            return int(ended["exitCode"])
+    return None
