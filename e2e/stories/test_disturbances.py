@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -15,11 +14,11 @@ from e2e.cluster import store
 from e2e.cluster.endpoints import CURRENT
 from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
-from e2e.harness.install import install
+from e2e.harness.install import Release, image, install
 from e2e.harness.kubectl import Kubectl, Object, condition
 from e2e.harness.watch import Change, Watch
 from e2e.stories.door import Door
-from e2e.stories.world import Story, steps_of
+from e2e.stories.world import Story, steps_of, weights_of
 
 OPERATOR = "app.kubernetes.io/name=rlhf-operator"
 LEASE = "rlhf-operator"
@@ -91,24 +90,40 @@ def test_the_operator_is_killed_in_every_step(story: Story) -> None:
 
 @pytest.mark.usefixtures("own_operator")
 def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> None:
+    """The newer operator would make other pods: it has another guard image, and drains longer.
+
+    There is no such image, so that a pod which is made anew would never be ready.
+    """
+    system = story.kubectl
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy()
-    story.a_model("sft", steps=[{"weight": 40, "hold": "5s"}])
+    story.a_model("sft", steps=[{"weight": 40, "hold": "40s"}])
     story.commit("v1")
     story.until_weight("v1", 40)
-    story.commit("v1", suspend=True)  # an upgrade may take its time
-    before = story.pods("sft") | story.pods("v1")
+    story.until_answers("both arms answer", lambda found: len(found.shares()) == 2)
+    serving, operators = story.pods("sft") | story.pods("v1"), _operators(system)
+    epoch = _lease(system)["leaseTransitions"]
 
-    mark = {"podLabels": {"rlhf.dev/upgraded": str(int(time.time()))}}
-    install(story.endpoints, replace(story.operator, values={**story.operator.values, **mark}))
-    time.sleep(3)
-    assert story.pods("sft") | story.pods("v1") == before
-    model = story.kubectl.get("rlhfmodel", "support")
-    assert model is not None
-    assert model["status"]["weight"] == 40
-    story.commit("v1", suspend=False)
+    with Watch(story.kubectl, "httproute") as routes:
+        install(story.endpoints, _of_tomorrow(story.operator))
+        _until_another_leads(system, operators.keys())
+        assert story.routed() == {"sft": 60, "v1": 40}
+    seen = [weights_of(change.object) for change in routes.changes()]
+    assert seen and all(each == {"sft": 60, "v1": 40} for each in seen), seen
+    assert story.pods("sft") | story.pods("v1") == serving
+    assert steps_of(story.history[-1]) == [0, 40]
+
     story.until_stable("v1")
+    story.every_answer_comes_from("v1")
+    assert steps_of(story.history[-1]) == [0, 40]
+    assert story.history[-1]["status"]["epoch"] > epoch, "the newer one went on"
+    assert story.pods("sft") | story.pods("v1") == serving
+    assert not any(
+        container["restartCount"]
+        for pod in story.kubectl.list("pod", selector="rlhf.dev/version")
+        for container in pod["status"]["containerStatuses"]
+    )
     story.nobody_was_turned_away()
 
 
@@ -138,6 +153,17 @@ def test_without_a_spare_gpu_stable_makes_room(story: Story) -> None:
     story.until("both pods", lambda model: model["status"]["replicas"] == 2, seconds=120)
     assert story.told()[-1] == ("Rollout", "v1", "Promoted")
     story.nobody_was_turned_away()
+
+
+def _of_tomorrow(release: Release) -> Release:
+    """Return an operator that would make other pods than the one that is there."""
+    images = {name: image(name) for name in ("triton", "artifacts")}
+    images["guard"] = "localhost/rlhf-guard:of-tomorrow"
+    return replace(
+        release,
+        config={**release.config, "drain": "9s"},
+        values={**release.values, "images": images},
+    )
 
 
 def _kill_the_leader(system: Kubectl) -> None:
