@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -15,17 +16,19 @@ from e2e.cluster.endpoints import CURRENT
 from e2e.conftest import FLAKY_NAMESPACE
 from e2e.harness import objects
 from e2e.harness.install import Release, image, install
-from e2e.harness.kubectl import Kubectl, Object, condition
+from e2e.harness.kubectl import Kubectl, Object
 from e2e.harness.watch import Change, Watch
 from e2e.stories.door import Door
-from e2e.stories.world import Story, steps_of, weights_of
+from e2e.stories.world import Story, reason_of, steps_of, weights_of
 
 OPERATOR = "app.kubernetes.io/name=rlhf-operator"
 LEASE = "rlhf-operator"
 SIGKILLED = 128 + 9
+HALF_A_MINUTE = 30.0
 
 
 def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
+    """It is away for half a minute, twice as long as the step would have taken."""
     flaky = story.kubectl.within(FLAKY_NAMESPACE)
     flaky.apply(objects.namespace(FLAKY_NAMESPACE))
     address = urlsplit(story.endpoints.prometheus_url_in_cluster)
@@ -42,14 +45,29 @@ def test_prometheus_is_away_in_the_middle_of_a_step(story: Story) -> None:
     story.until_weight("v1", 25)
 
     door.shut()
-    story.until(
-        "the silence is told",
-        lambda model: condition(model, "Reconciling").get("reason") == "MetricsUnavailable",
+    story.until("the silence is told", lambda model: reason_of(model) == "MetricsUnavailable")
+    since = time.time()
+    story.throughout(
+        HALF_A_MINUTE,
+        "the run is held where it is",
+        lambda model: (
+            reason_of(model) == "MetricsUnavailable"
+            and model["status"]["weight"] == 25
+            and model["status"]["stable"]["name"] == "sft"
+        ),
     )
+    assert story.routed() == {"sft": 75, "v1": 25}
     assert story.told()[-1] == ("Rollout", "v1", "")
+    assert steps_of(story.history[-1]) == [0, 25]
+    meanwhile = story.answers().since(since)
+    assert meanwhile.shares().keys() == {"sft", "v1"}, "users notice nothing"
+    story.nobody_was_turned_away()
+
     door.open()
     story.until_stable("v1")
-    assert story.told()[-1] == ("Rollout", "v1", "Promoted")
+    assert steps_of(story.history[-1]) == [0, 25]
+    assert story.told() == [("Initial", "sft", "Promoted"), ("Rollout", "v1", "Promoted")]
+    story.every_answer_comes_from("v1")
     story.nobody_was_turned_away()
 
 
