@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from e2e.harness import objects
 from e2e.harness.kubectl import condition
 from e2e.stories.world import TRIGGER, Story, steps_of
@@ -22,6 +24,7 @@ LATENCY = {
 
 
 def test_the_fallback_serves_first_and_a_good_version_is_promoted(story: Story) -> None:
+    """And then somebody scales it, as an autoscaler would."""
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy(objects.safety_slo(max="0.2", minSamples=10), LATENCY)
@@ -40,6 +43,16 @@ def test_the_fallback_serves_first_and_a_good_version_is_promoted(story: Story) 
     assert {each["verdict"] for each in evidence.values()} == {"Successful"}
     assert evidence["unsafe-answers"]["samples"] >= 10
     assert 0 < float(evidence["p95-latency"]["value"]) < 30
+
+    story.kubectl.run("scale", "rlhfmodel/support", "--replicas=2")
+    story.until("two pods", lambda model: model["status"]["replicas"] == 2)
+    found = story.kubectl.run("get", "rlhfmodel/support", "--subresource=scale", "--output=json")
+    scale = json.loads(found)
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (2, 2)
+    counted = story.kubectl.list("pod", selector=scale["status"]["selector"])
+    assert {pod["metadata"]["name"] for pod in counted} == story.pods("v1").keys()
+    assert len(counted) == 2
+    assert len(story.history) == 2, "more pods are no change of what is live"
     story.nobody_was_turned_away()
 
 
