@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 from e2e.harness import objects
 from e2e.harness.kubectl import condition
-from e2e.stories.world import TRIGGER, Story, steps_of
+from e2e.stories.world import TRIGGER, Story, reason_of, steps_of
 
 _BUCKETS = "rate(rlhf_guard_request_duration_seconds_bucket[8s])"
 LATENCY = {
@@ -133,18 +134,28 @@ def test_another_version_mid_run_starts_anew_against_the_old_stable(story: Story
 
 
 def test_stable_pods_are_lost_and_come_back(story: Story) -> None:
+    """Until one is there again, who is sent to stable gets no answer: the rest get theirs."""
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy()
     story.a_model("sft", steps=[{"weight": 30, "hold": "25s"}])
     story.commit("v1")
     story.until_weight("v1", 30)
+    story.until_answers("both arms answer", lambda found: len(found.shares()) == 2)
+    story.nobody_was_turned_away()
 
-    lost = story.pods("sft")
+    lost, since = story.pods("sft"), time.time()
     story.kubectl.run("delete", "pod", *lost, "--force", "--grace-period=0")
-    story.until(
-        "the loss is told",
-        lambda model: condition(model, "Reconciling").get("reason") == "StableNotServing",
-    )
+    story.until("the loss is told", lambda model: reason_of(model) == "StableNotServing")
+    assert story.routed() == {"sft": 70, "v1": 30}
+    story.until("stable is back", lambda model: reason_of(model) != "StableNotServing")
+    assert not story.pods("sft").keys() & lost.keys()
+    story.until_answers("stable answers again", lambda found: "sft" in found.shares())
+    back = time.time()
+    assert story.answers().asked(since, back).of("v1").all, "v1 answered all the time"
+
     story.until_stable("v1")
     assert steps_of(story.history[-1]) == [0, 30]
+    assert story.told()[-1] == ("Rollout", "v1", "Promoted")
+    story.every_answer_comes_from("v1")
+    assert not story.answers().asked(back).failed
