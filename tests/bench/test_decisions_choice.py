@@ -36,6 +36,10 @@ def rules(*limits: int) -> list[Rule]:
             id="not one that pauses everything",
         ),
         pytest.param(
+            [score(0, 1, 0), score(0, 1, 0)], [score(0.98, 0, 5), score(0.99, 0.001, 50)], 1,
+            id="not one that leaves the bad version serving until a person comes",
+        ),
+        pytest.param(
             [score(0, 1, 0), score(0, 1, 0)], [score(1, 0, 60), score(1, 0, 50)], 1,
             id="of good ones that with the fewest bad answers",
         ),

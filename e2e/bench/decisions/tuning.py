@@ -218,13 +218,20 @@ def best_by_hindsight(
 
     They roll at most `most` of the twin's runs back, and promote half of them at least, for a
     rule that pauses whatever comes is of no use. Of these the one with the fewest bad answers
-    among those that promote at most as many; where none does, the one that promotes fewest.
+    among those that promote the bad version in at most as many, and in at most as many leave it
+    waiting for a person: there it goes on serving, which is not counted here. Where none does,
+    the one that promotes fewest, and of these the one that leaves fewest waiting.
     """
     useful = [rule for rule in bad if twin[rule].promoted >= _USEFUL] or list(bad)
     allowed = [rule for rule in useful if twin[rule].rolled_back <= most]
     if not allowed:
         allowed = [min(useful, key=lambda rule: twin[rule].rolled_back)]
-    return min(allowed, key=lambda rule: (max(bad[rule].promoted, most), bad[rule].bad))
+
+    def cost(rule: Rule) -> tuple[float, float, float]:
+        found = bad[rule]
+        return max(found.promoted, most), max(found.undecided, most), found.bad
+
+    return min(allowed, key=cost)
 
 
 def best_for_all(found: Mapping[Scenario, Mapping[Rule, Score]], most: float = 0.01) -> Rule:
