@@ -249,7 +249,7 @@ def test_what_no_strategy_can_judge_never_starts_and_says_why() -> None:
         pytest.param(None, 0.2, 0.2, id="alone, all of the share"),
         pytest.param(("v1", 50, False), 0.2, 0.2, id="halves alike"),
         pytest.param(("v1", 20, False), 0.5, 0.125, id="equal numbers of both arms"),
-        pytest.param(("v1", 5, False), 1.0, 5 / 95, id="no more than the smaller arm has"),
+        pytest.param(("v1", 5, False), 1.0, 15 / 95, id="stable gives what is missing"),
         pytest.param(("v1", 20, True), 0.5, 0.1, id="also of copies"),
     ],
 )

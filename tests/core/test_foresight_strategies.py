@@ -86,7 +86,7 @@ SPREAD = MeanPace(deviation=1.0, per_second=0.1)
             id="a mean with little traffic",
         ),
         pytest.param(
-            doubt(REWARD, MeanPace(deviation=1.0, per_second=0.1, share=0.5), "Canary"), None,
+            doubt(REWARD, MeanPace(deviation=1.0, per_second=0.1, sampled=0.1), "Canary"), None,
             id="unless both arms are scored alike",
         ),
         pytest.param(doubt(LENGTH, SPREAD, "ABTest"), ("the test's weight",), id="a test's mean"),

@@ -1,4 +1,4 @@
-"""Which answers are sampled: as many of each arm, alike in every pod, and by consent."""
+"""Which answers are sampled: evenly of the arms, alike in every pod, and by consent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from rlhf_operator.api.arms import Arms
+from rlhf_operator.api.arms import Arms, most_of_each
 from rlhf_operator.guard.sampling import choice
 from rlhf_operator.guard.sampling.origin import consents, origin
 from tests.guard.world import examples
@@ -30,28 +30,58 @@ def test_who_answers_everything_is_sampled_with_the_share(percent: int, version:
     assert choice.probability(0.03, a_run(percent), version) == 0.03
 
 
-@examples
-@given(shares, percents, st.booleans())
-def test_equal_numbers_of_both_arms_are_expected(share: float, percent: int, copies: bool) -> None:
-    arms = a_run(percent, is_copied=copies)
-    canary, stable = (choice.probability(share, arms, version) for version in ("v8", "v7"))
-    assert 0 < canary <= 1 and 0 < stable <= 1
-    expected = canary * arms.share_of("v8"), stable * arms.share_of("v7")
-    assert expected[0] == pytest.approx(expected[1])
+a_test = st.builds(
+    lambda percents: Arms(
+        canary="v1", percent=percents[0], step=0, run="support-7",
+        others=tuple((f"v{place}", each) for place, each in enumerate(percents[1:], 2)),
+    ),
+    st.lists(st.integers(1, 19), min_size=1, max_size=5),
+)  # fmt: skip
+runs = a_test | st.builds(a_run, percents, is_copied=st.booleans())
+
+
+def given_by(share: float, arms: Arms) -> dict[str, float]:
+    """Return what each arm gives to be scored, as shares of all requests."""
+    versions = ("stable", *arms.tested)
+    return {each: choice.probability(share, arms, each) * arms.share_of(each) for each in versions}
 
 
 @examples
-@given(shares, percents)
-def test_both_arms_together_give_the_share_unless_one_is_too_small(
-    share: float, percent: int
-) -> None:
-    arms = a_run(percent)
-    both = sum(
-        choice.probability(share, arms, version) * arms.share_of(version)
-        for version in ("v8", "v7")
-    )
-    smaller = min(percent, 100 - percent) / 100
-    assert both == pytest.approx(min(share, 2 * smaller))
+@given(shares, runs)
+def test_all_arms_together_give_the_share(share: float, arms: Arms) -> None:
+    assert sum(given_by(share, arms).values()) == pytest.approx(share)
+
+
+@examples
+@given(shares, runs)
+def test_each_arm_gives_as_much_as_the_others_or_all_it_has(share: float, arms: Arms) -> None:
+    found = given_by(share, arms)
+    most = max(found.values())
+    for version, gives in found.items():
+        assert 0 < choice.probability(share, arms, version) <= 1
+        assert gives == pytest.approx(min(most, arms.share_of(version)))
+
+
+@examples
+@given(shares, shares, runs)
+def test_who_wants_more_scored_takes_less_of_no_arm(one: float, other: float, arms: Arms) -> None:
+    less, more = (given_by(each, arms) for each in sorted((one, other)))
+    assert all(less[version] <= more[version] + 1e-12 for version in less)
+
+
+@pytest.mark.parametrize(
+    ("share", "arms", "most"),
+    [
+        pytest.param(0.3, (0.4, 0.3, 0.3), 0.1, id="a third each of what is wanted"),
+        pytest.param(0.3, (0.9, 0.05, 0.05), 0.2, id="two small ones give all they have"),
+        pytest.param(0.3, (0.06, 0.84, 0.1), 0.14, id="in any order"),
+        pytest.param(1.0, (0.9, 0.1), 0.9, id="all of all"),
+        pytest.param(1.5, (0.9, 0.1), 0.9, id="no more than there is"),
+        pytest.param(0.2, (1.0,), 0.2, id="one arm alone"),
+    ],
+)
+def test_the_most_that_an_arm_gives(share: float, arms: tuple[float, ...], most: float) -> None:
+    assert most_of_each(share, arms) == pytest.approx(most)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +90,9 @@ def test_both_arms_together_give_the_share_unless_one_is_too_small(
         (0.1, 50, 0.1, 0.1),
         (0.1, 5, 1.0, 0.05 / 0.95),
         (0.02, 5, 0.2, 0.01 / 0.95),
-        (1.0, 1, 1.0, 0.01 / 0.99),
+        (0.5, 5, 1.0, 0.45 / 0.95),
+        (0.5, 90, 0.4 / 0.9, 1.0),
+        (1.0, 1, 1.0, 1.0),
     ],
 )
 def test_probabilities_of_some_runs(

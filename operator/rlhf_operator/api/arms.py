@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,11 +88,26 @@ class Arms:
     def probability(self, share: float, version: str) -> float:
         """Return with which probability an answer of a version is sampled, if `share` of all is.
 
-        Scores cost by the answer: equal numbers of all arms are expected, whatever their weights.
+        Scores cost by the answer: equal numbers of all arms are expected, as far as each has them.
         """
         if min(self.shares) == 0:
             return share
-        return min(share / len(self.shares), *self.shares) / self.share_of(version)
+        return min(1.0, most_of_each(share, self.shares) / self.share_of(version))
+
+
+def most_of_each(share: float, shares: Iterable[float]) -> float:
+    """Return the most that each arm gives, so that all together give `share` of the requests.
+
+    shares: what the arms answer, as shares of the requests. One that has less gives all it has,
+    and the others give that much more.
+    """
+    left, arms = share, sorted(shares)
+    for place, own in enumerate(arms):
+        even = left / (len(arms) - place)
+        if own >= even:
+            return even
+        left -= own
+    return arms[-1]
 
 
 def token_of(arm_token: str, run: str) -> str:

@@ -30,8 +30,9 @@ class Sampling(ApiType):
     """A bearer token for the sink."""
 
     share: DecimalText
-    """The share of all answers that is sampled, over 0 and at most 1. During a run the answers of
-    both arms are sampled so that equal numbers of both are expected, whatever their weights."""
+    """The share of all answers that is sampled, over 0 and at most 1. During a run it
+    is made up of equal numbers of answers of all arms, whatever their weights; where a small arm
+    has too few, the others give what is missing."""
 
     redact: Annotated[tuple[Recognizer, ...], Field(max_length=8)] = (
         "Email",

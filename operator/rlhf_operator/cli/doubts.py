@@ -46,12 +46,12 @@ def _pace(scene: Scene, played: Played, plan: Plan) -> Pace | MeanPace | None:
     both, rate = sum(counted.values()), played.assumed(is_canary=False)
     if rate is None or not both:
         return None
-    share = counted[name] / both if played.is_scored else None
+    sampled = played.sampled if played.is_scored else None
     if played.spread is not None:
-        return MeanPace(deviation=played.spread.deviation, per_second=both, share=share)
+        return MeanPace(deviation=played.spread.deviation, per_second=both, sampled=sampled)
     before = None
     if plan.strategy == "BlueGreen":
         waits = min(scene.assumed.ready_after, GATHERING).total_seconds()
         shown = max(float(played.slo.min_samples), waits * both)
         before = Before(events=rate * shown, samples=shown, is_awaited=True)
-    return Pace(low=rate, high=rate, per_second=both, share=share, before=before)
+    return Pace(low=rate, high=rate, per_second=both, sampled=sampled, before=before)

@@ -74,7 +74,7 @@ class Played:
 
     @property
     def is_scored(self) -> bool:
-        """Return whether each sample costs a score, so that both arms are sampled alike."""
+        """Return whether each sample costs a score, so that the arms are sampled evenly."""
         return self.goal.measure.scorer is not None
 
     def share(self, arms: Arms | None, version: str) -> float:

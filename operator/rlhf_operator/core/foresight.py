@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import lru_cache
 from math import inf, isfinite, sqrt
 
+from rlhf_operator.api.arms import most_of_each
 from rlhf_operator.api.schema import format_duration, parse_duration
 from rlhf_operator.api.strategies import Step, StrategyName
 from rlhf_operator.core import statistics
@@ -69,7 +70,7 @@ def pace(events: int, samples: int, per_second: float) -> Pace:
     )
 
 
-def mean_pace(values: statistics.Sums, per_second: float, share: float | None) -> MeanPace | None:
+def mean_pace(values: statistics.Sums, per_second: float, sampled: float | None) -> MeanPace | None:
     """Return what stable's values tell, to two digits; None where they do not vary.
 
     The deviation is taken a standard error lower than it was seen, as that of normal values is
@@ -81,7 +82,7 @@ def mean_pace(values: statistics.Sums, per_second: float, share: float | None) -
     return MeanPace(
         deviation=_coarse(known),
         per_second=_coarse(per_second),
-        share=None if share is None else _coarse(share),
+        sampled=None if sampled is None else _coarse(sampled),
         said=f" (of {values.n:.0f} values)",
     )
 
@@ -89,6 +90,27 @@ def mean_pace(values: statistics.Sums, per_second: float, share: float | None) -
 def share(strategy: StrategyName, weight: int) -> float:
     """Return the canary's share of what is counted; a shadow's copies come on top of the rest."""
     return weight / (100 + weight if strategy == "Shadow" else 100)
+
+
+def canary_part(known: Pace | MeanPace, strategy: StrategyName, weight: int) -> float:
+    """Return the canary's share of what counts at a weight, scored or not."""
+    if known.sampled is None:
+        return (isinstance(known, Pace) and known.share) or share(strategy, weight)
+    canary = weight / 100
+    arms = (canary, 1.0 if strategy == "Shadow" else 1 - canary)
+    mine, stable = (min(each, most_of_each(known.sampled, arms)) for each in arms)
+    return mine / (mine + stable)
+
+
+def scored_share(part: float, strategy: StrategyName, weight: int) -> float:
+    """Return which share of all answers is scored, where the canary's are such a part of these.
+
+    An arm that gives less than half gives all that it has. Where both give half nothing tells how
+    much more they could give: then it is the most of which they can.
+    """
+    canary = weight / 100
+    stable = 1.0 if strategy == "Shadow" else 1 - canary
+    return min(1.0, canary / min(part, 0.5), stable / min(1 - part, 0.5))
 
 
 def doubt(
@@ -112,7 +134,7 @@ def doubt(
     if switch is not None:
         return switch
     times = tuple(
-        (known.share or share(strategy, step.weight), parse_duration(step.hold).total_seconds())
+        (canary_part(known, strategy, step.weight), parse_duration(step.hold).total_seconds())
         for step in steps
     )
     late = _first_late(

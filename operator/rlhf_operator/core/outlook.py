@@ -186,7 +186,7 @@ def _switching(goal: Objective, run: Run, found: Pace, samples: int) -> Pace:
 def _mean_pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) -> MeanPace | None:
     """Return what stable's values tell beside the canary's, at this weight and earlier ones.
 
-    Where values are scored the guards sample both arms alike, whatever their weights.
+    Where values are scored the guards sample both arms as evenly as the weights allow.
     """
     if run.status.weight == 0 or not result.samples or not result.stable_samples:
         return None
@@ -196,5 +196,8 @@ def _mean_pace(goal: Objective, run: Run, result: SLOResult, lasted: timedelta) 
         return None
     values = (moments_of(result.stable_sums) + past.stable_moments).of(number)
     both = result.samples + result.stable_samples
-    part = result.samples / both if goal.measure.scorer is not None else None
-    return foresight.mean_pace(values, both / lasted.total_seconds(), part)
+    scored = None
+    if goal.measure.scorer is not None:
+        part = result.samples / both
+        scored = foresight.scored_share(part, run.plan.strategy, run.status.weight)
+    return foresight.mean_pace(values, both / lasted.total_seconds(), scored)

@@ -36,6 +36,8 @@ class Pace:
     """Samples of both versions together; above 0."""
     share: float | None = None
     """The canary's share of them, where it is not that of the traffic."""
+    sampled: float | None = None
+    """The share of all answers that is scored, evenly of both arms; None where all count."""
     said: str = ""
     """The counts behind the rate, for people."""
     before: Before | None = None
@@ -70,8 +72,8 @@ class MeanPace:
     """The standard deviation of single values is no smaller, as far as is known; above 0."""
     per_second: float
     """Values of both versions together; above 0."""
-    share: float | None = None
-    """The canary's share of them, where it is not that of the traffic."""
+    sampled: float | None = None
+    """The share of all answers that is scored, evenly of both arms; None where all count."""
     said: str = ""
     """The values behind it, for people."""
 

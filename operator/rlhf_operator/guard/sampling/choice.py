@@ -1,17 +1,18 @@
-"""Which answers are sampled: by chance, alike in every pod, and as many of each arm. Pure.
+"""Which answers are sampled: by chance, alike in every pod, and evenly of the arms. Pure.
 
 Let s be the share of all answers that the team wants, c and t the shares of all requests that
 canary and stable answer (in a canary run t = 1 - c; a shadow's canary gets copies, so t = 1).
 Of N requests an arm with share w and probability p gives N·w·p samples in expectation. Scores
 cost by the answer, and a comparison is sharpest for its price when both arms have as many. So
-both are to give N·n, and p = n / w for each. Of all answers s are wanted, so half of them from
-each arm: n = s/2; but p is at most 1, so n is at most w for either. Hence
+both are to give half of the s that are wanted. An arm that has fewer gives all of its answers,
+and the other gives what is missing: the scorer has the same work at any weight, and with s = 1
+everything is sampled in a canary run. Hence with two arms
 
-    n = min(s/2, c, t)        p_canary = n / c        p_stable = n / t
+    n = s/2, or s - min(c, t) where that is more        p_canary = min(1, n / c), p_stable alike
 
-with both p in [0, 1]. Where a test tries several versions at once there are k shares in place of
-two, and n = min(s/k, every share). Without a run, or where one arm answers everything, there is
-nothing to compare: p = s. Whoever estimates something of all traffic weights each sample by 1 / p.
+and with k arms, of a test of several versions, n is the level at which min(n, share) of all arms
+adds up to s. Without a run, or where one arm answers everything, there is nothing to compare:
+p = s. Whoever estimates something of all traffic weights each sample by 1 / p.
 """
 
 from __future__ import annotations
