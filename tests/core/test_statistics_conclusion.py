@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_operator.core.statistics import (
+    EVENLY,
+    MOSTLY_TWO,
+    Bets,
     Conclusion,
     Count,
     Evidence,
@@ -102,8 +105,9 @@ def after(need: Need, share: float, canary: float, stable: float) -> Stratum:
     list(product([0.05, 0.5], [0.02, 0.03], [True], [1.0]))
     + list(product([0.05, 0.5], [0.01, 0.005], [False], [1.5, 2.0])),
 )
+@pytest.mark.parametrize("bets", [EVENLY, MOSTLY_TWO], ids=["evenly", "mostly two"])
 def test_the_need_is_where_the_expected_path_crosses(
-    share: float, canary: float, harm: bool, ratio: float
+    bets: Bets, share: float, canary: float, harm: bool, ratio: float
 ) -> None:
     seen = (Stratum(share=0.05, canary=1, stable=9),)
     need = ratio_need(
@@ -114,13 +118,14 @@ def test_the_need_is_where_the_expected_path_crosses(
         share=share,
         canary_rate=canary,
         stable_rate=0.01,
+        bets=bets,
     )
     assert need is not None
     assert need.responses > 0
     assert need.events == pytest.approx(need.responses * (share * canary + (1 - share) * 0.01))
-    enough = log_e_ratio((*seen, after(need, share, canary, 0.01)), ratio, harm=harm)
+    enough = log_e_ratio((*seen, after(need, share, canary, 0.01)), ratio, harm=harm, bets=bets)
     less = Need(responses=need.responses - 1, events=0)
-    short = log_e_ratio((*seen, after(less, share, canary, 0.01)), ratio, harm=harm)
+    short = log_e_ratio((*seen, after(less, share, canary, 0.01)), ratio, harm=harm, bets=bets)
     assert short < log(100) <= enough
 
 
@@ -176,13 +181,14 @@ def test_evidence_so_far_shortens_or_lengthens_the_wait() -> None:
 @pytest.mark.parametrize(
     ("ceiling", "rate", "exceeds"), [(0.02, 0.005, False), (0.02, 0.05, True), (0.5, 0.9, True)]
 )
-def test_the_need_under_a_ceiling(ceiling: float, rate: float, exceeds: bool) -> None:
-    need = ceiling_need(
-        Count(events=1, samples=30), ceiling=ceiling, exceeds=exceeds, threshold=3, rate=rate
-    )
+@pytest.mark.parametrize("bets", [EVENLY, MOSTLY_TWO], ids=["evenly", "mostly two"])
+def test_the_need_under_a_ceiling(bets: Bets, ceiling: float, rate: float, exceeds: bool) -> None:
+    seen = Count(events=1, samples=30)
+    need = ceiling_need(seen, ceiling=ceiling, exceeds=exceeds, threshold=3, rate=rate, bets=bets)
     assert need is not None
     for responses, reached in ((need.responses, True), (need.responses - 1, False)):
-        log_e = log_e_ceiling(1 + responses * rate, 30 + responses, ceiling, exceeds=exceeds)
+        events, samples = seen.events + responses * rate, seen.samples + responses
+        log_e = log_e_ceiling(events, samples, ceiling, exceeds=exceeds, bets=bets)
         assert (log_e >= 3) is reached
 
 

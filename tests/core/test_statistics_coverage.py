@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from rlhf_operator.core.statistics import (
+    EVENLY,
+    MOSTLY_TWO,
+    Bets,
     Cusum,
     EDetector,
     MeanStratum,
@@ -65,19 +68,27 @@ def pooled(strata: list[Stratum], weights: tuple[float, ...]) -> list[Stratum]:
 
 
 @pytest.mark.parametrize(
-    ("true_ratio", "bound", "harm", "alpha", "per_look", "low", "high"),
+    ("bets", "true_ratio", "bound", "harm", "alpha", "per_look", "low", "high"),
     [
-        pytest.param(1.0, 1.0, True, 0.05, 400, 0, 0.05, id="harm is rarely seen in an equal"),
-        pytest.param(1.0, 1.0, True, 0.05, 25, 0, 0.05, id="nor with little traffic"),
-        pytest.param(0.8, 1.0, True, 0.05, 400, 0, 0.01, id="hardly ever in a better one"),
-        pytest.param(1.5, 1.5, False, 0.05, 400, 0, 0.05, id="a margin used up rarely passes"),
-        pytest.param(2.0, 1.5, False, 0.05, 400, 0, 0.01, id="one overdrawn hardly ever"),
-        pytest.param(2.0, 1.0, True, 0.01, 400, 0.95, 1, id="twice the rate is found"),
-        pytest.param(1.0, 1.5, False, 0.05, 400, 0.7, 1, id="an equal one mostly passes"),
-        pytest.param(0.8, 1.5, False, 0.05, 400, 0.95, 1, id="a better one passes"),
+        pytest.param(
+            EVENLY, 1.0, 1.0, True, 0.05, 400, 0, 0.05, id="harm is rarely seen in an equal"
+        ),
+        pytest.param(EVENLY, 1.0, 1.0, True, 0.05, 25, 0, 0.05, id="nor with little traffic"),
+        pytest.param(EVENLY, 0.8, 1.0, True, 0.05, 400, 0, 0.01, id="hardly ever in a better one"),
+        pytest.param(
+            EVENLY, 1.5, 1.5, False, 0.05, 400, 0, 0.05, id="a margin used up rarely passes"
+        ),
+        pytest.param(EVENLY, 2.0, 1.5, False, 0.05, 400, 0, 0.01, id="one overdrawn hardly ever"),
+        pytest.param(EVENLY, 2.0, 1.0, True, 0.01, 400, 0.95, 1, id="twice the rate is found"),
+        pytest.param(EVENLY, 1.0, 1.5, False, 0.05, 400, 0.7, 1, id="an equal one mostly passes"),
+        pytest.param(EVENLY, 0.8, 1.5, False, 0.05, 400, 0.95, 1, id="a better one passes"),
+        pytest.param(MOSTLY_TWO, 1.0, 1.0, True, 0.05, 400, 0, 0.05, id="two: an equal one"),
+        pytest.param(MOSTLY_TWO, 1.5, 1.5, False, 0.05, 400, 0, 0.05, id="two: a margin used up"),
+        pytest.param(MOSTLY_TWO, 2.0, 1.0, True, 0.01, 400, 0.95, 1, id="two: twice the rate"),
     ],
 )
 def test_a_ramp_looked_at_always(
+    bets: Bets,
     true_ratio: float,
     bound: float,
     harm: bool,
@@ -89,7 +100,7 @@ def test_a_ramp_looked_at_always(
     rng, runs = np.random.default_rng(7), 300
     crossed = sum(
         any(
-            log_e_ratio(strata, bound, harm=harm) >= -log(alpha)
+            log_e_ratio(strata, bound, harm=harm, bets=bets) >= -log(alpha)
             for strata in looks(rng, true_ratio, per_look=per_look)
         )
         for _ in range(runs)

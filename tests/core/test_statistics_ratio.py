@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from rlhf_operator.core.statistics import GRID, Stratum, log_e_ratio, ratio_interval
+from rlhf_operator.core.statistics import (
+    EVENLY,
+    GRID,
+    MOSTLY_TWO,
+    Bets,
+    Stratum,
+    log_e_ceiling,
+    log_e_ratio,
+    ratio_interval,
+    ratio_need,
+)
 from rlhf_operator.core.statistics.numerics import boundary, log_mean_exp, log_normal_cdf
 
 Row = tuple[float, float, float]
@@ -79,12 +89,60 @@ def test_a_smooth_prior_finds_about_as_much(row: Row, ratio: float, truncated_be
     assert log_e_ratio(strata(row), ratio, harm=True) == pytest.approx(other, abs=1.3)
 
 
+@pytest.mark.parametrize(
+    ("times", "saved"),
+    [
+        pytest.param(1.2, (-0.25, -0.15), id="a fifth worse is shown a fifth later"),
+        pytest.param(1.5, (0.07, 0.1), id="half as bad again with a twelfth fewer events"),
+        pytest.param(2, (0.09, 0.12), id="twice as bad with a tenth fewer"),
+        pytest.param(3, (0.01, 0.04), id="three times as bad with hardly fewer"),
+        pytest.param(5, (-0.1, -0.05), id="five times as bad takes four events more"),
+        pytest.param(10, (-0.15, -0.1), id="ten times as bad two more"),
+    ],
+)
+def test_what_bets_around_two_save(times: float, saved: tuple[float, float]) -> None:
+    def events(bets: Bets) -> float:
+        need = ratio_need((), ratio=1, harm=True, threshold=log(250), share=0.05, bets=bets,
+                          canary_rate=0.01 * times, stable_rate=0.01)  # fmt: skip
+        assert need is not None
+        return need.events
+
+    low, high = saved
+    assert low <= 1 - events(MOSTLY_TWO) / events(EVENLY) <= high
+
+
+def test_three_bets_of_four_are_around_two_and_one_is_even() -> None:
+    factors = [1 + gain for gain, _ in MOSTLY_TWO.higher]
+    assert len(factors) == len(EVENLY.higher) == 24
+    assert sorted(factors)[0] == pytest.approx(1.1) and max(factors) == pytest.approx(10)
+    assert sum(1.6 < each < 2.65 for each in factors[:18]) == 10
+    assert [won for _, won in MOSTLY_TWO.lower] == [-won for _, won in MOSTLY_TWO.higher]
+
+
+@pytest.mark.parametrize("factor", [0.5, 0, -2, inf, float("nan")])
+def test_a_bet_is_on_a_factor_above_1(factor: float) -> None:
+    with pytest.raises(ValueError, match="a factor"):
+        Bets.on([2, factor])
+
+
+@given(st.integers(0, 60), st.integers(0, 2000), st.booleans(), st.sampled_from([1.2, 2.0, 5.0]))
+def test_one_bet_is_one_likelihood_ratio(
+    events: int, others: int, exceeds: bool, factor: float
+) -> None:
+    answers, odds = events + others, 0.02 / 0.98 * (factor if exceeds else 1 / factor)
+    other = odds / (1 + odds)
+    found = log_e_ceiling(events, answers, 0.02, exceeds=exceeds, bets=Bets.on([factor]))
+    by_hand = events * log(other / 0.02) + others * log((1 - other) / 0.98)
+    assert found == pytest.approx(by_hand, rel=1e-9, abs=1e-9)
+
+
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.5])
 @pytest.mark.parametrize("beyond", [1.0, 1.3], ids=["at the bound", "well within it"])
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5], ids=["rare", "common", "every second answer"])
 @pytest.mark.parametrize("harm", [True, False], ids=["harm", "non-inferiority"])
+@pytest.mark.parametrize("bets", [EVENLY, MOSTLY_TWO], ids=["evenly", "mostly two"])
 def test_the_expected_evidence_is_at_most_1_where_the_hypothesis_holds(
-    harm: bool, rate: float, beyond: float, ratio: float
+    bets: Bets, harm: bool, rate: float, beyond: float, ratio: float
 ) -> None:
     """Counted out over everything that can happen, for counted shares, with nothing simulated."""
     canary, stable = 8, 24
@@ -95,7 +153,7 @@ def test_the_expected_evidence_is_at_most_1_where_the_hypothesis_holds(
         for y in range(stable + 1):
             chance = stats.binom.pmf(x, canary, canary_rate) * stats.binom.pmf(y, stable, rate)
             row = (canary / (canary + stable), x, y)
-            expected += chance * exp(log_e_ratio(strata(row), ratio, harm=harm))
+            expected += chance * exp(log_e_ratio(strata(row), ratio, harm=harm, bets=bets))
     assert 0 < expected <= 1 + 1e-9
 
 

@@ -13,7 +13,7 @@ import pytest
 from rlhf_operator.api.approval import Approval
 from rlhf_operator.api.evidence import ArmCount, SLOResult, Verdict
 from rlhf_operator.api.model import Rollout
-from rlhf_operator.api.plan import Plan
+from rlhf_operator.api.plan import PinnedPolicy, Plan
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import Outcome, RunType
@@ -24,6 +24,7 @@ from rlhf_operator.core.mirrors import Mirror
 from rlhf_operator.core.objective import objectives
 from rlhf_operator.core.observed import Assessment, Observed, Route, Run, Workload
 from rlhf_operator.core.sequential import proofs
+from rlhf_operator.core.statistics import EVENLY, MOSTLY_TWO
 from rlhf_operator.core.stretches import Stretch
 from rlhf_operator.core.subject import subject
 from tests import builders as make
@@ -321,6 +322,17 @@ def test_what_a_strategy_could_never_judge(strategy: Any, slo: Any, said: str | 
     found = unjudged.why(strategy, SLO.model_validate({"name": "x", "class": "Quality"} | slo))
     assert (found is None) == (said is None)
     assert said is None or said in str(found)
+
+
+def test_what_decides_a_test_bets_evenly_and_what_guards_it_mostly_on_two() -> None:
+    plan = Plan.model_validate(make.make_run().plan.dump() | {"abTest": TEST})
+    guard = PinnedPolicy.model_validate(
+        make.POLICY.dump() | {"slos": [{"name": "g", "class": "Safety", "max": "0.1",
+                                        "indicator": {"type": "UnsafeServedRate"}}]}
+    )  # fmt: skip
+    *others, (_, primary) = objectives(plans.asked(plan, (guard,)))
+    assert primary.rate is not None and primary.rate.bets == EVENLY
+    assert [goal.rate.bets for _, goal in others if goal.rate is not None] == [MOSTLY_TWO]
 
 
 def test_equal_versions_seldom_have_a_winner() -> None:

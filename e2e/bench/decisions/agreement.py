@@ -77,11 +77,12 @@ def _exact_rates(counts: list[Numbers]) -> list[float]:
         for canary, stable, x, y in counts
     ]
     canary, _, x, _ = np.sum(counts, axis=0)
+    bets = statistics.MOSTLY_TWO
     return [
-        statistics.log_e_ratio(strata, 1, harm=True),
-        statistics.log_e_ratio(strata, _RATIO, harm=False),
-        statistics.log_e_ceiling(x, canary, _CEILING, exceeds=True),
-        statistics.log_e_ceiling(x, canary, _CEILING, exceeds=False),
+        statistics.log_e_ratio(strata, 1, harm=True, bets=bets),
+        statistics.log_e_ratio(strata, _RATIO, harm=False, bets=bets),
+        statistics.log_e_ceiling(x, canary, _CEILING, exceeds=True, bets=bets),
+        statistics.log_e_ceiling(x, canary, _CEILING, exceeds=False, bets=bets),
     ]
 
 

@@ -13,11 +13,11 @@ from scipy.special import log_ndtr
 
 from e2e.bench.decisions.traffic import Flags, Numbers
 from rlhf_operator.core.mean import LEAST, TUNED_FOR
-from rlhf_operator.core.statistics import mixture
-from rlhf_operator.core.statistics.ratio import GRID
+from rlhf_operator.core.statistics import MOSTLY_TWO, mixture
 
-_FACTORS = np.array(GRID)
+_FACTORS = np.array([1 + gain for gain, _ in MOSTLY_TWO.higher])
 _LOG_FACTORS = np.log(_FACTORS)
+_MOST = _LOG_FACTORS.max()
 
 
 def _mean(logs: Numbers) -> Numbers:
@@ -55,7 +55,7 @@ class RatioEvidence:
         self._ratio, self._sign = ratio, 1 if harm else -1
         self._gain = _FACTORS - 1 if harm else 1 / _FACTORS - 1
         self._won = _LOG_FACTORS if harm else -_LOG_FACTORS
-        self._paid = np.zeros((runs, len(GRID)))
+        self._paid = np.zeros((runs, len(_FACTORS)))
         self._seen, self._expected = np.zeros(runs), np.zeros(runs)
         # Of the open stratum: the answers and the events, the canary's and stable's.
         self._open = np.zeros((4, runs))
@@ -85,7 +85,7 @@ class RatioEvidence:
         """
         chance, events = self._of_open(slice(None))
         excess = self._sign * (self._seen - self._expected - chance * events)
-        found: Flags = excess * _LOG_FACTORS[-1] >= threshold
+        found: Flags = excess * _MOST >= threshold
         may = np.flatnonzero(found)
         found[may] = self.log_e(may) >= threshold
         return found

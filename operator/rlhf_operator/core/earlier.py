@@ -40,6 +40,7 @@ def needed(asked: Rate, stable: statistics.Count, rate: float) -> float:
         exceeds=not asked.lower_is_better,
         threshold=asked.levels.good + log(2),
         rate=rate,
+        bets=asked.bets,
     )
     return inf if need is None else need.responses
 
@@ -51,7 +52,10 @@ def _against(asked: Rate, counted: Stretch, stable: Stretch, *, harm: bool) -> f
     if ceiling is None:
         return 0.0
     seen, exceeds = min(counted.events, counted.samples), harm == asked.lower_is_better
-    return statistics.log_e_ceiling(seen, counted.samples, ceiling, exceeds=exceeds) - log(2)
+    log_e = statistics.log_e_ceiling(
+        seen, counted.samples, ceiling, exceeds=exceeds, bets=asked.bets
+    )
+    return log_e - log(2)
 
 
 def _ceiling(asked: Rate, events: float, samples: float, *, harm: bool) -> float | None:

@@ -11,7 +11,7 @@ from rlhf_operator.api.measurements import Problem
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
 from rlhf_operator.api.strategies import TEST_POLICY
-from rlhf_operator.core import mean, sequential
+from rlhf_operator.core import mean, sequential, statistics
 from rlhf_operator.core.drift import DriftTest
 from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.mean import Mean
@@ -151,12 +151,14 @@ def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
     margin = slo.versus_stable
     found = measure(slo)
     wanted = sequential.levels(policy, count)
+    # Which of two versions people prefer seldom is a matter of twice.
+    bets = statistics.EVENLY if policy.name == TEST_POLICY else statistics.MOSTLY_TWO
     by_evidence, is_mean = sequential.is_sequential(slo, found), found.form is Form.MEAN
     return Objective(
         policy=policy.name,
         slo=slo,
         measure=found,
-        rate=sequential.rate(slo, found, wanted) if by_evidence and not is_mean else None,
+        rate=sequential.rate(slo, found, wanted, bets) if by_evidence and not is_mean else None,
         mean=mean.mean(slo, found, wanted) if by_evidence and is_mean else None,
         maximum=_number(slo.max),
         minimum=_number(slo.min),

@@ -133,6 +133,7 @@ def _ratio(
         share=share,
         canary_rate=rate,
         stable_rate=rate,
+        bets=asked.bets,
     )
     return need.responses if need else inf
 
@@ -149,6 +150,7 @@ def _ceiling(
         exceeds=False,
         threshold=asked.levels.good,
         rate=bad,
+        bets=asked.bets,
     )
     return need.responses / share if need else inf
 

@@ -45,6 +45,8 @@ class Rate:
     lower_is_better: bool
     is_safety: bool
     levels: Levels
+    bets: statistics.Bets = statistics.MOSTLY_TWO
+    """On how far a version may be from what it is tested against."""
 
     @property
     def harm_ratio(self) -> float:
@@ -110,7 +112,9 @@ def levels(policy: PinnedPolicy, count: int) -> Levels:
     )
 
 
-def rate(slo: SLO, measure: Measure, wanted: Levels) -> Rate:
+def rate(
+    slo: SLO, measure: Measure, wanted: Levels, bets: statistics.Bets = statistics.MOSTLY_TWO
+) -> Rate:
     """Return the tests of an SLO that is judged by evidence."""
     lower = measure.better is Better.LOWER
     ceiling = None
@@ -127,6 +131,7 @@ def rate(slo: SLO, measure: Measure, wanted: Levels) -> Rate:
         lower_is_better=lower,
         is_safety=slo.class_ == "Safety",
         levels=wanted,
+        bets=bets,
     )
 
 
@@ -135,24 +140,27 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
 
     Without `compares` there is no stable beside it.
     """
-    found, parts = [], by_unit(parts)
+    found, parts, bets = [], by_unit(parts), asked.bets
     if asked.ceiling is not None:
         counted = total(parts)
         seen = min(counted.events, counted.samples)
         bad = seen if asked.lower_is_better else counted.samples - seen
         harm, good = (
-            statistics.log_e_ceiling(bad, counted.samples, asked.ceiling, exceeds=exceeds)
+            statistics.log_e_ceiling(
+                bad, counted.samples, asked.ceiling, exceeds=exceeds, bets=bets
+            )
             for exceeds in (True, False)
         )
-        found.append(Proof(bound="max" if asked.lower_is_better else "min", harm=harm, good=good))
+        name = "max" if asked.lower_is_better else "min"
+        found.append(Proof(bound=name, harm=harm, good=good))
     if asked.margin is not None and compares:
         strata = strata_of(parts)
         worse = asked.lower_is_better
         found.append(
             Proof(
                 bound="versusStable",
-                harm=statistics.log_e_ratio(strata, asked.harm_ratio, harm=worse),
-                good=statistics.log_e_ratio(strata, asked.margin, harm=not worse),
+                harm=statistics.log_e_ratio(strata, asked.harm_ratio, harm=worse, bets=bets),
+                good=statistics.log_e_ratio(strata, asked.margin, harm=not worse, bets=bets),
             )
         )
     return tuple(found)
@@ -196,6 +204,7 @@ def needed(
             exceeds=False,
             threshold=asked.levels.good,
             rate=bad / counted.samples,
+            bets=asked.bets,
         )
         both = last.samples + last.stable_samples
         share = last.samples / both if both else 1.0
@@ -217,6 +226,7 @@ def needed(
             share=stratum.share,
             canary_rate=min(1.0, pooled),
             stable_rate=min(1.0, pooled),
+            bets=asked.bets,
         )
         if need is None:
             return None

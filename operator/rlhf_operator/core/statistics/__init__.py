@@ -40,13 +40,24 @@ from rlhf_operator.core.statistics.means import (
     mean_difference,
 )
 from rlhf_operator.core.statistics.rates import Count, rate_difference, rate_interval
-from rlhf_operator.core.statistics.ratio import GRID, Stratum, log_e_ratio, ratio_interval
+from rlhf_operator.core.statistics.ratio import (
+    EVENLY,
+    GRID,
+    MOSTLY_TWO,
+    Bets,
+    Stratum,
+    log_e_ratio,
+    ratio_interval,
+)
 from rlhf_operator.core.statistics.split import MISMATCH, Split, log_e_split
 
 __all__ = [
     "BURN_RULES",
+    "EVENLY",
     "GRID",
     "MISMATCH",
+    "MOSTLY_TWO",
+    "Bets",
     "Burn",
     "BurnRule",
     "Conclusion",

@@ -22,7 +22,7 @@ from rlhf_operator.core.statistics.means import (
 )
 from rlhf_operator.core.statistics.numerics import boundary, checked
 from rlhf_operator.core.statistics.rates import Count
-from rlhf_operator.core.statistics.ratio import Stratum, log_e_ratio
+from rlhf_operator.core.statistics.ratio import EVENLY, Bets, Stratum, log_e_ratio
 
 _FOREVER = 1e12
 
@@ -55,6 +55,7 @@ def ratio_need(
     share: float,
     canary_rate: float,
     stable_rate: float,
+    bets: Bets = EVENLY,
 ) -> Need | None:
     """Return what `log_e_ratio(strata, ratio, harm=harm)` still needs to reach a threshold.
 
@@ -72,7 +73,7 @@ def ratio_need(
             canary=responses * share * canary_rate,
             stable=responses * (1 - share) * stable_rate,
         )
-        return log_e_ratio((*seen, coming), ratio, harm=harm)
+        return log_e_ratio((*seen, coming), ratio, harm=harm, bets=bets)
 
     return _need(after, threshold, share * canary_rate + (1 - share) * stable_rate)
 
@@ -113,7 +114,13 @@ def difference_need(
 
 
 def ceiling_need(
-    seen: Count, *, ceiling: float, exceeds: bool, threshold: float, rate: float
+    seen: Count,
+    *,
+    ceiling: float,
+    exceeds: bool,
+    threshold: float,
+    rate: float,
+    bets: Bets = EVENLY,
 ) -> Need | None:
     """Return what `log_e_ceiling` still needs to reach a threshold, at an assumed rate.
 
@@ -123,7 +130,7 @@ def ceiling_need(
 
     def after(responses: float) -> float:
         events, samples = seen.events + responses * rate, seen.samples + responses
-        return log_e_ceiling(events, samples, ceiling, exceeds=exceeds)
+        return log_e_ceiling(events, samples, ceiling, exceeds=exceeds, bets=bets)
 
     return _need(after, threshold, rate)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, fsum, inf, log, log1p
+from statistics import NormalDist
 
 from rlhf_operator.core.statistics.interval import Interval
 from rlhf_operator.core.statistics.numerics import (
@@ -25,9 +26,36 @@ from rlhf_operator.core.statistics.numerics import (
 GRID = tuple(1.1 * (10 / 1.1) ** (step / 23) for step in range(24))
 """How many times worse than the bound the canary may turn out: 1.1 to 10, evenly in logarithms."""
 
-_HIGHER = tuple((factor - 1, log(factor)) for factor in GRID)
-"""What each factor adds to a success's odds, and what it wins for one in ln E."""
-_LOWER = tuple((1 / factor - 1, -log(factor)) for factor in GRID)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bets:
+    """How many times worse, or better, than the bound the canary may be: each an equal stake."""
+
+    higher: tuple[tuple[float, float], ...]
+    """What each factor adds to a success's odds, and what it wins for one in ln E."""
+    lower: tuple[tuple[float, float], ...]
+    """The same for the inverse of each factor."""
+
+    @classmethod
+    def on(cls, factors: Iterable[float]) -> Bets:
+        """Return bets on such factors, each above 1."""
+        every = tuple(checked(factor, "a factor", 1, 1e9) for factor in factors)
+        return cls(
+            higher=tuple((factor - 1, log(factor)) for factor in every),
+            lower=tuple((1 / factor - 1, -log(factor)) for factor in every),
+        )
+
+
+EVENLY = Bets.on(GRID)
+"""The same stake on any factor."""
+
+AROUND_TWO = tuple(2 ** exp(NormalDist().inv_cdf((step + 0.5) / 18) / 2) for step in range(18))
+"""From 1.3 to 6.1, ten of them between 1.6 and 2.6: where a decision takes long, and matters."""
+
+MOSTLY_TWO = Bets.on((*AROUND_TWO, *(1.1 * (10 / 1.1) ** (step / 5) for step in range(6))))
+"""Three quarters of the stake around 2, a quarter on anything from 1.1 to 10. At twice the rate
+it needs a tenth fewer events than `EVENLY`, at ten times two more (docs/statistics.md)."""
+
 # Ratios beyond a million to one are reported as 0 or as infinite.
 _LOG_FAR = log(1e6)
 
@@ -61,7 +89,9 @@ class Stratum:
         return self.canary + self.stable
 
 
-def log_e_ratio(strata: Iterable[Stratum], ratio: float, *, harm: bool) -> float:
+def log_e_ratio(
+    strata: Iterable[Stratum], ratio: float, *, harm: bool, bets: Bets = EVENLY
+) -> float:
     """Return ln E against a hypothesis on R, the canary's rate over stable's.
 
     harm=True tests H0: R ≤ ratio, and large values say that the canary is worse than that.
@@ -76,28 +106,31 @@ def log_e_ratio(strata: Iterable[Stratum], ratio: float, *, harm: bool) -> float
     checked(ratio, "the ratio", 1e-9, 1e9)
     strata = tuple(strata)
     terms = tuple((_canary_share_of_events(each.share, ratio), each.events) for each in strata)
-    return log_e_shares(terms, fsum(each.canary for each in strata), above=harm)
+    seen = fsum(each.canary for each in strata)
+    return log_e_shares(terms, seen, above=harm, bets=bets)
 
 
-def log_e_shares(terms: Iterable[tuple[float, float]], successes: float, *, above: bool) -> float:
+def log_e_shares(
+    terms: Iterable[tuple[float, float]], successes: float, *, above: bool, bets: Bets = EVENLY
+) -> float:
     """Return ln E against success probabilities, one per group of trials.
 
     terms: pairs of (the probability under H0, trials); successes: in all groups together.
-    above=True tests "no more likely than that" against odds that are GRID times as high,
-    above=False tests "no less likely" against odds that are GRID times as low. For each factor
+    above=True tests "no more likely than that" against odds that are so many times as high,
+    above=False tests "no less likely" against odds that are so many times as low. For each factor
     m the likelihood ratio is multiplied by m / (1 + θ(m - 1)) for a success, and by
     1 / (1 + θ(m - 1)) for a failure; E is the mean of these ratios.
     """
     # A group without trials says nothing; leaving it out is the speed of a quiet service.
     terms = [term for term in terms if term[1]]
-    bets = _HIGHER if above else _LOWER
+    factors = bets.higher if above else bets.lower
     if len(terms) == 1:
         ((share, trials),) = terms
-        logs = [successes * won - trials * log1p(share * gain) for gain, won in bets]
+        logs = [successes * won - trials * log1p(share * gain) for gain, won in factors]
     else:
         logs = [
             successes * won - fsum([trials * log1p(share * gain) for share, trials in terms])
-            for gain, won in bets
+            for gain, won in factors
         ]
     return log_mean_exp(logs)
 
