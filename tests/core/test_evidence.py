@@ -170,22 +170,6 @@ def test_a_ramp_is_judged_by_strata_not_by_their_sum() -> None:
     assert pooled.verdict is GOOD, "which is why strata are kept"
 
 
-def test_all_tests_of_a_run_share_its_false_rollbacks() -> None:
-    """Two bounds on this one, one on that one, and stable's own bound of Safety beside the canary.
-
-    What only informs takes no share.
-    """
-    both = MAX | {"versusStable": {"ratio": "2"}}
-    shown = ERRORS | {"name": "shown", "class": "Informational", "max": "0.1"}
-    found = objectives((policy(both, ERRORS | {"max": "0.1"}, shown),))
-    levels = [goal.rate.levels.harm for _, goal in found if goal.rate is not None]
-    assert levels == pytest.approx([log(4 / 0.01)] * 3)
-    strict = objectives((policy(MAX, falseRollback="0.001", falsePromotion="0.01"),))[0][1]
-    assert strict.rate is not None
-    assert strict.rate.levels.harm == pytest.approx(log(2 / 0.001))
-    assert strict.rate.levels.good == pytest.approx(log(100))
-
-
 @pytest.mark.parametrize(
     ("slo", "count"),
     [

@@ -181,7 +181,7 @@ def test_all_tests_of_a_run_share_its_false_rollbacks() -> None:
     unsafe = {"name": "u", "class": "Safety", "indicator": {"type": "ErrorRate"}, "max": "0.1"}
     found = objectives((policy(unsafe, LENGTH | {"max": "9"}, KL | {"name": "kl"}, shown),))
     levels = [goal.tests.levels.harm for _, goal in found if goal.tests is not None]
-    assert levels == pytest.approx([log(4 / 0.01)] * 4)
+    assert levels == pytest.approx([log(2.5 / 0.01)] * 4)
 
 
 @pytest.mark.parametrize(

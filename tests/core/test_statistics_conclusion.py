@@ -62,6 +62,7 @@ def test_what_all_evidence_says(found: list[Evidence], conclusion: Conclusion) -
 def test_thresholds() -> None:
     assert rollback_threshold(0.01, 1) == pytest.approx(log(100))
     assert rollback_threshold(0.01, 5) == pytest.approx(log(500))
+    assert rollback_threshold(0.01, 1.25) == pytest.approx(log(125)), "one test and a quarter"
     assert advance_threshold(0.05) == pytest.approx(log(20))
     with pytest.raises(ValueError, match="number of tests"):
         rollback_threshold(0.01, 0)

@@ -102,7 +102,8 @@ class SLOResult(ApiType):
     difference_high: DecimalText | None = None
     """Upper end of it."""
     harm: DecimalText | None = None
-    """Evidence of harm as a natural logarithm; the objective fails at `harmProven`."""
+    """Evidence of harm as a natural logarithm; the objective fails at `harmProven`. That of a max
+    or min is less by ln 4 where the run compares as well, for its smaller part of the error."""
     harm_proven: DecimalText | None = None
     """From where on harm is proven."""
     good: DecimalText | None = None

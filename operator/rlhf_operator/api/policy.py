@@ -184,7 +184,8 @@ class PolicySpec(ApiType):
     """How often the objectives are judged."""
     false_rollback: DecimalText = "0.01"
     """The probability that evidence ever makes a false move in a run: rolls a version back that is
-    no worse, or leaves a stable one that keeps its Safety bounds; shared over all objectives."""
+    no worse, or leaves a stable one that keeps its Safety bounds. All objectives share it: each
+    comparison with stable has one part, each absolute bound a quarter of one."""
     false_promotion: DecimalText = "0.05"
     """The probability that a version that is worse than an objective allows passes it."""
     reward_hacking: RewardHacking | None = None

@@ -17,7 +17,7 @@ from rlhf_operator.core.indicators import Form, Measure, measure
 from rlhf_operator.core.mean import Mean
 from rlhf_operator.core.moments import NO_VALUES, Moments, decimal_text
 from rlhf_operator.core.queries import longest_range
-from rlhf_operator.core.sequential import Proof, Rate
+from rlhf_operator.core.sequential import Proof, Rate, Shared
 from rlhf_operator.core.stretches import Stretch
 from rlhf_operator.core.watch import Watch
 
@@ -146,11 +146,14 @@ class Objective:
         return ", ".join(texts)
 
 
-def objective(policy: PinnedPolicy, slo: SLO, count: int = 1) -> Objective:
-    """Return an SLO with its bounds as numbers; `count` tests share the run's false rollbacks."""
+_ALONE = Shared()
+
+
+def objective(policy: PinnedPolicy, slo: SLO, among: Shared = _ALONE) -> Objective:
+    """Return an SLO with its bounds as numbers; its tests are among those that share the error."""
     margin = slo.versus_stable
     found = measure(slo)
-    wanted = sequential.levels(policy, count)
+    wanted = sequential.levels(policy, among)
     # Which of two versions people prefer seldom is a matter of twice.
     bets = statistics.EVENLY if policy.name == TEST_POLICY else statistics.MOSTLY_TWO
     by_evidence, is_mean = sequential.is_sequential(slo, found), found.form is Form.MEAN
@@ -173,13 +176,14 @@ def objectives(policies: tuple[PinnedPolicy, ...]) -> tuple[tuple[PinnedPolicy, 
     """Return every SLO of a run, each beside its policy; all share the false rollbacks.
 
     So do the tests of stable's own Safety bounds, by which traffic may flee from stable in a run.
-    What decides a test has an error of its own.
+    What decides a test has an error of its own, and no part of this one.
     """
     every = [(policy, slo) for policy in policies for slo in policy.slos]
-    asked = [(slo, measure(slo)) for _, slo in every]
-    count = sum(sequential.tests(*one) + sequential.stable_tests(*one) for one in asked)
+    among = sequential.shared(
+        (slo, measure(slo)) for policy, slo in every if policy.name != TEST_POLICY
+    )
     return tuple(
-        (policy, objective(policy, slo, 1 if policy.name == TEST_POLICY else count))
+        (policy, objective(policy, slo, _ALONE if policy.name == TEST_POLICY else among))
         for policy, slo in every
     )
 

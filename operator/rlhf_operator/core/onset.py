@@ -58,7 +58,7 @@ def renewed(
     """
     if past.change is None:
         return proofs
-    harm = past.change.level(_bad(asked, newest)) - _STARTS
+    harm = past.change.level(_bad(asked, newest)) - _STARTS - asked.levels.price
     return tuple(
         proof if proof.bound == "versusStable" else replace(proof, harm=harm) for proof in proofs
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from math import exp
+from math import exp, log
 
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.api.policy import SLO
@@ -21,6 +21,35 @@ from rlhf_operator.core.stretches import NOTHING, Stretch, by_unit, total
 
 _LARGEST = 25.0
 """ln E beyond which a number is only "more than 10^10"."""
+
+_PART_OF_A_BOUND = 0.25
+"""Of the error of a comparison. What breaks a bound is mostly far above it, and soon shown at any
+error, while a comparison decides how many bad answers a bad version serves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """The tests of harm that share a run's `falseRollback`."""
+
+    comparisons: int = 1
+    """With stable; each has one part."""
+    bounds: int = 0
+    """Absolute bounds of the canary, and those of Safety of stable: each has a quarter of one.
+    Where nothing is compared, each has a whole one."""
+
+    @property
+    def parts(self) -> float:
+        """Return into how many parts the error is divided."""
+        return max(1.0, self.comparisons + self.bounds * self._part)
+
+    @property
+    def price(self) -> float:
+        """Return by how much less ln E of a bound counts, so that one threshold does for all."""
+        return -log(self._part)
+
+    @property
+    def _part(self) -> float:
+        return _PART_OF_A_BOUND if self.comparisons else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +61,8 @@ class Levels:
     those of stable's own bounds among them."""
     good: float
     """Harm is refuted from here on: `falsePromotion`, in full for every test."""
+    price: float = 0.0
+    """What is taken from the evidence that a bound is broken, for its part of `falseRollback`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +118,17 @@ def is_sequential(slo: SLO, measure: Measure) -> bool:
     return other is None and (bound is None or 0 < float(bound) < 1)
 
 
+def shared(every: Iterable[tuple[SLO, Measure]]) -> Shared:
+    """Return the tests of harm that a run makes of all its SLOs, those of stable among them."""
+    comparisons, made = 0, 0
+    for slo, measure in every:
+        of_canary = tests(slo, measure)
+        compares = slo.versus_stable is not None or measure.form is Form.MEAN
+        comparisons += min(of_canary, int(compares))
+        made += of_canary + stable_tests(slo, measure)
+    return Shared(comparisons=comparisons, bounds=made - comparisons)
+
+
 def tests(slo: SLO, measure: Measure) -> int:
     """Return how many tests of harm an SLO makes; those that only inform make none."""
     if slo.class_ == "Informational" or not is_sequential(slo, measure):
@@ -104,11 +146,12 @@ def stable_tests(slo: SLO, measure: Measure) -> int:
     return int(is_sequential(slo, measure) and (slo.max or slo.min) is not None)
 
 
-def levels(policy: PinnedPolicy, count: int) -> Levels:
-    """Return how much evidence a run with so many tests of harm asks for."""
+def levels(policy: PinnedPolicy, among: Shared) -> Levels:
+    """Return how much evidence a run asks for that makes such tests."""
     return Levels(
-        harm=statistics.rollback_threshold(float(policy.false_rollback), max(1, count)),
+        harm=statistics.rollback_threshold(float(policy.false_rollback), among.parts),
         good=statistics.advance_threshold(float(policy.false_promotion)),
+        price=among.price,
     )
 
 
@@ -152,7 +195,7 @@ def proofs(asked: Rate, parts: Sequence[Stretch], *, compares: bool) -> tuple[Pr
             for exceeds in (True, False)
         )
         name = "max" if asked.lower_is_better else "min"
-        found.append(Proof(bound=name, harm=harm, good=good))
+        found.append(Proof(bound=name, harm=harm - asked.levels.price, good=good))
     if asked.margin is not None and compares:
         strata = strata_of(parts)
         worse = asked.lower_is_better

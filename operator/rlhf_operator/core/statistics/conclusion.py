@@ -44,10 +44,11 @@ class Evidence:
         return replace(self, harm=max(self.harm, seen.harm), non_inferior=seen.non_inferior)
 
 
-def rollback_threshold(false_rollback: float, tests: int) -> float:
+def rollback_threshold(false_rollback: float, tests: float) -> float:
     """Return the ln E at which harm is proven: ln(tests / false_rollback).
 
-    tests: how many harm tests the run makes, over all SLOs and bounds, fixed at its start.
+    tests: how many harm tests the run makes, over all SLOs and bounds, fixed at its start. One
+    may count as a part of a test; it must then reach -ln(part) more.
     The probability that a harmless canary is ever rolled back is then at most false_rollback,
     whatever the tests have in common (Bonferroni, which holds for suprema of e-processes).
     """
