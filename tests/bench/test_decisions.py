@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,15 @@ def test_the_bad_share_of_an_equal_version_is_the_base_rate() -> None:
     assert rewards.bad_share(Scenario(shift=0.3)) > 0.03
 
 
+@pytest.mark.parametrize(("evenly", "stable"), [(False, 95), (True, 5)])
+def test_all_answers_are_scored_or_as_few_of_stables(evenly: bool, stable: int) -> None:
+    one = np.ones(1)
+    seen = Traffic(Scenario(), 1, np.random.default_rng(3)).interval(np.full(1, 0.05))
+    seen = replace(seen, canary=5 * one, stable=95 * one)
+    told = rewards.scored(seen, Scenario(shift=0.3), np.random.default_rng(4), evenly=evenly)
+    assert (told[0, 0], told[3, 0]) == (5, stable)
+
+
 @pytest.mark.parametrize(
     ("scenario", "rolled_back", "promoted"),
     [
@@ -154,7 +165,7 @@ def test_the_plan_takes_at_least_its_holds() -> None:
         # Of an event at 5 % the odds are the canary's by 3: 0.0545 of information, 13.6 % of them.
         pytest.param(Scenario(factor=3), 11.5, id="three times as bad"),
         pytest.param(Scenario(factor=1.5), 67.7, id="half as bad again"),
-        pytest.param(Scenario(shift=0.3), 205 * 0.0397, id="a reward lower by 0.3"),
+        pytest.param(Scenario(shift=0.3), 107.7 * 0.0397, id="a reward lower by 0.3"),
         pytest.param(Scenario(trait=Trait.HEAVY_STICKY, factor=3), 23.0,
                      id="half of the flags are repeats"),
     ],

@@ -4,7 +4,8 @@ Whatever the rule, if it rolls equal versions back with probability alpha at mos
 surely, the logarithm of the likelihood ratio has the expectation ln(1/alpha) at least when it
 does (Wald; by data processing). The null that is hardest to tell from the truth has the rate of
 both arms together, for nobody knows stable's rate beforehand: so it is the information of one
-event given that it happened, and of each pair of rewards. The rule may know how bad the canary is.
+event given that it happened, and of one reward of the canary beside stable's. The rule may know
+how bad the canary is.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ def least_bad(scenario: Scenario, alpha: float = ALPHA) -> float | None:
     if not scenario.is_bad:
         return None
     if scenario.shift is not None:
-        # Two means that differ by the shift, deviation 1: shift²/4 for each value of the canary.
-        return 4 * log(1 / alpha) / scenario.shift**2 * rewards.bad_share(scenario)
+        # Two means that differ by the shift, deviation 1, the canary's values being such a share
+        # of all: shift² (1 - share) / 2 for each value of the canary.
+        told = scenario.shift**2 * (1 - min(scenario.steps)) / 2
+        return log(1 / alpha) / told * rewards.bad_share(scenario)
     told = max(_told(share * _times(scenario), scenario.factor) for share in scenario.steps)
     # Where users stay, how often one of unknown temper is flagged again tells nothing of others.
     repeats = 2 if scenario.trait is Trait.HEAVY_STICKY else 1

@@ -40,8 +40,9 @@ class Setting:
     difference: float = 0.1
     rewards_are_safety: bool = True
     """So harm of a mean is any at all, as of flags; else it must exceed the difference."""
-    scores_all_of_stable: bool = False
-    """As if scoring had no price; else as many of stable's answers as of the canary's."""
+    scores_evenly: bool = False
+    """No more of stable's answers than of the canary's, so that a score less is paid; else all,
+    which is what the last step scores anyway."""
     min_samples: float = 200
     hold: int = 10 * MINUTE
     """Seconds, as the others."""
@@ -129,8 +130,8 @@ class _Rewards:
         self._answers = np.zeros(runs)
 
     def add(self, seen: Interval) -> None:
-        everything = self._setting.scores_all_of_stable
-        scores = rewards.scored(seen, self._scenario, self._rng, all_of_stable=everything)
+        evenly = self._setting.scores_evenly
+        scores = rewards.scored(seen, self._scenario, self._rng, evenly=evenly)
         self._evidence.add(scores)
         self._answers += seen.canary
 

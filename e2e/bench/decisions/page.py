@@ -10,7 +10,7 @@ from e2e.bench.decisions.report import Row
 from e2e.bench.decisions.traffic import Unit
 
 QUALITY = "ours, rewards as Quality"
-ALL_SCORED = "ours, all of stable scored"
+EVENLY = "ours, as few of stable scored"
 USERS = {
     "ours, counting answers": Unit.ANSWER,
     "ours, counting users once a stratum": Unit.USER_A_STRATUM,
@@ -23,7 +23,7 @@ def tables(rows: Iterable[Row]) -> str:
     """Return ours, ours beside variants for rewards and users, and the peers, in Markdown."""
     rows = list(rows)
     parts = (
-        _ours(rows), _beside(rows, ["ours", QUALITY, ALL_SCORED]), _beside(rows, ["ours", *USERS]),
+        _ours(rows), _beside(rows, ["ours", QUALITY, EVENLY]), _beside(rows, ["ours", *USERS]),
         _peers(rows),
     )  # fmt: skip
     return "\n\n".join("\n".join(part) for part in parts)

@@ -15,13 +15,13 @@ from e2e.bench.decisions.traffic import Interval, Numbers
 
 
 def scored(
-    seen: Interval, scenario: Scenario, rng: np.random.Generator, *, all_of_stable: bool = False
+    seen: Interval, scenario: Scenario, rng: np.random.Generator, *, evenly: bool = False
 ) -> Numbers:
     """Return n, Σx and Σx² of the canary, then of stable, for each run.
 
-    Scoring has a price: every answer of the canary is scored and as many of stable's.
+    Every answer is scored; `evenly`, no more of stable's than of the canary's.
     """
-    stable = seen.stable if all_of_stable else np.minimum(seen.canary, seen.stable)
+    stable = np.minimum(seen.canary, seen.stable) if evenly else seen.stable
     scores = (seen.canary, stable)
     means = (scenario.shift or 0.0, 0.0)
     return np.concatenate([_sums(n, mean, rng) for n, mean in zip(scores, means, strict=True)])

@@ -29,7 +29,7 @@ def _methods(scenario: Scenario) -> dict[str, tuple[Unit, ours.Setting]]:
         settings = {
             "ours": plain,
             page.QUALITY: replace(plain, rewards_are_safety=False),
-            page.ALL_SCORED: replace(plain, scores_all_of_stable=True),
+            page.EVENLY: replace(plain, scores_evenly=True),
         }
         return {method: (Unit.ANSWER, setting) for method, setting in settings.items()}
     if scenario.trait not in _USERS:
