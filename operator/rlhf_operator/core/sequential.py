@@ -256,23 +256,37 @@ def needed(
         answers = round(need.responses / share)
     else:
         stratum = last.stratum()
-        if stratum is None or asked.margin is None or not asked.lower_is_better:
-            return None
-        pooled = (counted.events + counted.stable_events) / max(
-            1, counted.samples + counted.stable_samples
-        )
-        need = statistics.ratio_need(
-            strata_of(parts),
-            ratio=asked.margin,
-            harm=False,
-            threshold=asked.levels.good,
-            share=stratum.share,
-            canary_rate=min(1.0, pooled),
-            stable_rate=min(1.0, pooled),
-            bets=asked.bets,
-        )
+        need = _comparison_need(asked, parts, stratum.share) if stratum is not None else None
         if need is None:
             return None
         answers = need.responses
     lasts = timedelta(seconds=answers / per_second) if per_second > 0 else None
     return answers, lasts
+
+
+def _comparison_need(asked: Rate, parts: Sequence[Stretch], share: float) -> statistics.Need | None:
+    """Return what the comparison with stable still needs, at such a share of the canary.
+
+    Both versions are supposed to have one rate. Where it is asked which of the two is better, at
+    ratio 1, that would never tell: each is supposed to go on as it shows itself.
+    """
+    if asked.margin is None:
+        return None
+    counted = total(parts)
+    mine = min(1.0, counted.events / max(1, counted.samples))
+    theirs = min(1.0, counted.stable_events / max(1, counted.stable_samples))
+    decides = asked.margin == 1
+    if not decides:
+        events = counted.events + counted.stable_events
+        mine = theirs = min(1.0, events / max(1, counted.samples + counted.stable_samples))
+    loses = decides and mine != theirs and (mine > theirs) is asked.lower_is_better
+    return statistics.ratio_need(
+        strata_of(parts),
+        ratio=asked.harm_ratio if loses else asked.margin,
+        harm=asked.lower_is_better is loses,
+        threshold=asked.levels.harm if loses else asked.levels.good,
+        share=share,
+        canary_rate=mine,
+        stable_rate=theirs,
+        bets=asked.bets,
+    )
