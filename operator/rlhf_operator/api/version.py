@@ -169,7 +169,8 @@ class VersionServing(ApiType):
     them by itself, and the files of a ready repository say it for themselves."""
 
     @rule(
-        "self.backend in ['huggingface', 'tensorrtllm'] || "
+        # The server judges the bare default `{}` too, before it fills anything in.
+        "!has(self.backend) || self.backend in ['huggingface', 'tensorrtllm'] || "
         "(self.batching.maxBatchSize == 8 && self.batching.maxQueueDelay == '2ms')",
         "batching would do nothing: vllm groups requests by itself, bounded by its engineArgs such "
         "as max_num_seqs, and a ready repository has its own config.pbtxt; leave it out",
