@@ -23,6 +23,7 @@ from rlhf_operator.api.metrics import (
     GUARD_ERRORS,
     GUARD_FEEDBACK,
     GUARD_FIRST_EVENTS,
+    GUARD_FIRST_FEEDBACK,
     GUARD_FIRST_SAMPLES,
     GUARD_GENERATED_RESPONSES,
     GUARD_INFO,
@@ -745,7 +746,40 @@ async def test_a_guard_of_an_older_image_makes_answers_count_and_it_is_told() ->
     assert "answers are counted, for users are not told apart" in found.results[0].message
 
 
-async def test_categories_and_votes_are_compared_by_answers_and_it_is_told() -> None:
+THUMBS: dict[str, object] = {
+    "name": "thumbs", "class": "Quality", "indicator": {"type": "ThumbsDownRate"},
+    "versusStable": {"ratio": "1.5"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "says"),
+    [
+        pytest.param(("v1", "v2"), Verdict.INCONCLUSIVE, "each user once", id="one account"),
+        pytest.param(("v2",), Verdict.FAILED, "answers are counted, for users are not told apart",
+                     id="an older guard on stable: all its votes, and it is told"),
+    ],
+)  # fmt: skip
+async def test_one_account_decides_nothing_by_its_votes(
+    told: tuple[str, ...], verdict: Verdict, says: str
+) -> None:
+    """Two thumbs down a second on the canary, all of one user."""
+    world = World()
+    for version, down in (("v1", 0.2), ("v2", 2)):
+        votes = {GUARD_FEEDBACK: (down, 10 - down)}
+        votes |= {GUARD_FIRST_FEEDBACK: (0.1, 4.9)} if version in told else {}
+        for metric, rates in votes.items():
+            for value, rate in zip(("down", "up"), rates, strict=True):
+                labels = {"about_version": version, "kind": "thumbs", "value": value}
+                world.grow(60, (world.metrics.add(metric.name, "v2", **labels), rate))
+    world.engine.follow(replace(subject(THUMBS, stable="v1", since=0), sticky=True))
+    await world.tick(60)
+    found = world.engine.results(KEY)
+    assert found is not None
+    assert (found.results[0].verdict, says in found.results[0].message) == (verdict, True)
+
+
+async def test_chosen_categories_are_compared_by_answers_and_it_is_told() -> None:
     chosen = STICKY | {"indicator": {"type": "UnsafeServedRate", "categories": ["csae"]}}
     world = World()
     for version in ("v1", "v2"):

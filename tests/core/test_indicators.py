@@ -55,7 +55,6 @@ def test_every_indicator_reads_counters_that_have_a_name(kind: str) -> None:
         ("UnsafeServedCount", (), None),
         ("GuardBypassRate", (), None),
         ("GuardWithheldRate", (), None),
-        ("ThumbsDownRate", (), None),
         ("ResponseLength", (), None),
     ],
 )
@@ -65,6 +64,15 @@ def test_which_indicators_can_be_counted_by_user(
     found = measure(slo(kind, *categories)).by_user
     kinds = None if found is None else {counter.where for counter in found.counters}
     assert kinds == (None if first is None else {((metrics.KIND, (first,)),)})
+
+
+@pytest.mark.parametrize("kind", ["ThumbsDownRate", "TaskCompletionRate"])
+def test_votes_by_user_are_the_same_votes_of_users_alone(kind: str) -> None:
+    found = measure(slo(kind))
+    assert found.by_user is not None
+    assert (found.by_user.form, found.by_user.better) == (found.form, found.better)
+    assert str(found.by_user) == str(found).replace("guard_feedback", "guard_first_feedback")
+    assert found.absent_is_zero and found.by_user.absent_is_zero
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from rlhf_operator.guard import metrics as guard_metrics
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.metrics import Instruments
 from rlhf_operator.guard.rules import compile_guard
+from rlhf_operator.guard.tokens import ResponseId
 from rlhf_operator.guard.verdict import Failure, Hit, Unjudged, Verdict
 
 CATEGORIES = ("bias", "csae", "self-harm", "violence")
@@ -78,6 +79,39 @@ def test_the_operator_reads_what_each_user_did_first() -> None:
     tally = ledger.tally(MODEL, "v1", found, 0.5)
     assert tally is not None
     assert (tally.events, tally.samples) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("voters", "events", "samples"),
+    [
+        pytest.param(["aa:down"] * 9, 1, 1, id="nine thumbs down of one user are one"),
+        pytest.param(["aa:up", "aa:down", "bb:down"], 1, 2, id="a user's first vote counts"),
+        pytest.param([":down", ":down", ":up"], 2, 3, id="who is not known counts always"),
+        pytest.param(["?:down", "aa:up"], 0, 1, id="what an older id's owner says counts not"),
+    ],
+)
+def test_the_operator_reads_how_each_user_voted_first(
+    voters: list[str], events: int, samples: int
+) -> None:
+    found = measure(SLO.model_validate(
+        {"name": "x", "class": "Quality", "max": "1", "indicator": {"type": "ThumbsDownRate"}}
+    ))  # fmt: skip
+    assert found.by_user is not None
+    instruments, ledger = Instruments(SPEC, compile_guard(SPEC), version="v1"), Ledger(600.0)
+    ledger.start(MODEL, (0.5,))
+    names = {counter.name for each in (found, found.by_user) for counter in each.counters}
+    for name in names:
+        ledger.open(MODEL, name, 0.0)
+        ledger.feed(name, scraped(instruments, name, 0.4))
+    for voter, _, value in (each.partition(":") for each in voters):
+        about = ResponseId(version="v1", identity="0" * 12, nonce="n", issued=1,
+                           voter=None if voter == "?" else voter)  # fmt: skip
+        instruments.count_vote(about, kind="thumbs", value=value)
+    for name in names:
+        ledger.feed(name, scraped(instruments, name, 1.0))
+    every, users = (ledger.tally(MODEL, "v1", each, 0.5) for each in (found, found.by_user))
+    assert every is not None and every.samples == len(voters)
+    assert users is not None and (users.events, users.samples) == (events, samples)
 
 
 def scraped(instruments: Instruments, name: str, time: float) -> list[Series]:

@@ -80,8 +80,10 @@ def make_guards(make_world: MakeWorld) -> MakeGuards:
     return make
 
 
-async def an_id(world: World) -> str:
-    return str((await (await world.complete()).json())["id"])
+async def an_id(world: World, **headers: str) -> str:
+    body = {"prompt": "Hello", "user": "ann"}
+    reply = await world.users.post("/v1/completions", json=body, headers=headers)
+    return str((await reply.json())["id"])
 
 
 async def vote(world: World, headers: dict[str, str] | None = None, **body: Any) -> tuple[int, Any]:
@@ -89,8 +91,8 @@ async def vote(world: World, headers: dict[str, str] | None = None, **body: Any)
     return reply.status, await reply.json()
 
 
-async def counts(worlds: list[World], about: str = '"thumbs",value="up"') -> list[float]:
-    name = f'feedback_total{{about_version="support-v7",kind={about}}}'
+async def counts(worlds: list[World], first: str = "") -> list[float]:
+    name = f'{first}feedback_total{{about_version="support-v7",kind="thumbs",value="up"}}'
     return [(await world.metrics())[name] for world in worlds]
 
 
@@ -103,6 +105,20 @@ async def test_one_vote_counts_once_whichever_guards_are_asked(make_guards: Make
     found = await counts(guards)
     assert sum(found) == 6
     assert [len(each.guard.votes) for each in guards] == found
+
+
+async def test_the_votes_of_a_user_in_a_run_go_to_one_guard(make_guards: MakeGuards) -> None:
+    """Whichever guards answered and are asked: a user's first vote is told by one of them."""
+    guards = await make_guards(3)
+    arms = {"x-rlhf-arms": "support-v8=5;step=1;run=support-7", "x-rlhf-run": "support-7"}
+    for answers, asked in zip(guards * 3, (guards[1:] + guards[:1]) * 3, strict=True):
+        said = await an_id(answers, **arms)
+        statuses = [
+            (await vote(each, response_id=said, thumbs="up"))[0] for each in (asked, answers)
+        ]
+        assert statuses == [200, 409]
+    assert sorted(await counts(guards)) == [0, 0, 9]
+    assert sorted(await counts(guards, "first_")) == [0, 0, 1]
 
 
 async def test_votes_at_the_same_time_count_once(make_guards: MakeGuards) -> None:

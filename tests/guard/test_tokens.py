@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +29,7 @@ ids = st.builds(
         step=st.integers(0, 64),
         arm=st.sampled_from(["canary", "stable"]),
     ),
+    voter=st.none() | st.just("") | st.text("0123456789abcdef", min_size=16, max_size=16),
 )
 
 
@@ -36,6 +39,7 @@ def test_what_was_issued_is_read(about: tokens.ResponseId) -> None:
     said = tokens.issue(KEY, model="support", about=about)
     assert tokens.read(KEY, model="support", text=said) == about
     assert set(said) <= set(string.ascii_letters + string.digits + "-_")
+    assert len(said) < tokens.LONGEST
 
 
 @examples
@@ -69,6 +73,42 @@ def test_an_id_of_before_there_were_places_is_read() -> None:
     assert read == tokens.ResponseId(
         version="support-v7", identity="0123456789ab", nonce="abcdef", issued=0x6553F100
     )
+
+
+def test_an_id_of_before_there_were_voters_is_read() -> None:
+    said = (
+        "rlhf-c3VwcG9ydC12OHwwMTIzNDU2Nzg5YWJ8YWJjZGVmfDY1NTNmMTAwfGNhbmFyeXwxfHN1cHBvcnQtNzgqLym6"
+        "r0J_GiGPIf2hW_I"
+    )
+    read = tokens.read(KEY, model="support", text=said)
+    assert read is not None and (read.nonce, read.voter) == ("abcdef", None)
+    assert read.place == Place(run="support-7", step=1, arm="canary")
+
+
+@examples
+@given(ids)
+def test_guards_of_before_there_were_voters_read_ids_with_one(about: tokens.ResponseId) -> None:
+    """They split what is signed into four parts, or seven in a run, and take each as it is."""
+    said = tokens.issue(KEY, model="support", about=about).removeprefix("rlhf-")
+    signed = base64.urlsafe_b64decode(said + "=" * (-len(said) % 4))
+    parts = signed[:-16].decode().split("|")
+    assert len(parts) == (4 if about.place is None else 7)
+    assert parts[2].startswith(about.nonce)
+
+
+@pytest.mark.parametrize(
+    ("voter", "owner"),
+    [
+        pytest.param("89abcdef01234567", "89abcdef01234567", id="of a user who is known: the user"),
+        pytest.param("", "abcdef", id="of one who is not: the answer"),
+        pytest.param(None, "abcdef", id="of an older id: the answer"),
+    ],
+)
+def test_whose_votes_have_one_guard(voter: str | None, owner: str) -> None:
+    about = tokens.ResponseId(
+        version="v1", identity="0123456789ab", nonce="abcdef", issued=1, voter=voter
+    )
+    assert about.owner == owner
 
 
 def test_votes_are_remembered_within_bounds() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlhf_operator.api.metrics import FirstKind
 from rlhf_operator.guard import metrics
-from rlhf_operator.guard.users import Users, pseudonym
+from rlhf_operator.guard.users import Users, pseudonym, voter
 from tests.guard.world import MakeWorld, World, a_config, examples
 
 BAD, FINE = "Those people again.", "A fine answer."
@@ -137,6 +137,15 @@ def test_pseudonyms_differ_by_key_model_run_and_user() -> None:
     others.append(pseudonym(b"l" * 16, **one))
     assert len(set(others)) == 5
     assert pseudonym(b"k" * 16, **one) == others[0]
+
+
+def test_what_ids_hold_of_a_user_tells_nothing_of_the_pseudonym() -> None:
+    user = pseudonym(b"k" * 16, model="support", run="support-7", user="ann")
+    found = voter(b"k" * 16, user)
+    assert len(found) == 16 and found not in user.hex()
+    assert found == voter(b"k" * 16, user)
+    others = (voter(b"l" * 16, user), voter(b"k" * 16, user + b"\x01"))
+    assert len({found, *others}) == 3
 
 
 async def test_memory_is_bounded_and_what_is_forgotten_is_told(

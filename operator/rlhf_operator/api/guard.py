@@ -112,7 +112,8 @@ class GuardSpec(ApiType):
 
     user_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$", max_length=64)] | None = None
     """A request header that names the user, set by what authenticates them; without it the fields
-    `safety_identifier` and `user` of a request do. Only a keyed hash is kept, and in memory."""
+    `safety_identifier` and `user` of a request do. Only keyed hashes are kept: in memory, and
+    another in the ids of a run's answers."""
 
 
 class GuardStickiness(ApiType):

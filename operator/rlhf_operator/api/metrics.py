@@ -163,6 +163,12 @@ GUARD_FEEDBACK = Metric(
     "failed, rating 1 to 5.",
     labels=(ABOUT_VERSION, KIND, VALUE),
 )
+GUARD_FIRST_FEEDBACK = Metric(
+    name="rlhf_guard_first_feedback_total",
+    help="Of the votes on answers of a run, each user's first of a kind in a step alone; on an "
+    "answer to a user who is not known every vote counts.",
+    labels=(ABOUT_VERSION, KIND, VALUE),
+)
 GUARD_STAGE_DECISIONS = Metric(
     name="rlhf_guard_stage_decisions_total",
     help="Texts of users and answers to them that a stage was shown, by what it decided: allowed, "

@@ -81,7 +81,7 @@ class Measure:
     # category, however, means that no rule looks for it, and that must not pass as zero.
     absent_is_zero: bool = False
     by_user: Measure | None = None
-    """The same with each user's first event alone, where the guard counts that."""
+    """The same with each user's first event or vote alone, where the guard counts that."""
     less: Counter | None = None
     """What is taken off the events: a counter cannot fall, so a sum with a sign has two."""
     squares: Counter | None = None
@@ -116,12 +116,23 @@ def _counter(metric: metrics.Metric, suffix: str = "") -> Counter:
     return Counter(metric.name + suffix)
 
 
-def _votes(kind: str, *values: str) -> Counter:
-    return Counter(
-        metrics.GUARD_FEEDBACK.name,
-        ((metrics.KIND, (kind,)), (metrics.VALUE, values)),
-        metrics.ABOUT_VERSION,
-    )
+def _votes(better: Better, kind: str, event: str, other: str) -> Measure:
+    """Return the share of one of two values among the votes of a kind."""
+
+    def among(counted: metrics.Metric) -> Measure:
+        samples, events = (
+            Counter(
+                counted.name,
+                ((metrics.KIND, (kind,)), (metrics.VALUE, values)),
+                metrics.ABOUT_VERSION,
+            )
+            for values in ((event, other), (event,))
+        )
+        return Measure(Form.RATE, better, samples, events, absent_is_zero=True)
+
+    # A user's first vote counts whichever it is: of votes until the first bad one, a user who
+    # praises every answer would have all.
+    return replace(among(metrics.GUARD_FEEDBACK), by_user=among(metrics.GUARD_FIRST_FEEDBACK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +279,9 @@ def _built_in(indicator: Indicator) -> Measure:
             made = metrics.GUARD_GENERATED_RESPONSES
             return _rate(made, metrics.GUARD_REFUSED, kinds.REFUSED)
         case "ThumbsDownRate":
-            votes = _votes("thumbs", "down", "up")
-            return Measure(Form.RATE, Better.LOWER, votes, _votes("thumbs", "down"), True)
+            return _votes(Better.LOWER, "thumbs", "down", "up")
         case "TaskCompletionRate":
-            votes = _votes("task", "done", "failed")
-            return Measure(Form.RATE, Better.HIGHER, votes, _votes("task", "done"), True)
+            return _votes(Better.HIGHER, "task", "done", "failed")
         case "ResponseLength":
             # A model that learnt to please a reward model gets wordy first.
             samples, total = _counter(length, "_count"), _counter(length, "_sum")

@@ -1,4 +1,4 @@
-"""What users say of answers: each kind of vote counts once per answer."""
+"""What users say of answers: each kind of vote counts once per answer, and apart once per user."""
 
 from __future__ import annotations
 
@@ -51,22 +51,22 @@ async def vote(guard: Guard, request: web.Request) -> web.Response:
     )
     if not given.values:
         raise BadRequest(_FORM)
-    nonce, version = given.about.nonce, given.about.version
-    elsewhere = await _elsewhere(guard, request, nonce, body)
+    about = given.about
+    elsewhere = await _elsewhere(guard, request, about.owner, body)
     if elsewhere is not None:
         return elsewhere
-    counted = given.only({kind for kind in given.values if guard.votes.add(nonce, kind)})
+    counted = given.only({kind for kind in given.values if guard.votes.add(about.nonce, kind)})
     if not counted.values:
         kinds = " and ".join(given.values)
         raise web.HTTPConflict(text=f"this answer already has a vote on {kinds}")
     for kind, value in counted.values.items():
-        guard.instruments.count_vote(about_version=version, kind=kind, value=value)
+        guard.instruments.count_vote(about, kind=kind, value=value)
     is_kept = guard.sampler.tell(counted, origin(request.headers))
     reason = {} if said.reason is None else {"reason_kept": is_kept}
     return web.json_response(
         {
             "object": "feedback",
-            "about_version": version,
+            "about_version": about.version,
             "counted": list(counted.values),
             **reason,
         }
@@ -74,7 +74,7 @@ async def vote(guard: Guard, request: web.Request) -> web.Response:
 
 
 async def _elsewhere(
-    guard: Guard, request: web.Request, nonce: str, body: bytes
+    guard: Guard, request: web.Request, subject: str, body: bytes
 ) -> web.Response | None:
     """Return the reply of the guard to which a vote belongs; None where it belongs here."""
     setup = guard.setup
@@ -84,7 +84,7 @@ async def _elsewhere(
         raise ConnectionResetError("the user has gone")
     host, port, *_ = request.transport.get_extra_info("sockname")
     try:
-        other = await guard.peers.elsewhere(setup, nonce, (host, port))
+        other = await guard.peers.elsewhere(setup, subject, (host, port))
         if other is None:
             return None
         reply = await guard.peers.pass_on(
@@ -92,7 +92,7 @@ async def _elsewhere(
         )
     except peers.Unreachable:
         # Counted nowhere: counted here as well, it could count twice.
-        message = "the guard that counts votes on this answer is not there now"
+        message = "the guard that counts this vote is not there now"
         problem = openai.error(message, kind="server_error", code="try_again")
         return web.json_response(problem, status=503, headers={"Retry-After": "2"})
     return web.Response(body=reply.body, status=reply.status, content_type="application/json")

@@ -27,6 +27,7 @@ from rlhf_operator.guard.instruments import (
 )
 from rlhf_operator.guard.judge import Judged
 from rlhf_operator.guard.rules import Ruleset, applies
+from rlhf_operator.guard.tokens import ResponseId
 from rlhf_operator.guard.users import Users
 
 MOST_USERS = 100_000
@@ -73,6 +74,12 @@ class _Sets:
         self._counter.labels(name).inc()
 
 
+def _know(votes: prometheus.Counter, version: str) -> None:
+    for kind, values in names.FEEDBACK_VALUES.items():
+        for value in values:
+            votes.labels(version, kind, value)
+
+
 class Instruments:
     """Counts what happens; one registry per guard."""
 
@@ -99,6 +106,7 @@ class Instruments:
         self._length = self._histogram(names.GUARD_RESPONSE_LENGTH)
         self._length_squares = self._counter(names.GUARD_RESPONSE_LENGTH_SQUARES)
         self._feedback = self._counter(names.GUARD_FEEDBACK)
+        self._first_feedback = self._counter(names.GUARD_FIRST_FEEDBACK)
         self._firsts = Firsts(self.registry)
         self.users = Users(MOST_USERS, self._counter(names.GUARD_USERS_FORGOTTEN).inc)
         self._withheld = self._counter(names.GUARD_WITHHELD)
@@ -115,7 +123,8 @@ class Instruments:
         for outcome in names.RELOAD_OUTCOMES:
             self._reloads.labels(outcome)
         self._info = gauge(names.GUARD_INFO, self.registry)
-        self._know(version)
+        for votes in (self._feedback, self._first_feedback):
+            _know(votes, version)
         self.take(spec, rules)
 
     def take(self, spec: GuardSpec, rules: Ruleset) -> None:
@@ -222,15 +231,16 @@ class Instruments:
         self._tokens["input"].inc(prompt)
         self._tokens["output"].inc(answer)
 
-    def count_vote(self, *, about_version: str, kind: str, value: str) -> None:
-        """Count a user's vote about a version."""
-        self._know(about_version)
-        self._feedback.labels(about_version, kind, value).inc()
-
-    def _know(self, version: str) -> None:
-        for kind, values in names.FEEDBACK_VALUES.items():
-            for value in values:
-                self._feedback.labels(version, kind, value)
+    def count_vote(self, about: ResponseId, *, kind: str, value: str) -> None:
+        """Count a user's vote about an answer."""
+        _know(self._feedback, about.version)
+        self._feedback.labels(about.version, kind, value).inc()
+        if about.voter is None:
+            # A version whose guards tell no voters must not seem to have had none.
+            return
+        _know(self._first_feedback, about.version)
+        if self.users.add(kind, about.voter.encode() or None):
+            self._first_feedback.labels(about.version, kind, value).inc()
 
     def _counter(self, metric: names.Metric) -> prometheus.Counter:
         return counter(metric, self.registry)

@@ -1,8 +1,10 @@
-"""Which guard counts the votes on an answer: one of the model's, whichever of them is asked.
+"""Which guard counts a vote: one of the model's, whichever of them is asked.
 
 A guard remembers votes in its own memory, so one vote must not reach the memories of two. All
 guards of a model stand under one DNS name. Each vote belongs to the guard whose address has the
-highest keyed hash with the answer's nonce; the others pass it on, once, with a signature.
+highest keyed hash with its subject: the user to whom a run's answer went, where that is known, so
+that one guard sees all votes of a user; else the answer. The others pass it on, once, with a
+signature.
 """
 
 from __future__ import annotations
@@ -49,15 +51,15 @@ async def lookup(name: str, port: int) -> frozenset[Address]:
     return frozenset((str(address[0]), int(address[1])) for *_, address in found)
 
 
-def owner(key: bytes, nonce: str, addresses: Collection[Address]) -> Address:
-    """Return to which of some guards the votes on an answer belong.
+def owner(key: bytes, subject: str, addresses: Collection[Address]) -> Address:
+    """Return to which of some guards the votes on a subject belong.
 
     All that know the same guards say the same; one that comes or goes moves only its own share.
     """
 
     def rank(address: Address) -> bytes:
         host, port = address
-        return hmac.digest(key, f"votes\0{nonce}\0{host}\0{port}".encode(), hashlib.sha256)
+        return hmac.digest(key, f"votes\0{subject}\0{host}\0{port}".encode(), hashlib.sha256)
 
     return max(addresses, key=rank)
 
@@ -76,15 +78,15 @@ class Peers:
     _known: frozenset[Address] = field(default_factory=frozenset)
     _since: float | None = None
 
-    async def elsewhere(self, setup: Setup, nonce: str, here: Address) -> Address | None:
-        """Return the other guard to which the votes on an answer belong; None where it is `here`.
+    async def elsewhere(self, setup: Setup, subject: str, here: Address) -> Address | None:
+        """Return the other guard to which the votes on a subject belong; None where it is `here`.
 
         Raises Unreachable where nobody says which guards there are.
         """
         name = setup.config.peers
         if name is None:
             return None
-        found = owner(setup.key, nonce, await self._addresses(name, setup.config.port))
+        found = owner(setup.key, subject, await self._addresses(name, setup.config.port))
         return None if found == here else found
 
     async def pass_on(

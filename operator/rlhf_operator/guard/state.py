@@ -207,16 +207,18 @@ class Guard:
 
     def new_id(self, call: Call) -> str:
         """Return a fresh signed response id."""
-        config = self.setup.config
-        arms = call.origin.arms
+        config, key = self.setup.config, self.setup.key
+        arms, user = call.origin.arms, call.counted
         about = tokens.ResponseId(
             version=config.version,
             identity=config.identity.removeprefix("sha256:")[:_IDENTITY_DIGITS],
             nonce=secrets.token_hex(12),
             issued=int(time.time()),
             place=arms.place_of(config.version) if arms is not None else None,
+            # Only in a run votes are counted by user; outside of it ids tell of nobody.
+            voter=None if arms is None else "" if user is None else users.voter(key, user),
         )
-        call.response_id = tokens.issue(self.setup.key, model=config.model, about=about)
+        call.response_id = tokens.issue(key, model=config.model, about=about)
         return call.response_id
 
     def first_byte(self, call: Call) -> None:

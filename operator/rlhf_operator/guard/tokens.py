@@ -1,6 +1,7 @@
 """Signed response ids: whoever holds one may vote on that answer, and on no other.
 
-An id tells which version answered and when; only a guard of the same model can make one.
+An id tells which version answered and when, and in a run to whom, by a keyed hash; only a guard
+of the same model can make one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rlhf_operator.api.arms import Place
 
 _PREFIX = "rlhf-"
 _MAC_BYTES = 16
+_VOTER = "."
 LONGEST = 1024
 """Characters that an id has at most: the longest names take fewer."""
 
@@ -28,11 +30,23 @@ class ResponseId:
     nonce: str
     issued: int  # seconds since the epoch
     place: Place | None = None  # where nothing was tried, or where nobody told, there is none
+    voter: str | None = None
+    """Who was answered in this step of a run, empty where that is not known.
+
+    None outside of a run, and in ids of guards of before there were voters.
+    """
+
+    @property
+    def owner(self) -> str:
+        """Return what has one guard that counts the votes: the user, else the answer."""
+        return self.voter or self.nonce
 
 
 def issue(key: bytes, *, model: str, about: ResponseId) -> str:
     """Return the signed id as text that is safe in headers, JSON and URLs."""
-    parts = [about.version, about.identity, about.nonce, f"{about.issued:x}"]
+    # Within the nonce, which guards of before take as it is: they read this id too.
+    nonce = about.nonce if about.voter is None else about.nonce + _VOTER + about.voter
+    parts = [about.version, about.identity, nonce, f"{about.issued:x}"]
     if about.place is not None:
         parts += [about.place.arm, str(about.place.step), about.place.run]
     said = "|".join(parts).encode()
@@ -49,13 +63,15 @@ def read(key: bytes, *, model: str, text: str) -> ResponseId | None:
     if not hmac.compare_digest(mac, _mac(key, model, said)):
         return None
     # The signature holds, so the form is ours.
-    version, identity, nonce, issued, *of_run = said.decode().split("|")
+    version, identity, unique, issued, *of_run = said.decode().split("|")
+    nonce, names_voter, voter = unique.partition(_VOTER)
     return ResponseId(
         version=version,
         identity=identity,
         nonce=nonce,
         issued=int(issued, 16),
         place=_place(*of_run) if of_run else None,
+        voter=voter if names_voter else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which users had which kind of event: once counted, they do not count again.
+"""Which users had which kind of event, or voted: once counted, they do not count again.
 
 A user is a keyed hash that only guards of this namespace can make; a new run makes other hashes,
 and in each of its steps all count anew. Kept in memory alone, which does not grow.
@@ -11,9 +11,8 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 
-from rlhf_operator.api.metrics import FirstKind
-
 _BYTES = 16
+_VOTER_BYTES = 8
 
 
 def pseudonym(key: bytes, *, model: str, run: str, user: str) -> bytes:
@@ -22,19 +21,27 @@ def pseudonym(key: bytes, *, model: str, run: str, user: str) -> bytes:
     return hmac.digest(key, said, hashlib.sha256)[:_BYTES]
 
 
+def voter(key: bytes, user: bytes) -> str:
+    """Return what stands for a user in response ids, as 16 digits.
+
+    Samples hold a user's pseudonym; ids, which clients keep, hold another that tells none of it.
+    """
+    return hmac.digest(key, b"voter\0" + user, hashlib.sha256)[:_VOTER_BYTES].hex()
+
+
 class Users:
     """Remembers whose events were counted; beyond `most` the oldest are forgotten, and told."""
 
     def __init__(self, most: int, forgotten: Callable[[], None]) -> None:
         self._most = most
         self._forgotten = forgotten
-        self._seen: OrderedDict[tuple[FirstKind, bytes], None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
-    def had(self, kind: FirstKind, user: bytes | None) -> bool:
+    def had(self, kind: str, user: bytes | None) -> bool:
         """Tell whether this user had such an event; one who is not known never had."""
         return (kind, user) in self._seen
 
-    def add(self, kind: FirstKind, user: bytes | None) -> bool:
+    def add(self, kind: str, user: bytes | None) -> bool:
         """Return whether this is the user's first event of the kind, and remember it."""
         if user is None:
             return True

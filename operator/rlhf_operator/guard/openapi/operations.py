@@ -52,7 +52,7 @@ ERRORS = {
     500: "`internal`: the guard failed.",
     502: "`model_server`: the model server gave no answer that can be used.",
     503: "`overloaded`: too many requests are in flight. `nothing_safe`: no safe version is left. "
-    "`try_again`: the guard that counts votes on this answer is not there. All with Retry-After.",
+    "`try_again`: the guard that counts this vote is not there. All with Retry-After.",
     504: "`timeout`: the model server took too long.",
 }
 
