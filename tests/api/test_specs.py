@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import PolicySpec
+from rlhf_operator.api.schema import Time
 from rlhf_operator.api.version import VersionSpec
 
 DIGEST = "sha256:" + "a" * 64
@@ -248,3 +249,23 @@ def test_the_identity_is_the_artefact_and_its_engine_and_not_its_name() -> None:
     assert identity(serving={"engineArgs": {"max_model_len": "4096"}}) != plain
     assert identity(serving={"tokenizer": "other"}) != plain
     assert identity(serving={"gpu": {"count": 0}}) == plain
+
+
+@pytest.mark.parametrize(
+    ("told", "is_taken"),
+    [
+        pytest.param("2026-01-31T12:00:00Z", True, id="an instant"),
+        pytest.param("2026-01-31T12:00:00.000001+01:00", True, id="elsewhere, and exact"),
+        pytest.param("2026-01-31", False, id="a day"),
+        pytest.param("1769860800", False, id="a number as text"),
+        pytest.param(1769860800, False, id="a number"),
+        pytest.param(-1, False, id="one before all"),
+    ],
+)
+def test_an_instant_is_text_with_day_and_hour(told: object, is_taken: bool) -> None:
+    read = TypeAdapter(Time)
+    if is_taken:
+        assert read.validate_python(told).tzinfo is not None
+        return
+    with pytest.raises(ValidationError, match="must be an instant, such as"):
+        read.validate_python(told)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -173,6 +174,13 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _as_told(moment: Any) -> Any:
+    """Refuse numbers and mere days, which pydantic would read and the server would not."""
+    if isinstance(moment, datetime) or (isinstance(moment, str) and moment[10:11] in ("T", "t")):
+        return moment
+    raise PydanticCustomError("time", "must be an instant, such as 2026-01-31T12:00:00Z")
+
+
 Name = Annotated[
     str,
     Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
@@ -183,7 +191,7 @@ DecimalText = Annotated[str, Field(pattern=r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$", ma
 Digest = Annotated[str, Field(pattern=r"^sha256:[a-f0-9]{64}$", max_length=71)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Replicas = Annotated[int, Field(ge=0, le=1000)]
-Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
+Time = Annotated[datetime, BeforeValidator(_as_told), PlainSerializer(format_time, return_type=str)]
 
 
 def decimal(text: str) -> Decimal:
