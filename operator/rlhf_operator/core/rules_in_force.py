@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 TAKING = (
     "the guards have different rules; comparing goes on when all have the same: new ones come "
-    "within minutes, but a guard of an older image needs a Restart"
+    "within minutes; where stable's guard is of an older image, Abort, Restart stable, and Retry"
 )
 TAKEN = "the guards have taken new rules; the evidence of this weight begins anew with them"
 

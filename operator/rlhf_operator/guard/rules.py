@@ -215,7 +215,8 @@ def _longest(bounds: Iterable[int | None]) -> int | None:
 
 def _digest(spec: GuardSpec, *, force_block: bool) -> str:
     judged_by = spec.model_dump(mode="json", by_alias=True, include={"stages", "refusal_patterns"})
-    if any(stage.rules for stage in spec.stages):
+    rules = [rule for stage in spec.stages for rule in stage.rules or ()]
+    if any(rule.recognizers or rule.heuristics for rule in rules):
         judged_by["edition"] = edition()
     canonical = json.dumps(judged_by, sort_keys=True)
     digest = f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
