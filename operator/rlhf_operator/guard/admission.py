@@ -21,6 +21,8 @@ REFUSED_FOR = "60"
 BODIES_BYTES = 64 << 20
 """Bytes that the bodies of all requests may take together, or one body if it may be larger: each
 takes about four times as much again while it is read."""
+SMALL_BYTES = 16 << 10
+"""Up to here a body has room in any case: who fills it with large ones keeps no prompt out."""
 
 UNREADABLE = (web.RequestPayloadError, PayloadEncodingError)
 """What a body raises that is not coded as its headers say."""
@@ -91,7 +93,11 @@ def uncounted(guard: Guard, answer: Judging) -> Handler:
 
 
 class Busy(Exception):  # noqa: N818 - it names what is
-    """There is no place for one more request, or no room for more of its body."""
+    """There is no place for one more request."""
+
+
+class NoRoom(Busy):
+    """There is no room for more of a large body."""
 
 
 async def _admit(
@@ -102,6 +108,8 @@ async def _admit(
             return await _in_time(mine, arrived_request, call, answer)
     except TimeoutError:
         return _too_late(mine, request, call)
+    except NoRoom:
+        return busy()  # others fill the room: that says nothing of the version
     except Busy:
         mine.fail(call)
         return busy()
@@ -148,8 +156,9 @@ async def arrived(mine: Guard, request: web.Request) -> AsyncIterator[web.Reques
                 load.body_bytes += len(chunk)
                 if len(body) > limits.body_bytes:
                     raise web.HTTPRequestEntityTooLarge(limits.body_bytes, len(body))
-                if load.body_bytes > max(BODIES_BYTES, limits.body_bytes):
-                    raise Busy
+                crowded = load.body_bytes > max(BODIES_BYTES, limits.body_bytes)
+                if crowded and len(body) > SMALL_BYTES:
+                    raise NoRoom
         request._read_bytes = bytes(body)
         yield request
     finally:
