@@ -73,6 +73,9 @@ LONG = {
     "a key in a list of strings": a_key(1600, between='",\n    "'),
     "an indented key": a_key(1600, between="\n      "),
     "a quoted key": a_key(1600, between="\n> "),
+    "a key as Python writes it": a_key(1600, between='\\n"\n    "'),
+    "a key that is put together": a_key(1600, between='\\n" +\n        "'),
+    "a key in a comment": a_key(1600, between="\n# "),
     "a key in one line": a_key(1600, line=5000),
     "an encrypted key": a_key(1600, between="\n").replace(
         "-----\n", "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,1F2E3D\n\n", 1

@@ -103,7 +103,8 @@ _PEM_BEGINS = "-----begin (?:[a-z0-9]+ ){0,3}private key(?: block)?-----"
 _PEM_ENDS = "-----end (?:[a-z0-9]+ ){0,3}private key(?: block)?-----"
 _PEM_LAID_OUT = 3 * r"[a-z0-9+/=\s\\:,.()\"'-]{0,900}" + _PEM_ENDS
 """A short one in whatever layout, up to its end."""
-_BETWEEN = r"[\s\\\"',>|]{0,40}"
+_BETWEEN = r"(?:\\[nr]|[\s\\\"',>|+#*&.;()]){0,40}"
+"""What stands between the lines of one: in a file, in a quotation, or as texts in code."""
 _PEM_LINES = (
     rf"(?:{_BETWEEN}(?:proc-type|dek-info|version|comment|hash|charset):[^\n]{{0,160}})*"
     rf"(?:{_BETWEEN}[a-z0-9+/=]{{16,}})*"
