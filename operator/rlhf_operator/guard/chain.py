@@ -142,7 +142,7 @@ class Chain:
             elif part.reads(text) <= self._pipeline.at_once:
                 text = part.feed(text)
             else:
-                text = await long_texts.read(functools.partial(part.feed, text))
+                text = await long_texts.read(functools.partial(part.feed, text), streamed=True)
             self.is_stopped = _is_stopped(part)
         return "" if self.is_stopped else text
 
@@ -157,7 +157,7 @@ class Chain:
             elif len(part.text) <= self._pipeline.at_once:
                 rest = part.finish()
             else:
-                rest = await long_texts.read(part.finish)
+                rest = await long_texts.read(part.finish, streamed=True)
             self.is_stopped = _is_stopped(part)
             left.append(await self.feed(rest, first=at + 1))
         return "" if self.is_stopped else "".join(left)
