@@ -69,6 +69,11 @@ REQUEST = Unread(
         "top_k": (-1, 0),
         "min_p": (0,),
         "repetition_penalty": (1,),
+        "ignore_eos": (False,),
+        "skip_special_tokens": (True,),
+        "min_tokens": (0,),
+        "length_penalty": (1,),
+        "use_beam_search": (False,),
     },
     harmless=(
         "metadata",
@@ -79,7 +84,9 @@ REQUEST = Unread(
         "service_tier",
     ),
 )
-STREAM_OPTIONS = Unread(neutral={}, harmless=("include_obfuscation",))
+STREAM_OPTIONS = Unread(
+    neutral={"continuous_usage_stats": (False,)}, harmless=("include_obfuscation",)
+)
 MESSAGE = Unread(neutral={"tool_calls": ([],), "annotations": ([],)}, harmless=("name",))
 
 
