@@ -54,7 +54,7 @@ def release_of_its_own(endpoints: Endpoints, namespace: str, api_server: Door) -
         ],
     }
     config = _config(endpoints, [namespace])
-    config["leaderElection"] |= {"leaseDuration": "6s", "renewDeadline": "4s"}
+    config["leaderElection"] |= {"leaseDuration": "9s", "renewDeadline": "7s"}
     return Release(
         namespace=namespace, name="own", watch=(namespace,), config=config, values=values
     )

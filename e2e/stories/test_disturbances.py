@@ -116,7 +116,7 @@ def test_an_upgrade_of_the_operator_changes_nothing_that_runs(story: Story) -> N
     story.a_version("sft")
     story.a_version("v1")
     story.a_policy()
-    story.a_model("sft", steps=[{"weight": 40, "hold": "40s"}])
+    story.a_model("sft", steps=[{"weight": 40, "hold": "100s"}])
     story.commit("v1")
     story.until_weight("v1", 40)
     story.until_answers("both arms answer", lambda found: len(found.shares()) == 2)
