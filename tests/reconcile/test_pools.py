@@ -125,3 +125,18 @@ def test_what_is_on_record_without_a_pool_counts_in_each() -> None:
     stage.ship("support", "v3", A100)
     stage.run(MINUTE)
     assert "as many rollouts as may at once have pods in the pool" in (stage.waits("support") or "")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param({"spec": "x"}, id="no pod's spec"),
+        pytest.param({"spec": ["x"]}, id="a list"),
+        pytest.param({"spec": {"nodeSelector": "gpu=a100"}}, id="labels as text"),
+    ],
+)
+def test_a_template_that_is_none_keeps_nobody_from_judging(template: dict[str, Any]) -> None:
+    stage = one_place()
+    stage.ship("support", "v3", template)
+    stage.run(2 * MINUTE)
+    assert stage.condition("Stalled") == ("True", "SpecInvalid")

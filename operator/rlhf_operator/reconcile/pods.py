@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.model import ModelSpec
@@ -59,8 +60,15 @@ def pool_of(spec: ModelSpec | None, versions: Versions) -> str:
     """Return the pool of nodes for which the pods ask of what a spec wants to serve."""
     if spec is None:
         return pools.CPU
-    pod = spec.serving.pod_template.get("spec") or {}
-    return pools.pool(_devices(_tested(spec), versions), pod.get("nodeSelector") or {})
+    selector = _template(spec).get("nodeSelector")
+    placed = selector if isinstance(selector, Mapping) else {}
+    return pools.pool(_devices(_tested(spec), versions), placed)
+
+
+def _template(spec: ModelSpec) -> Mapping[str, Any]:
+    """Return what a spec says of its pods; what is no pod's is refused before a run (`patches`)."""
+    said = spec.serving.pod_template.get("spec")
+    return said if isinstance(said, Mapping) else {}
 
 
 def _tested(spec: ModelSpec) -> tuple[str, ...]:
@@ -89,8 +97,7 @@ async def with_gpus(seen: Observed, world: World, versions: Versions) -> Observe
         pods = None  # a list that fails must not keep this pass from what is urgent
     assert seen.spec is not None, "without one there is no target"
     ours = world.store.in_namespace("Deployment", None)
-    pod = seen.spec.serving.pod_template.get("spec") or {}
-    room = gpus.room(nodes, pods or (), ours, pod, resource)
+    room = gpus.room(nodes, pods or (), ours, _template(seen.spec), resource)
     return replace(seen, gpus=room, others_counted=pods is not None)
 
 
