@@ -9,7 +9,7 @@ from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.plan import PinnedPolicy
 from rlhf_operator.reconcile import objects
 from rlhf_operator.reconcile.policies import policies_of
-from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, with_settings
+from tests.reconcile.stage import KEY, MINUTE, POLICY, Stage, asyncio_run, with_settings
 
 HOUSE = "rlhf-system"
 HELD = timedelta(seconds=20)
@@ -177,3 +177,35 @@ def test_more_objectives_than_a_record_holds_are_refused_too() -> None:
     stage.put(policy("a", KEY.namespace) | {"spec": {"slos": slos[:30]}})
     stage.run(MINUTE)
     assert [len(each.slos) for each in stage.runs[-1].spec.policies] == [30, 32, 1]
+
+
+def test_its_name_stays_when_the_team_s_own_of_that_name_goes() -> None:
+    """Else its tests would double in the middle of a run, and its baselines be lost after it."""
+    stage = stage_with(policy("safe", max="0.01"), names=("safe",))
+    stage.script = lambda name, now: Verdict.SUCCESSFUL if name == "sft" else Verdict.INCONCLUSIVE
+    stage.run(2 * MINUTE)
+    assert names(stage) == ["safe", "safe-mandatory"]
+    asyncio_run(stage.cluster.delete("AlignmentPolicy", KEY.namespace, "safe"))
+    spec, _ = objects.model_spec(dict(stage.model))
+    found, _ = policies_of(KEY, stage.world, spec, stage.runs[-1])
+    assert [each.name for each in found] == ["safe-mandatory"]
+
+
+def test_what_serves_is_judged_by_as_many_objectives_as_have_room() -> None:
+    """Too many for a run to begin are no reason to look away from what serves."""
+    stage = stage_with(policy())
+    safety = POLICY["spec"]["slos"][0]  # type: ignore[index]
+    quality = [safety | {"name": f"q{place}", "class": "Quality"} for place in range(32)]
+    for name, slos in (("a", [safety]), ("b", quality), ("c", quality), ("d", quality)):
+        stage.put(policy(name, KEY.namespace) | {"spec": {"slos": slos}})
+
+    def kept(*team: str) -> list[str]:
+        stage.edit(policies=[{"name": each} for each in team])
+        spec, _ = objects.model_spec(dict(stage.model))
+        found, problem = policies_of(KEY, stage.world, spec, None)
+        assert problem is not None and problem.reason == "PolicyInvalid"
+        return [each.name for each in found]
+
+    assert kept("a", "b", "c") == ["a", "b", "c", "house"], "66 are too many for a run alone"
+    stage.put(policy("e", KEY.namespace) | {"spec": {"slos": quality[:31]}})
+    assert kept("a", "b", "c", "d", "e") == ["a", "c", "d", "e", "house"], "Safety stays"

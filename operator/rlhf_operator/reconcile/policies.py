@@ -23,6 +23,8 @@ MOST_POLICIES = 16
 """So many have room in a record."""
 MOST_OBJECTIVES = 63
 """So many leave room for as many beside them, and for what a test or a drill adds."""
+_ROOM = 2 * MOST_OBJECTIVES + 1
+"""What a version has that serves with nothing beside it."""
 
 
 def policies_of(
@@ -47,12 +49,13 @@ def policies_of(
             if spec is None and not mandatory:
                 found[name] = known[name]
             continue
-        label = _free(name, found)
+        # By what is asked for, and not by what can be read now: a name must not change in a run.
+        label = _free(name, {*named, *found}) if mandatory else name
         pinned = plans.pin(label, policy, mandatory=mandatory)
         problem = problem or policy_problem(pinned, world, key.namespace)
         found[label] = pinned
     kept = _on_record(tuple(found.values()))
-    if len(kept) < len(found):
+    if len(found) > MOST_POLICIES or _objectives(found.values()) > MOST_OBJECTIVES:
         problem = problem or Failure(
             reason=Reason.POLICY_INVALID,
             message=f"with the operator's own {len(found)} policies apply, and they have "
@@ -63,10 +66,19 @@ def policies_of(
 
 
 def _on_record(policies: tuple[PinnedPolicy, ...]) -> tuple[PinnedPolicy, ...]:
-    """Return what has room in a record: mandatory policies, which are the last, before others."""
-    while len(policies) > MOST_POLICIES or _objectives(policies) > MOST_OBJECTIVES:
-        policies = policies[1:]
-    return policies
+    """Return what has room in the record of a version that serves.
+
+    Mandatory policies stay longest, and before others those that know Safety: what serves is
+    judged by as many as there is room for, also where no run can begin with them.
+    """
+    kept = list(policies)
+    while len(kept) > MOST_POLICIES or _objectives(kept) > _ROOM:
+        kept.remove(min(kept, key=_worth))
+    return tuple(kept)
+
+
+def _worth(policy: PinnedPolicy) -> tuple[bool, bool]:
+    return policy.mandatory, any(slo.class_ == "Safety" for slo in policy.slos)
 
 
 def _objectives(policies: Iterable[PinnedPolicy]) -> int:
