@@ -28,6 +28,9 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     decision = rollout.decide(seen)
     run = await report.report(seen, decision, world)
     world.reported(seen, decision, run)
+    if decision.action is not Action.START:
+        # At once: what fails below must leave no weight unjudged, nor judged by earlier rules.
+        _follow(seen, run, world)
     await report.tell(seen, decision, world)
     if decision.action is Action.START:
         return now  # the next pass opens the record, and then there is something to mirror
@@ -35,7 +38,6 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
         # Where many versions fail at once no mirror is written and no pod is touched before the
         # last has lost its weight: the next pass, which comes after all that are urgent, does it.
         await steer(seen, run, world)
-        _follow(seen, run, world)
         return now
     failed = None
     if decision.refused is None:  # that a person was refused says nothing of the model
@@ -46,7 +48,6 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     await report.close_earlier(seen, run, world)
     await report.mirror_versions(seen, run, world)
     await report.mirror_decision(seen, decision, world)
-    _follow(seen, run, world)
     return _wake(seen, decision, run, world)
 
 
