@@ -182,13 +182,19 @@ def answers_missing(seen: Observed) -> Decision | None:
     """Raise nothing while fewer answers of the canary are counted than its weight says.
 
     What got lost on the way may be what is bad, and nobody judged it. It is no proof of harm
-    either: a person looks, and goes on by mending the way, by Promote or by Abort.
+    either: a person looks, and goes on by mending the way, by Promote or by Abort; after `maxHold`
+    the plan says what becomes of it, as of all that stays undecided.
     """
     run = canary_run(seen)
     found = split.of_step(seen, run) if run is not None else None
-    if found is None or not found.missing:
+    if run is None or found is None or not found.missing:
         return None
-    return replace(hold(Reason.TRAFFIC_SPLIT_MISMATCH, found.message), stalled=True)
+    end = patience.end(seen, run)
+    if seen.now >= end and run.plan.on_inconclusive == "RollBack":
+        why = f"after {run.plan.max_hold}: {found.message}"
+        return roll_back(Reason.MAX_HOLD_EXCEEDED, why)
+    wake = end if seen.now < end else None
+    return replace(hold(Reason.TRAFFIC_SPLIT_MISMATCH, found.message, wake=wake), stalled=True)
 
 
 def steps_complete(seen: Observed) -> Decision | None:
