@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.api.model import ModelSpec
 from rlhf_operator.api.policy import PolicySpec
-from rlhf_operator.api.schema import Time
+from rlhf_operator.api.schema import STORED, Time
 from rlhf_operator.api.version import VersionSpec
 
 DIGEST = "sha256:" + "a" * 64
@@ -269,3 +269,15 @@ def test_an_instant_is_text_with_day_and_hour(told: object, is_taken: bool) -> N
         return
     with pytest.raises(ValidationError, match="must be an instant, such as"):
         read.validate_python(told)
+
+
+def test_a_rule_that_came_later_is_not_asked_of_what_is_stored() -> None:
+    """It was taken under the rules of its day, may not be changed, and serves."""
+    batching = version(serving={"backend": "vllm", "batching": {"maxBatchSize": 16}})
+    assert (
+        VersionSpec.model_validate(batching, context=STORED).serving.batching.max_batch_size == 16
+    )
+    with pytest.raises(ValidationError, match="batching would do nothing"):
+        VersionSpec.model_validate(batching)
+    with pytest.raises(ValidationError):
+        VersionSpec.model_validate(version(artifact={}), context=STORED)

@@ -22,6 +22,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -42,17 +43,30 @@ class CelRule:
     cel: str
     message: str
     predicate: str | None = None
+    came_later: bool = False
+    """Whether objects that were stored before it was made are taken as they are."""
 
     def render(self) -> dict[str, str]:
         """Return the entry as the CRD wants it."""
         return {"rule": self.cel, "message": self.message}
 
 
-def rule(cel: str, message: str) -> Callable[[Predicate], Predicate]:
-    """Mark a method as the Python twin of a CEL rule; True means the object is fine."""
+STORED = {"stored": True}
+"""The context in which an object is read that the API server has: it was taken under the rules
+of its day."""
+
+
+def rule(cel: str, message: str, *, came_later: bool = False) -> Callable[[Predicate], Predicate]:
+    """Mark a method as the Python twin of a CEL rule; True means the object is fine.
+
+    A rule that came later than the first objects of its kind is not asked of those that are
+    stored already (`STORED`): they go on serving.
+    """
 
     def mark(predicate: Predicate) -> Predicate:
-        entry = CelRule(cel=cel, message=message, predicate=predicate.__name__)
+        entry = CelRule(
+            cel=cel, message=message, predicate=predicate.__name__, came_later=came_later
+        )
         predicate.__cel__ = entry  # type: ignore[attr-defined]
         return predicate
 
@@ -117,8 +131,10 @@ class ApiType(BaseModel):
         return (*found.values(), *cls.transitions)
 
     @model_validator(mode="after")
-    def _obey_rules(self) -> ApiType:
+    def _obey_rules(self, asked: ValidationInfo) -> ApiType:
         for entry in self.cel_rules():
+            if entry.came_later and asked.context == STORED:
+                continue
             if entry.predicate and not getattr(self, entry.predicate)():
                 raise PydanticCustomError("rule", "{message}", {"message": entry.message})
         return self

@@ -174,6 +174,7 @@ class VersionServing(ApiType):
         "(self.batching.maxBatchSize == 8 && self.batching.maxQueueDelay == '2ms')",
         "batching would do nothing: vllm groups requests by itself, bounded by its engineArgs such "
         "as max_num_seqs, and a ready repository has its own config.pbtxt; leave it out",
+        came_later=True,
     )
     def batching_is_set_where_triton_batches(self) -> bool:
         """Return whether the backend heeds it; the API server writes the defaults everywhere."""

@@ -12,6 +12,7 @@ from rlhf_operator.api.common import Failure, Object
 from rlhf_operator.api.model import ModelSpec, RLHFModel
 from rlhf_operator.api.reasons import Reason
 from rlhf_operator.api.rollout import RLHFRollout, RolloutStatus
+from rlhf_operator.api.schema import STORED
 from rlhf_operator.core import history
 from rlhf_operator.core.observed import Run
 from rlhf_operator.reconcile.ports import Raw
@@ -34,7 +35,7 @@ def parse(kind: type[Typed], raw: Raw) -> Typed:
     if known is not None and known[0] == version:
         _parsed.move_to_end(mark)
         return known[1]  # type: ignore[no-any-return]
-    found = kind.model_validate(raw)
+    found = kind.model_validate(raw, context=STORED)
     if mark[1] and version:
         _parsed[mark] = (version, found)
         _parsed.move_to_end(mark)

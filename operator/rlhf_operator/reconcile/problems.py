@@ -26,7 +26,7 @@ def find(seen: Observed, world: World, versions: Versions, raw: Raw) -> Failure 
         if version is None:
             return Failure(
                 reason=Reason.VERSION_NOT_FOUND,
-                message=f"RLHFModelVersion {name} does not exist in {seen.key.namespace}",
+                message=f"RLHFModelVersion {name} {versions.missing(name)}",
             )
         if version.spec.model != seen.key.name:
             return Failure(

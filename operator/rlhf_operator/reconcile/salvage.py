@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.schema import ApiType
+from rlhf_operator.api.schema import STORED, ApiType
 from rlhf_operator.api.traffic import Traffic
 from rlhf_operator.reconcile.ports import Raw
 
@@ -33,13 +33,13 @@ def traffic(raw: Raw) -> Traffic | None:
 
 def _understood(kind: type[Part], data: Any) -> Part | None:
     try:
-        return kind.model_validate(data)
+        return kind.model_validate(data, context=STORED)
     except ValidationError as error:
         unknown = [each["loc"] for each in error.errors() if each["type"] == "extra_forbidden"]
         if len(unknown) < error.error_count():
             return None
     try:
-        return kind.model_validate(_without(data, unknown))
+        return kind.model_validate(_without(data, unknown), context=STORED)
     except ValidationError:
         return None  # a rule between fields was broken only now
 

@@ -28,6 +28,16 @@ class Versions:
         except ValidationError:
             return None  # the version's own status tells what is wrong
 
+    def missing(self, name: str) -> str:
+        """Return why a version is not found, as the end of a sentence about it."""
+        raw = self.world.store.get("RLHFModelVersion", self.key.namespace, name)
+        try:
+            if raw is not None:
+                objects.parse(RLHFModelVersion, raw)
+        except ValidationError as error:
+            return f"cannot be understood: {objects.sentence(error)}"[:900]
+        return f"does not exist in {self.key.namespace}"
+
     def ref(self, name: str) -> VersionRef | None:
         """Return a version of this model with its identity."""
         found = self.find(name)
