@@ -67,8 +67,13 @@ def test_a_drill_proves_that_the_fallback_answers_users(story: Story) -> None:
     story.a_model("sft", steps=HALF, rollbackDrill=drill)
     story.commit("v1")
     story.until_stable("v1")
-    model = story.until("Ready", lambda model: story.ready(model, "True"))
-    assert condition(model, "FallbackProven")["status"] == "Unknown"
+    model = story.until(
+        "Ready, and not proven yet",
+        lambda model: (
+            story.ready(model, "True")
+            and condition(model, "FallbackProven").get("status") == "Unknown"
+        ),
+    )
     assert "fallbackProvenAt" not in model["status"]
     watch = story.stack.enter_context(Watch(story.kubectl, "rlhfmodel"))
 
