@@ -209,9 +209,14 @@ async def test_the_models_own_refusals_are_counted(world: World) -> None:
         pytest.param(b'{"prompt": []}', "prompt: one text", id="no prompt in the list"),
         pytest.param(b'{"prompt": [1, 2]}', "prompt: one text", id="tokens"),
         pytest.param(
-            b'{"prompt": "a", "min_tokens": 9}',
-            "min_tokens: this is not supported here; leave it out",
+            b'{"prompt": "a", "guided_regex": "a+"}',
+            "guided_regex: this is not supported here; leave it out",
             id="what we do not know",
+        ),
+        pytest.param(
+            b'{"prompt": "a", "min_tokens": 9}',
+            "min_tokens: only 0 is supported",
+            id="what asks for more than nothing",
         ),
         pytest.param(b'{"prompt": "a", "top_k": 40}', "top_k: only -1", id="what others can do"),
         pytest.param(b'{"prompt": "a", "reasoning_effort": "high"}', 'only "none"', id="effort"),
@@ -221,7 +226,7 @@ async def test_the_models_own_refusals_are_counted(world: World) -> None:
         ),
         pytest.param(
             b'{"prompt": "a", "stream_options": {"continuous_usage_stats": true}}',
-            "stream_options.continuous_usage_stats: this is not",
+            "stream_options.continuous_usage_stats: only false is supported",
             id="an option of streams",
         ),
         pytest.param(b'{"prompt": "a", "n": 2}', "n: only 1", id="several answers"),
