@@ -67,7 +67,8 @@ def _config(endpoints: Endpoints, watch: Sequence[str]) -> dict[str, Any]:
     ]
     return {
         "allowCode": True,
-        "drain": "4s",
+        # Four stories at a time on two cores: a gateway may take seconds to hear of new weights.
+        "drain": "6s",
         "maxConcurrentRollouts": 50,
         "metricSources": sources,
         "userQueryNamespaces": list(watch),
