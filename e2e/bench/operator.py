@@ -40,7 +40,10 @@ class CountedProcess(Process):
         self.prober = prober
         self.world = replace(self.world, prober=prober)
         self._requests = Counter(
-            REQUESTS, "Requests to the API server.", ["verb", "kind"], registry=self.registry
+            REQUESTS,
+            "Requests to the API server.",
+            ["verb", "kind"],
+            registry=self.telemetry.registry,
         )
         self._plain = self.cluster.request
         cluster: Any = self.cluster

@@ -49,13 +49,13 @@ class Telemetry:
         self._judging_lateness = histogram(names.JUDGING_LATENESS)
         self._judged = counter(names.JUDGED)
         self.leading = Gauge(names.LEADER.name, names.LEADER.help, registry=registry)
-        self._registry = registry
+        self.registry = registry
         self._shares: dict[Key, Shares] = {}
         self._estimates = Estimates(live, self._shares)
 
     async def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry) + (await self._estimates.text()).encode()
+        return generate_latest(self.registry) + (await self._estimates.text()).encode()
 
     def queried(self, source: str, query: str, seconds: float, problem: Problem | None) -> None:
         """Note one query, its duration, and why it yielded nothing."""
