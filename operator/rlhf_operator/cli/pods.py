@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlhf_operator.core import names
+from rlhf_operator.core import diagnosis, names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +51,7 @@ def serving_pod(raw: Mapping[str, Any]) -> ServingPod:
 
 def _verified(container: Mapping[str, Any]) -> str | None:
     end = container.get("state", {}).get("terminated") or {}
-    try:
-        said = json.loads(end.get("message") or "{}")
-    except json.JSONDecodeError:
-        return None
-    found = said.get("digest") if isinstance(said, dict) else None
+    found = diagnosis.said(end).get("digest")
     return str(found) if found and end.get("exitCode") == 0 else None
 
 

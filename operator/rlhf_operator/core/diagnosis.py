@@ -53,9 +53,9 @@ def _failures(pod: Pod) -> Iterator[Failure]:
             yield _failure(Reason.UNSCHEDULABLE, f"{name}: {condition.get('message', '')}")
     for container in status.get("initContainerStatuses", []):
         for end in _ends(container):
-            said = _said(end)
-            if end.get("exitCode") != 0 and said.get("reason") in _ARTIFACT:
-                yield _failure(Reason(said["reason"]), str(said.get("message", "")))
+            told = said(end)
+            if end.get("exitCode") != 0 and told.get("reason") in _ARTIFACT:
+                yield _failure(Reason(told["reason"]), str(told.get("message", "")))
     for container in (
         *status.get("initContainerStatuses", []),
         *status.get("containerStatuses", []),
@@ -79,7 +79,7 @@ def _container(pod: str, container: Mapping[str, Any]) -> Iterator[Failure]:
 def _verifications(pod: Pod) -> Iterator[datetime]:
     for container in pod.get("status", {}).get("initContainerStatuses", []):
         for end in _ends(container):
-            if end.get("exitCode") == 0 and _said(end).get("reason") == "Verified":
+            if end.get("exitCode") == 0 and said(end).get("reason") == "Verified":
                 yield datetime.fromisoformat(end["finishedAt"])
 
 
@@ -90,13 +90,13 @@ def _ends(container: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield end
 
 
-def _said(end: Mapping[str, Any]) -> Mapping[str, Any]:
+def said(end: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the JSON object of a termination message; anything else says nothing."""
     try:
-        said = json.loads(end.get("message") or "{}")
+        told = json.loads(end.get("message") or "{}")
     except json.JSONDecodeError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return told if isinstance(told, dict) else {}
 
 
 def _failure(reason: Reason, message: str) -> Failure:
