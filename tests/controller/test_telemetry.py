@@ -143,6 +143,16 @@ def watching(world: World) -> Telemetry:
     return Telemetry(world.engine.estimates)
 
 
+async def judged() -> World:
+    """A canary without a fault that was judged for half a minute."""
+    world = World()
+    unsafe, responses = world.guard("v2")
+    world.grow(30, (unsafe, 0.0), (responses, 100.0))
+    world.engine.follow(subject(stable="v1"))
+    await world.tick(30)
+    return world
+
+
 def about(version: str, objective: str, of: str = "p") -> tuple[str, ...]:
     return KEY.namespace, KEY.name, version, of, objective
 
@@ -181,12 +191,8 @@ def unsafe_of(results: object) -> float:
 
 
 async def test_what_was_judged_long_ago_is_told_as_no_value() -> None:
-    world = World()
+    world = await judged()
     telemetry = watching(world)
-    unsafe, responses = world.guard("v2")
-    world.grow(30, (unsafe, 0.0), (responses, 100.0))
-    world.engine.follow(subject(stable="v1"))
-    await world.tick(30)
     assert series(telemetry, names.VERDICT)[about("v2", "unsafe")] == 0
     world.metrics.now += 2 * MINUTE
     assert series(telemetry, names.VERDICT)[about("v2", "unsafe")] == 2
@@ -222,12 +228,8 @@ async def test_several_tested_versions_tell_of_their_stable_once(
     ],
 )
 async def test_what_no_run_gives_weight_tells_nothing(changes: dict[str, object]) -> None:
-    world = World()
+    world = await judged()
     telemetry = watching(world)
-    unsafe, responses = world.guard("v2")
-    world.grow(30, (unsafe, 0.0), (responses, 100.0))
-    world.engine.follow(subject(stable="v1"))
-    await world.tick(30)
     assert series(telemetry, names.VERDICT)
     world.engine.follow(replace(subject(stable="v1", since=10), **changes))  # type: ignore[arg-type]
     await world.tick(30)
