@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from rlhf_operator.api.decision import RLHFDecision
 from rlhf_operator.controller.store import MemoryStore, _Index, trim, without_template
 from rlhf_operator.core.observed import Key
+from rlhf_operator.reconcile import objects
 
 KEY = Key(namespace="team", name="support")
 
@@ -152,7 +154,7 @@ def test_namespaces_are_kept_apart(store: MemoryStore) -> None:
 
 
 def test_what_is_not_in_use_is_packed_and_comes_back_whole() -> None:
-    small = MemoryStore(unpacked=2)
+    small = MemoryStore(at_work=0, at_rest=2)
     records = [rollout(f"support-{number}", outcome=f"é{number}") for number in range(6)]
     for record in records:
         small.put(record)
@@ -164,6 +166,36 @@ def test_what_is_not_in_use_is_packed_and_comes_back_whole() -> None:
     assert not small.put(rollout("support-0", 0)), "an older state is told from packed ones too"
     assert small.drop("RLHFRollout", "team", "support-0") is not None
     assert len(small.of_model("RLHFRollout", KEY)) == 5
+
+
+def test_what_a_run_needs_stays_at_hand_until_it_has_settled() -> None:
+    small = MemoryStore(at_work=2, at_rest=1)
+    small.put(raw("RLHFModel", "support", spec={}))
+    small.put(rollout("support-1"))
+    for number in range(6):
+        other = {"metadata": {"labels": {"rlhf.dev/model": "other"}}}
+        small.put(raw("Service", f"other-{number}", **other))
+
+    def packed() -> list[bool]:
+        found = (("RLHFModel", "support"), ("RLHFRollout", "support-1"), ("Service", "other-5"))
+        return [small._objects[kind][("team", name)].raw is None for kind, name in found]
+
+    small.of_model("RLHFModel", KEY)
+    assert packed() == [False, False, False]
+    small.put(rollout("support-1", 2, settledAt="2026-01-01T00:00:00Z"))
+    assert packed() == [False, True, True], "the newest of what rests"
+    assert not small._at_work
+
+
+def test_a_stored_object_is_parsed_once_and_its_next_state_anew(store: MemoryStore) -> None:
+    spec = {"model": "support", "action": "Abort", "author": "ann", "reason": "enough"}
+    store.put(raw("RLHFDecision", "stop", spec=spec))
+    [first] = store.of_model("RLHFDecision", KEY)
+    known = objects.parse(RLHFDecision, first)
+    assert known.spec.reason == "enough" and objects.parse(RLHFDecision, first) is known
+    store.put(raw("RLHFDecision", "stop", 2, spec=spec | {"reason": "more"}))
+    [second] = store.of_model("RLHFDecision", KEY)
+    assert objects.parse(RLHFDecision, second).spec.reason == "more"
 
 
 def test_a_deployment_is_kept_without_its_pod_template() -> None:
@@ -184,7 +216,7 @@ def test_a_deployment_is_kept_without_its_pod_template() -> None:
 
 
 def test_an_object_says_its_mark_also_while_it_is_packed() -> None:
-    store = MemoryStore(unpacked=1)
+    store = MemoryStore(at_rest=1)
     for name, generation in (("a", 3), ("b", 4)):
         store.put(
             {

@@ -6,22 +6,23 @@ the resourceVersion that was read, so a pass over an old picture gets a conflict
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any, Generic, TypeVar
 
 from rlhf_operator.api.schema import GROUP
-from rlhf_operator.controller.packing import Kept
+from rlhf_operator.controller.packing import Kept, Unpacked
 from rlhf_operator.core import names
 from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
 Address = tuple[str, str]
-# A model in a run is looked at each few seconds, one that rests each few minutes: only so many
-# objects are kept as they are, the others packed to a twentieth. Sixteen passes at a time use
-# some nine each, again and again.
-UNPACKED = 256
+# Only so many objects are kept as they are, the others packed to a twentieth. Of a model in a run
+# what passes parse is needed again soon, and of a hundred models at once when their versions fail;
+# one that rests is looked at each few minutes. Sixteen passes at a time use some nine each.
+AT_WORK, AT_REST = 640, 128
+_PARSED = frozenset({"RLHFModel", "RLHFModelVersion", "RLHFRollout"})
 _PLACING = ("nodeSelector", "affinity", "tolerations")
 """What a pod template says of where its pods may go."""
 
@@ -60,17 +61,17 @@ class _Index(Generic[Mark, Entry]):
 class MemoryStore:
     """All objects of the watched kinds, by kind, namespace and name."""
 
-    def __init__(self, unpacked: int = UNPACKED) -> None:
+    def __init__(self, at_work: int = AT_WORK, at_rest: int = AT_REST) -> None:
         self._objects: dict[str, dict[Address, Kept]] = defaultdict(dict)
-        self._in_use: OrderedDict[tuple[str, Address], Kept] = OrderedDict()
-        self._unpacked = unpacked
-        self._like: dict[str, bytes] = {}
+        self._room, self._at_rest = at_work, Unpacked(at_rest)
+        self._at_work: dict[tuple[str, Address], Kept] = {}
         self._by_model: _Index[Key, tuple[str, Address]] = _Index()
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
         self._quarantining: _Index[Address, Address] = _Index()
         self._by_host: _Index[str, Address] = _Index()
         self._by_identity: _Index[Address, tuple[str, str, Key]] = _Index()
         self._active: dict[tuple[str, str | None], set[Address]] = defaultdict(set)
+        self._unsettled: _Index[Key, str] = _Index()
 
     def get(self, kind: str, namespace: str, name: str) -> Raw | None:
         """Return one object, or None."""
@@ -89,14 +90,22 @@ class MemoryStore:
         return raw
 
     def _use(self, kind: str, address: Address, kept: Kept) -> None:
-        self._in_use[(kind, address)] = kept
-        self._in_use.move_to_end((kind, address))
-        while len(self._in_use) > self._unpacked:
-            (old, _), oldest = self._in_use.popitem(last=False)
-            # The first text of a kind says most of what all others say: names and numbers differ.
-            if old not in self._like:
-                self._like[old] = oldest.text()
-            oldest.pack(self._like[old])
+        at, key = (kind, address), model_of(kind, kept.unpacked())
+        works = key is not None and bool(self._unsettled.of(key))
+        has_place = self._at_work.pop(at, None) or len(self._at_work) < self._room
+        if works and kind in _PARSED and has_place:
+            self._at_rest.pop(at, None)
+            self._at_work[at] = kept
+            return
+        self._at_rest.use(at, kept)
+        if kind == "RLHFRollout" and key is not None and not works:
+            self._rest(key)
+
+    def _rest(self, key: Key) -> None:
+        """Let the objects of a model whose runs have all settled be packed."""
+        for at in self._by_model.of(key):
+            if self._at_work.pop(at, None) is not None:
+                self._at_rest.use(at, self._objects[at[0]][at[1]])
 
     def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
         """Return the objects of a kind that belong to a model."""
@@ -156,7 +165,8 @@ class MemoryStore:
         """Forget an object that is gone; return what was known of it."""
         address = (namespace, name)
         before = self._objects[kind].pop(address, None)
-        self._in_use.pop((kind, address), None)
+        self._at_work.pop((kind, address), None)
+        self._at_rest.pop((kind, address), None)
         if before is None:
             return None
         raw = before.unpacked()
@@ -182,6 +192,8 @@ class MemoryStore:
                 self._quarantining.add((address[0], identity), address)
             if not status.get("outcome"):
                 self._active[_place(raw)].add(address)
+            if key is not None and not status.get("settledAt"):
+                self._unsettled.add(key, address[1])
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
                 self._by_host.add(host, address)
@@ -197,6 +209,8 @@ class MemoryStore:
             for identity in quarantined(raw):
                 self._quarantining.discard((address[0], identity), address)
             self._active[_place(raw)].discard(address)
+            if key is not None:
+                self._unsettled.discard(key, address[1])
         if kind == "RLHFModel":
             for host in (raw["spec"].get("traffic") or {}).get("hostnames") or ():
                 self._by_host.discard(host, address)

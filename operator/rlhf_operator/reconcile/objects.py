@@ -1,8 +1,7 @@
-"""From stored objects to typed ones, parsed once per resourceVersion."""
+"""From stored objects to typed ones, each parsed once."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -18,30 +17,26 @@ from rlhf_operator.core.observed import Run
 from rlhf_operator.reconcile.ports import Raw
 
 Typed = TypeVar("Typed", bound=Object[Any, Any])
-_parsed: OrderedDict[tuple[type, str], tuple[str, Any]] = OrderedDict()
-"""The newest parsed state of each object, by kind and uid, with its resourceVersion."""
-_KEPT = 128
 _LONGEST_NAME = 253
 
 
-def parse(kind: type[Typed], raw: Raw) -> Typed:
-    """Return the typed object; raises ValidationError where the spec cannot be understood.
+class Stored(dict[str, Any]):
+    """An object as the API server keeps it, which nobody changes, and what it was parsed to."""
 
-    The same stored object is parsed once: a resourceVersion never means two contents.
-    """
-    metadata = raw["metadata"]
-    mark, version = (kind, metadata.get("uid", "")), metadata.get("resourceVersion", "")
-    known = _parsed.get(mark)
-    if known is not None and known[0] == version:
-        _parsed.move_to_end(mark)
-        return known[1]  # type: ignore[no-any-return]
-    found = kind.model_validate(raw, context=STORED)
-    if mark[1] and version:
-        _parsed[mark] = (version, found)
-        _parsed.move_to_end(mark)
-        if len(_parsed) > _KEPT:
-            _parsed.popitem(last=False)
-    return found
+    __slots__ = ("typed",)
+
+    def __init__(self, raw: Raw) -> None:
+        super().__init__(raw)
+        self.typed: Any = None
+
+
+def parse(kind: type[Typed], raw: Raw) -> Typed:
+    """Return the typed object; raises ValidationError where the spec cannot be understood."""
+    if not isinstance(raw, Stored):
+        return kind.model_validate(raw, context=STORED)
+    if not isinstance(raw.typed, kind):
+        raw.typed = kind.model_validate(raw, context=STORED)
+    return raw.typed
 
 
 def run_of(raw: Raw) -> Run | None:

@@ -6,6 +6,7 @@ everything else can be derived from it again.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,10 +16,10 @@ from pydantic import ValidationError
 from rlhf_operator.api.common import VersionRef
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.evidence import Checkpoint
-from rlhf_operator.api.model import ModelStatus
+from rlhf_operator.api.model import ModelStatus, RLHFModel
 from rlhf_operator.api.quarantine import Lift
 from rlhf_operator.api.reasons import ConditionType, Reason
-from rlhf_operator.api.schema import API_VERSION, format_time
+from rlhf_operator.api.schema import API_VERSION, STORED, format_time
 from rlhf_operator.api.version import RLHFModelVersion
 from rlhf_operator.core import cautions, history, names, outlook, plans, record, rendering, summary
 from rlhf_operator.core.decision import Action, Decision
@@ -145,8 +146,11 @@ async def mirror_model(seen: Observed, decision: Decision, run: Run | None, worl
 
 def _told(raw: Raw) -> ModelStatus | None:
     """Return the status that is stored, also beside a spec that cannot be read."""
+    with suppress(ValidationError):
+        return objects.parse(RLHFModel, raw).status
     try:
-        return ModelStatus.model_validate(raw["status"]) if "status" in raw else None
+        status = raw.get("status")
+        return None if status is None else ModelStatus.model_validate(status, context=STORED)
     except ValidationError:
         return None
 
