@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from rlhf_operator.api.evidence import Verdict
 from rlhf_operator.api.measurements import Problem, Silence
 from rlhf_operator.api.metrics import GUARD_RESPONSES, GUARD_UNSAFE_SERVED
+from rlhf_operator.controller.engine import Engine
+from rlhf_operator.core.observed import Key
 from rlhf_operator.core.stretches import stretches, total
 from rlhf_operator.core.subject import Subject
 from tests.controller.test_engine import CSAE, KEY, REWARD, Scraped, World, at, scored, subject
@@ -232,3 +235,41 @@ async def test_a_stable_version_that_turns_bad_in_a_long_step_is_found() -> None
     found = world.engine.results(KEY)
     assert found is not None and found.stable_results[0].verdict is Verdict.FAILED
     assert "of late" in found.stable_results[0].message
+
+
+@pytest.mark.parametrize(
+    ("busy", "order"),
+    [
+        pytest.param(0, ["tested", "promoted"], id="what is tested comes first"),
+        pytest.param(2, ["tested", "acted on", "promoted"], id="and is acted on first"),
+        pytest.param(99, ["tested", "promoted"], id="but nothing waits for ever"),
+    ],
+)
+async def test_in_which_order_a_round_judges(busy: int, order: list[str]) -> None:
+    """`busy`: how many of five looks find many failures waiting."""
+    found, looks = list[str](), 0
+
+    def crowded() -> bool:
+        nonlocal looks
+        looks += 1
+        if busy and looks == busy + 1:
+            found.append("acted on")
+        return looks <= busy
+
+    def tell(key: Key, failed: bool) -> None:
+        found.append("promoted" if key.name == "old" else "tested")
+
+    world = World()
+    for series in world.guard() + world.guard():
+        world.grow(20, (series, 10))
+    for series in world.metrics.series[2:]:
+        series.labels["rlhf_model"] = "old"
+    engine = Engine(
+        sources={"default": world.metrics}, now=world.metrics.clock, notify=tell, crowded=crowded
+    )
+    engine.follow(replace(promoted(), key=replace(KEY, name="old")))
+    engine.follow(subject())
+    world.metrics.now = at(20)
+    async with asyncio.timeout(20):
+        await engine.tick()
+    assert found == order

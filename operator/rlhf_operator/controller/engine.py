@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 # Judging gives way to other work after so many subjects.
 _BATCH = 50
 _PUT_OFF = timedelta(seconds=0.2)
+_PATIENCE = 5
+"""How often judging what was promoted is put off while many failures wait to be acted on."""
 
 
 class _Nobody:
@@ -203,6 +205,24 @@ class Engine:
             rules = await reader.rules(self._now())
             for followed in members if rules is not None else ():
                 followed.note_rules(rules or {})
+        tested = [each for each in members if not each.subject.promoted]
+        await self._judge(tested, beat, reader, values)
+        await self._give_way()
+        await self._judge((each for each in members if each.subject.promoted), beat, reader, values)
+        took = (self._now() - began).total_seconds()
+        self._observer.judged(len(members), took, (began - due).total_seconds())
+        if reader is not None and not beat.is_query:
+            at, settle = self._now(), reader.settle
+            gaps = [gap for followed in members for gap in followed.gaps(beat, at, settle)]
+            await recall(reader, gaps, at)
+
+    async def _judge(
+        self,
+        members: Iterable[Followed],
+        beat: Beat,
+        reader: Reader | None,
+        values: Mapping[str, Values],
+    ) -> None:
         for place, followed in enumerate(members):
             if place % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)
@@ -212,12 +232,13 @@ class Engine:
                     self._notify(followed.subject.key, followed.has_failed())
                     if followed.has_failed():
                         await asyncio.sleep(0)  # what takes its weight away begins at once
-        took = (self._now() - began).total_seconds()
-        self._observer.judged(len(members), took, (began - due).total_seconds())
-        if reader is not None and not beat.is_query:
-            at, settle = self._now(), reader.settle
-            gaps = [gap for followed in members for gap in followed.gaps(beat, at, settle)]
-            await recall(reader, gaps, at)
+
+    async def _give_way(self) -> None:
+        """Wait a second at most while many failures wait to be acted on."""
+        for _ in range(_PATIENCE):
+            if not self._crowded():
+                return
+            await asyncio.sleep(_PUT_OFF.total_seconds())
 
     async def _counters(self, reader: Reader, members: Iterable[Followed], beat: Beat) -> None:
         models: dict[str, dict[tuple[str, str], None]] = {}
