@@ -208,11 +208,18 @@ def test_a_sweep_reads_what_has_changed_and_drops_what_is_gone() -> None:
     receiver = Receiver(store, keys.append, lambda _: None, "rlhf-system", list(kinds))
     server = Server({name: raw(name, spec={}) for name in ("a", "b", "c")})
 
+    waited = []
+
+    async def calm() -> None:
+        waited.append("until no failure waits")
+
     def sweep() -> list[str]:
         server.asked.clear()
         keys.clear()
         cluster: Any = server
-        asyncio.run(_whole(sweeps.sweep(store, cluster, receiver, kinds, ("team",))))
+        waited.clear()
+        asyncio.run(_whole(sweeps.sweep(store, cluster, receiver, kinds, ("team",), calm)))
+        assert len(waited) == 3, "a page of each of three kinds"
         return [each for each in server.asked if each != "metadata"]
 
     assert sweep() == ["everything"] and {key.name for key in keys} == {"a", "b", "c"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -25,6 +26,11 @@ def content(payload: bytes) -> Any:
 def _without_managed_fields(found: dict[str, Any]) -> dict[str, Any]:
     found.pop("managedFields", None)
     return found
+
+
+async def read(payload: bytes) -> Any:
+    """Return the JSON; a long one is read in a thread, for no rollback should wait for it."""
+    return content(payload) if len(payload) < _LONG else await asyncio.to_thread(content, payload)
 
 
 def message(payload: bytes) -> str:

@@ -122,7 +122,7 @@ class KubernetesCluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient(f"the API server does not answer: {error!r}") from error
         if answer.status < 300:
-            return answers.content(payload) if payload else {}
+            return await answers.read(payload) if payload else {}
         said = answers.message(payload)
         if answer.status in (400, 403, 404, 409, 422):
             raise ApiError(answer.status, said)

@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 WORKERS = 16
 SWEEP_EVERY = 120.0
+_LONGEST_HOLD = 10.0
 _BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -178,6 +180,7 @@ class Process:
                 self.receiver,
                 self.kinds,
                 self.config.watch_namespaces,
+                self._calm,
             )
             try:
                 async for _ in kinds:
@@ -189,6 +192,11 @@ class Process:
             except Transient as error:
                 log.warning("the sweep failed: %s", error)
                 await asyncio.sleep(2.0)
+
+    async def _calm(self) -> None:
+        """Wait until no failure waits to be acted on, but not for ever."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.queue.calm(), _LONGEST_HOLD)
 
     async def _pulse(self) -> None:
         while True:

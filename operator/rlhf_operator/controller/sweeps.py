@@ -6,7 +6,7 @@ kopf never tells that an object vanished while a watch was down.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from rlhf_operator.adapters.api_error import ApiError
@@ -29,11 +29,13 @@ async def sweep(
     receiver: Receiver,
     kinds: tuple[Watched, ...],
     namespaces: tuple[str, ...],
+    calm: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[str]:
     """Drop what no longer exists, and take in what a watch has missed; yield each kind when done.
 
     Where much is known, only metadata are listed, and what has changed is read one by one. Lists
-    of thousands take time that a rollback may be in need of: between two kinds one may wait.
+    of thousands take time that a rollback may be in need of: between two kinds one may wait, and
+    each page is asked for when `calm` returns.
     """
     for each in kinds:
         present: set[tuple[str, str]] = set()
@@ -42,7 +44,7 @@ async def sweep(
         for namespace in namespaces if namespaces and each.kind != "Node" else (None,):
             path = RESOURCES[each.kind].path(namespace)
             try:
-                async for raw in pages(cluster, path, _OF_OURS if each.ours else {}, accept):
+                async for raw in pages(cluster, path, _OF_OURS if each.ours else {}, calm, accept):
                     metadata = raw["metadata"]
                     place = metadata.get("namespace", ""), metadata["name"]
                     present.add(place)
@@ -58,7 +60,7 @@ async def sweep(
                 receiver.gone(each.kind, namespace_name, name)
         yield each.kind
     for kind in UNWATCHED:
-        await _compare(kind, cluster, namespaces)
+        await _compare(kind, cluster, namespaces, calm)
         yield kind
 
 
@@ -71,13 +73,18 @@ async def _read(
         receiver.receive(kind, None, raw)
 
 
-async def _compare(kind: str, cluster: KubernetesCluster, namespaces: tuple[str, ...]) -> None:
+async def _compare(
+    kind: str,
+    cluster: KubernetesCluster,
+    namespaces: tuple[str, ...],
+    calm: Callable[[], Awaitable[object]],
+) -> None:
     """Find out what someone has changed or deleted of what no watch brings."""
     marks: dict[tuple[str, str], object] = {}
     for namespace in namespaces or (None,):
         path = RESOURCES[kind].path(namespace)
         try:
-            async for raw in pages(cluster, path, _OF_OURS, accept=_METADATA):
+            async for raw in pages(cluster, path, _OF_OURS, calm, accept=_METADATA):
                 metadata = raw["metadata"]
                 marks[metadata["namespace"], metadata["name"]] = mark(metadata)
         except ApiError as error:
@@ -90,12 +97,14 @@ async def pages(
     cluster: KubernetesCluster,
     path: str,
     query: Mapping[str, str],
+    calm: Callable[[], Awaitable[object]],
     accept: str = _WHOLE,
 ) -> Any:
     """Yield the objects of a collection, some hundred at a time."""
     token, limit = "", PAGE if accept == _WHOLE else 5 * PAGE
     while True:
         asked = {**query, "limit": str(limit), **({"continue": token} if token else {})}
+        await calm()
         page = await cluster.request("GET", path, query=asked, accept=accept)
         for raw in page["items"] or ():  # metadata alone comes as null when there is none
             yield raw
