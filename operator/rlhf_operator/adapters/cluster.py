@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 MANAGER = "rlhf-operator"
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=3)
 _CACHED_REVISIONS = 16
+# When many versions fail at once their writes should find connections; load balancers forget
+# those that are silent for some minutes, and then a write would find no answer.
+_KEPT_OPEN = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +135,9 @@ class KubernetesCluster:
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client
         if rest.pool_manager is None:
+            rest._create_connector = lambda: aiohttp.TCPConnector(
+                limit=rest.maxsize, ssl=rest.ssl_context, keepalive_timeout=_KEPT_OPEN
+            )
             rest.pool_manager = rest._create_pool_manager()
         return rest.pool_manager  # type: ignore[no-any-return]
 
