@@ -15,7 +15,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from rlhf_operator.adapters.api_error import ApiError
-from rlhf_operator.controller import process
+from rlhf_operator.controller import process, workers
 from rlhf_operator.controller.config import OperatorConfig
 from rlhf_operator.controller.process import SWEEP_EVERY, Process
 from rlhf_operator.core.observed import Key
@@ -112,12 +112,11 @@ def test_passes_that_wait_for_nothing_do_not_hold_up_the_loop(
     async def work() -> None:
         for number in range(100):
             lead.queue.add(Key(namespace="team", name=str(number)))
-        lead._synced.set()
-        worker = asyncio.create_task(lead._worker())
+        worker = asyncio.create_task(lead.workers.reconcile_models())
         await asyncio.wait_for(others(), 10)
         worker.cancel()
 
-    monkeypatch.setattr(lead, "_one", nothing_to_write)
+    monkeypatch.setattr(lead.workers, "_one", nothing_to_write)
     asyncio.run(work())
     assert turns > 90, "others had a turn after each pass"
 
@@ -133,9 +132,8 @@ def test_a_policy_whose_status_is_refused_stops_nobody(
             raise ApiError(403, "alignmentpolicies/status is forbidden")
 
     async def work() -> None:
-        lead._synced.set()
         lead.policies.add(("shop", "refused"))
-        worker = asyncio.create_task(lead._policy_worker())
+        worker = asyncio.create_task(lead.workers.reconcile_policies())
         async with asyncio.timeout(5):
             while not handled:
                 await asyncio.sleep(0)
@@ -146,7 +144,7 @@ def test_a_policy_whose_status_is_refused_stops_nobody(
         assert len(lead.policies) == 1, "it is tried again later"
         worker.cancel()
 
-    monkeypatch.setattr(process, "reconcile_policy", reconcile)
+    monkeypatch.setattr(workers, "reconcile_policy", reconcile)
     asyncio.run(work())
     assert handled == ["refused", "another"]
     assert "shop/refused" in caplog.text

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,17 +30,14 @@ from rlhf_operator.controller.leader import Elector, Terms
 from rlhf_operator.controller.queue import DeadlineQueue
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.telemetry import Telemetry
+from rlhf_operator.controller.workers import AT_ONCE, Workers
 from rlhf_operator.core.observed import Key
-from rlhf_operator.reconcile.line import reconcile
-from rlhf_operator.reconcile.policies import reconcile_policy
-from rlhf_operator.reconcile.ports import Fenced, World
+from rlhf_operator.reconcile.ports import World
 
 log = logging.getLogger(__name__)
 
-WORKERS = 16
 SWEEP_EVERY = 120.0
 _LONGEST_HOLD = 10.0
-_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 def utc_now() -> datetime:
@@ -82,7 +79,7 @@ class Process:
             now=utc_now,
             notify=self._judged,
             observer=self.telemetry,
-            crowded=lambda: self.queue.urgent > WORKERS // 2,
+            crowded=lambda: self.queue.urgent > AT_ONCE // 2,
         )
         self.prober = GoldenProber(now=utc_now, notify=self.queue.add)
         self.elector = _elector(self.cluster, config, identity)
@@ -95,10 +92,15 @@ class Process:
             epoch=lambda: self.elector.epoch,
             reported=self.telemetry.reported,
         )
-        self._failures: dict[Key, int] = {}
+        self.workers = Workers(
+            models=self.queue,
+            policies=self.policies,
+            world=self.world,
+            telemetry=self.telemetry,
+            leads=lambda: not config.leader_election.enabled or self.elector.is_leader,
+            now=utc_now,
+        )
         self._synced = asyncio.Event()
-        self._turn = asyncio.Lock()
-        """Held for one turn of the loop: in each, one pass begins that is not urgent."""
         self._alive = time.monotonic()
         self._last_sweep = time.monotonic()
 
@@ -136,8 +138,11 @@ class Process:
             asyncio.create_task(self._sweeps(), name="sweep"),
             asyncio.create_task(self.engine.run(kopf_stop), name="engine"),
             asyncio.create_task(self._pulse(), name="pulse"),
-            asyncio.create_task(self._policy_worker(), name="policies"),
-            *(asyncio.create_task(self._worker(), name=f"worker-{n}") for n in range(WORKERS)),
+            asyncio.create_task(self._work(self.workers.reconcile_policies), name="policies"),
+            *(
+                asyncio.create_task(self._work(self.workers.reconcile_models), name=f"worker-{n}")
+                for n in range(AT_ONCE)
+            ),
         ]
         if self.config.leader_election.enabled:
             work.append(asyncio.create_task(self.elector.keep(), name="lease"))
@@ -198,70 +203,15 @@ class Process:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.queue.calm(), _LONGEST_HOLD)
 
+    async def _work(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin some work once everything was seen."""
+        await self._synced.wait()
+        await work()
+
     async def _pulse(self) -> None:
         while True:
             self._alive = time.monotonic()
             await asyncio.sleep(1)
-
-    async def _worker(self) -> None:
-        await self._synced.wait()
-        while True:
-            key, late = await self.queue.get()
-            if not self.queue.is_urgent(key):
-                # A pass that writes nothing waits for nothing: hundreds would hold up the loop.
-                async with self._turn:
-                    await asyncio.sleep(0)
-            self.telemetry.lateness.observe(late)
-            began = time.monotonic()
-            try:
-                await self._one(key)
-            finally:
-                self.telemetry.seconds.observe(time.monotonic() - began)
-                self.queue.done(key)
-
-    async def _policy_worker(self) -> None:
-        await self._synced.wait()
-        while True:
-            policy, _ = await self.policies.get()
-            try:
-                await reconcile_policy(*policy, self.world, utc_now())
-            except Transient as error:
-                log.info("policy %s: again: %s", "/".join(policy), error)
-                self.policies.add(policy, max(1.0, error.retry_after))
-            except Exception:
-                log.exception("policy %s: its status was not written", "/".join(policy))
-                self.policies.add(policy, _BACKOFF[-1])
-            finally:
-                self.policies.done(policy)
-
-    async def _one(self, key: Key) -> None:
-        if self.config.leader_election.enabled and not self.elector.is_leader:
-            self.queue.add(key, 1.0)
-            return
-        now = utc_now()
-        try:
-            wake = await reconcile(key, self.world, now)
-        except Transient as error:
-            self._later(key, str(error), error.retry_after)
-        except Fenced as error:
-            log.error("%s: %s", key, error)
-            raise
-        except Exception:
-            log.exception("%s: a pass broke; it is tried again", key)
-            self._later(key, "bug", 5.0)
-        else:
-            self._failures.pop(key, None)
-            self.telemetry.passes.labels("ok").inc()
-            if wake is not None:
-                self.queue.add(key, (wake - now) / timedelta(seconds=1))
-
-    def _later(self, key: Key, why: str, least: float) -> None:
-        count = self._failures.get(key, 0)
-        self._failures[key] = count + 1
-        delay = max(least, _BACKOFF[min(count, len(_BACKOFF) - 1)]) if count else least
-        self.telemetry.passes.labels("retried").inc()
-        log.info("%s: again in %.2f s: %s", key, delay, why)
-        self.queue.add(key, delay)
 
     def app(self) -> web.Application:
         """Return the application for kubelet and Prometheus."""
