@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Rank = tuple[bool, float]
 """Whether it can wait, and the moment when it is due; the lower one comes first."""
 
-_HELD_BACK = 1.0
+_HELD_BACK = 3.0
 """Seconds for which others wait at most while urgent keys are handled."""
 
 
@@ -21,8 +21,9 @@ class DeadlineQueue(Generic[Item]):
 
     A key that is asked for again moves to the earlier of both moments. An urgent one comes before
     all that are due, for under load those may be many; and while urgent ones are handled the
-    others are held back a second, for they would slow down the last of them. A key that is being
-    handled is not handed out a second time; what is asked meanwhile waits until it is done.
+    others are held back three seconds at most, for they would slow down the last of them. A key
+    that is being handled is not handed out a second time; what is asked meanwhile waits until it
+    is done.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
