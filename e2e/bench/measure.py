@@ -58,13 +58,16 @@ async def rollbacks(fleet: Fleet, size: int, runs: int, seconds: float) -> dict[
     return _numbers(found)
 
 
-async def all_at_once(fleet: Fleet) -> dict[str, Any]:
-    """Break every live rollout in the same instant."""
-    names = [name for name in fleet.asked if fleet.is_live(name)]
-    await asyncio.sleep(random.uniform(0.5, 1.5))
-    found = await asyncio.gather(
-        *(_reaction(fleet, name, fleet.prometheus.breach) for name in names)
-    )
+async def all_at_once(fleet: Fleet, size: int, rounds: int) -> dict[str, Any]:
+    """Break so many live rollouts in the same instant; again when all of them are back."""
+    names = list(fleet.asked)[:size]
+    found: list[Reaction | None] = []
+    for _ in range(rounds):
+        await fleet.commit_some(size)
+        await asyncio.sleep(random.uniform(0.5, 1.5))
+        found += await asyncio.gather(
+            *(_reaction(fleet, name, fleet.prometheus.breach) for name in names)
+        )
     return _numbers(found)
 
 
