@@ -39,8 +39,9 @@ _ABOUT = {
     "watch shows the stored VirtualService without weight for the canary, among so many live "
     "rollouts; policy interval 1 s; up to one second of it is the wait for the next query, which "
     "from_first_served leaves out",
-    "real": "API server, etcd, controllers and scheduler; the operator's code in a process of its "
-    "own on the same machine, which also runs everything else; for batching also Triton",
+    "real": "API server (with more room than usual before it collects garbage), etcd, controllers "
+    "and scheduler; the operator's code in a process of its own on the same machine, which also "
+    "runs everything else; for batching also Triton",
     "played": "pods on a fake node (KWOK; its pod-ready stage also says that the artefact was "
     "verified, and gives no address), Prometheus, and golden prompts, which pass at once",
     "requests": "counted at the operator; its watches are not among them, its Lease is",
