@@ -20,8 +20,9 @@ from rlhf_operator.reconcile.ports import Raw
 Address = tuple[str, str]
 # Only so many objects are kept as they are, the others packed to a twentieth. Of a model in a run
 # what passes parse is needed again soon, and of a hundred models at once when their versions fail;
-# one that rests is looked at each few minutes. Sixteen passes at a time use some nine each.
-AT_WORK, AT_REST = 640, 128
+# one that rests is looked at each few minutes. Sixteen passes at a time use some ten each, again
+# and again until they end.
+AT_WORK, AT_REST = 512, 256
 _PARSED = frozenset({"RLHFModel", "RLHFModelVersion", "RLHFRollout"})
 _PLACING = ("nodeSelector", "affinity", "tolerations")
 """What a pod template says of where its pods may go."""
