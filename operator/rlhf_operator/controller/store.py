@@ -65,7 +65,7 @@ class MemoryStore:
     def __init__(self, at_work: int = AT_WORK, at_rest: int = AT_REST) -> None:
         self._objects: dict[str, dict[Address, Kept]] = defaultdict(dict)
         self._room, self._at_rest = at_work, Unpacked(at_rest)
-        self._at_work: dict[tuple[str, Address], Kept] = {}
+        self._at_work: set[tuple[str, Address]] = set()
         self._by_model: _Index[Key, tuple[str, Address]] = _Index()
         self._by_namespace: dict[tuple[str, str], set[Address]] = defaultdict(set)
         self._quarantining: _Index[Address, Address] = _Index()
@@ -93,11 +93,12 @@ class MemoryStore:
     def _use(self, kind: str, address: Address, kept: Kept) -> None:
         at, key = (kind, address), model_of(kind, kept.unpacked())
         works = key is not None and bool(self._unsettled.of(key))
-        has_place = self._at_work.pop(at, None) or len(self._at_work) < self._room
+        has_place = at in self._at_work or len(self._at_work) < self._room
         if works and kind in _PARSED and has_place:
             self._at_rest.pop(at, None)
-            self._at_work[at] = kept
+            self._at_work.add(at)
             return
+        self._at_work.discard(at)
         self._at_rest.use(at, kept)
         if kind == "RLHFRollout" and key is not None and not works:
             self._rest(key)
@@ -105,7 +106,8 @@ class MemoryStore:
     def _rest(self, key: Key) -> None:
         """Let the objects of a model whose runs have all settled be packed."""
         for at in self._by_model.of(key):
-            if self._at_work.pop(at, None) is not None:
+            if at in self._at_work:
+                self._at_work.discard(at)
                 self._at_rest.use(at, self._objects[at[0]][at[1]])
 
     def of_model(self, kind: str, key: Key) -> Sequence[Raw]:
@@ -166,7 +168,7 @@ class MemoryStore:
         """Forget an object that is gone; return what was known of it."""
         address = (namespace, name)
         before = self._objects[kind].pop(address, None)
-        self._at_work.pop((kind, address), None)
+        self._at_work.discard((kind, address))
         self._at_rest.pop((kind, address), None)
         if before is None:
             return None
