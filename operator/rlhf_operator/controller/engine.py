@@ -205,10 +205,12 @@ class Engine:
             rules = await reader.rules(self._now())
             for followed in members if rules is not None else ():
                 followed.note_rules(rules or {})
-        tested = [each for each in members if not each.subject.promoted]
+        promoted = [each for each in members if each.subject.promoted]
+        tested = (each for each in members if not each.subject.promoted)
         await self._judge(tested, beat, reader, values)
-        await self._give_way()
-        await self._judge((each for each in members if each.subject.promoted), beat, reader, values)
+        if promoted:
+            await self._give_way()
+            await self._judge(promoted, beat, reader, values)
         took = (self._now() - began).total_seconds()
         self._observer.judged(len(members), took, (began - due).total_seconds())
         if reader is not None and not beat.is_query:
