@@ -38,7 +38,7 @@ class CountedProcess(Process):
         super().__init__(config, client, identity)
         prober: Any = PassingProber()
         self.prober = prober
-        self.world = self.workers.world = replace(self.world, prober=prober)
+        self.workers.world = replace(self.workers.world, prober=prober)
         self._requests = Counter(
             REQUESTS,
             "Requests to the API server.",

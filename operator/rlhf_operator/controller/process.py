@@ -83,7 +83,7 @@ class Process:
         )
         self.prober = GoldenProber(now=utc_now, notify=self.queue.add)
         self.elector = _elector(self.cluster, config, identity)
-        self.world = World(
+        world = World(
             store=self.store,
             cluster=self.cluster,
             slos=self.engine,
@@ -95,7 +95,7 @@ class Process:
         self.workers = Workers(
             models=self.queue,
             policies=self.policies,
-            world=self.world,
+            world=world,
             telemetry=self.telemetry,
             leads=lambda: not config.leader_election.enabled or self.elector.is_leader,
             now=utc_now,
