@@ -92,6 +92,18 @@ def test_no_status_field_has_a_default() -> None:
     assert faults(lambda path, node, _: ".status." in path and "default" in node) == []
 
 
+def test_what_the_operator_writes_whole_has_one_owner() -> None:
+    whole = faults(lambda _, node, __: node.get("x-kubernetes-map-type") == "atomic")
+    assert whole == [
+        "RLHFModel.status",
+        "RLHFModelVersion.status",
+        "AlignmentPolicy.status",
+        "RLHFRollout.spec",
+        "RLHFRollout.status",
+        "RLHFDecision.status",
+    ]
+
+
 def test_every_node_has_a_type_that_a_structural_schema_knows() -> None:
     known = {"object", "array", "string", "integer", "boolean", "number"}
     assert faults(lambda _, node, __: node.get("type") not in known) == []

@@ -58,6 +58,8 @@ class Kind:
     description: str
     scale: Json | None = None
     selectable: tuple[str, ...] = ()
+    written_once: bool = False
+    """Whether the operator writes its spec, and nobody changes it."""
 
     @property
     def crd_name(self) -> str:
@@ -70,6 +72,10 @@ def render(kind: Kind) -> Json:
     spec = schema(_field(kind, "spec"))
     status = _without_defaults(schema(_field(kind, "status")))
     status["default"] = {"observedGeneration": -1}
+    # Who wrote each field would take more than the fields: in what is stored, and of the API
+    # server's time with each write. Nobody shares these, and we write them whole.
+    for part in (status, spec) if kind.written_once else (status,):
+        part["x-kubernetes-map-type"] = "atomic"
     subresources: Json = {"status": {}}
     if kind.scale:
         subresources["scale"] = kind.scale
