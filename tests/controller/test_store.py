@@ -187,6 +187,15 @@ def test_what_a_run_needs_stays_at_hand_until_it_has_settled() -> None:
     assert not small._at_work
 
 
+def test_what_a_deleted_run_needed_is_not_kept_at_hand() -> None:
+    small = MemoryStore(at_work=2, at_rest=1)
+    small.put(rollout("support-1"))
+    small.put(raw("RLHFModel", "support", spec={}))
+    assert len(small._at_work) == 2
+    small.drop("RLHFRollout", "team", "support-1")
+    assert not small._at_work
+
+
 def test_a_stored_object_is_parsed_once_and_its_next_state_anew(store: MemoryStore) -> None:
     spec = {"model": "support", "action": "Abort", "author": "ann", "reason": "enough"}
     store.put(raw("RLHFDecision", "stop", spec=spec))

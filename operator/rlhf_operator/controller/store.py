@@ -87,7 +87,8 @@ class MemoryStore:
     def _one(self, kind: str, address: Address) -> Raw:
         kept = self._objects[kind][address]
         raw = kept.unpacked()
-        self._use(kind, address, kept)
+        if (kind, address) not in self._at_work:
+            self._use(kind, address, kept)
         return raw
 
     def _use(self, kind: str, address: Address, kept: Kept) -> None:
@@ -174,6 +175,9 @@ class MemoryStore:
             return None
         raw = before.unpacked()
         self._unindex(kind, address, raw)
+        key = model_of(kind, raw)
+        if kind == "RLHFRollout" and key is not None and not self._unsettled.of(key):
+            self._rest(key)
         return raw
 
     def addresses(self, kind: str, namespace: str | None = None) -> frozenset[Address]:
