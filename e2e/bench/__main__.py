@@ -38,7 +38,7 @@ _ABOUT = {
     "rollback": "seconds from the moment when a bad sample can be read in Prometheus until a "
     "watch shows the stored VirtualService without weight for the canary, among so many live "
     "rollouts; policy interval 1 s; up to one second of it is the wait for the next query, which "
-    "from_first_served leaves out",
+    f"from_first_served leaves out; all at once: {_REST:.0f} s after all of them hold",
     "real": "API server (with more room than usual before it collects garbage), etcd, controllers "
     "and scheduler; the operator's code in a process of its own on the same machine, which also "
     "runs everything else; for batching also Triton",
@@ -127,7 +127,7 @@ async def _live(
     if size > 1:
         # Of a few the moment within the operator's second counts: that of one round is chance.
         rounds = 5 if size <= 100 else 1
-        found["rollback_all"][key] = await measure.all_at_once(fleet, size, rounds)
+        found["rollback_all"][key] = await measure.all_at_once(fleet, size, rounds, _REST)
         _say(f"all {size}: {found['rollback_all'][key]}")
 
 

@@ -58,13 +58,13 @@ async def rollbacks(fleet: Fleet, size: int, runs: int, seconds: float) -> dict[
     return _numbers(found)
 
 
-async def all_at_once(fleet: Fleet, size: int, rounds: int) -> dict[str, Any]:
-    """Break so many live rollouts in the same instant; again when all of them are back."""
+async def all_at_once(fleet: Fleet, size: int, rounds: int, rest: float) -> dict[str, Any]:
+    """Break so many live rollouts in the same instant; again when all are back and at rest."""
     names = list(fleet.asked)[:size]
     found: list[Reaction | None] = []
     for _ in range(rounds):
         await fleet.commit_some(size)
-        await asyncio.sleep(random.uniform(0.5, 1.5))
+        await asyncio.sleep(rest + random.uniform(0.0, 1.0))
         found += await asyncio.gather(
             *(_reaction(fleet, name, fleet.prometheus.breach) for name in names)
         )

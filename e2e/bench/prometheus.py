@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -108,6 +109,7 @@ class ScriptedPrometheus:
         return f'{{"status":"success","data":{data}}}', shown
 
 
+@functools.lru_cache(10_000)
 def _labels(name: str, target: Target, last: bool) -> str:
     model, version = target
     labels = {} if last else {"__name__": name}
