@@ -501,12 +501,10 @@ async def test_the_loop_runs_by_the_clock_and_stops() -> None:
     )
     world.grow(20, *((each, 10) for each in world.guard()))
     world.metrics.now = at(20)
-    stop = asyncio.Event()
-    running = asyncio.create_task(engine.run(stop))
+    running = asyncio.create_task(engine.run())
     engine.follow(subject())
     await asyncio.sleep(1.3)
-    stop.set()
-    await running
+    running.cancel()
     assert len(world.told) == 1
 
 
@@ -522,8 +520,7 @@ async def test_rounds_wait_while_many_failures_wait_to_be_acted_on() -> None:
     )
     world.grow(20, *((each, 10) for each in world.guard()))
     world.metrics.now = at(20)
-    stop = asyncio.Event()
-    running = asyncio.create_task(engine.run(stop))
+    running = asyncio.create_task(engine.run())
     engine.follow(subject())
     await asyncio.sleep(1.3)
     assert world.told == [] and world.metrics.asked == []
@@ -531,8 +528,7 @@ async def test_rounds_wait_while_many_failures_wait_to_be_acted_on() -> None:
     async with asyncio.timeout(20):
         while not world.told:
             await asyncio.sleep(0.05)
-    stop.set()
-    await running
+    running.cancel()
 
 
 async def test_what_was_good_is_no_success_when_no_round_has_judged_it_for_long() -> None:

@@ -6,7 +6,7 @@ import kopf
 import pytest
 from kubernetes.aio.client import Configuration
 
-from rlhf_operator.controller import watches
+from rlhf_operator.controller import streams
 
 IN_A_POD = kopf.ConnectionInfo(server="https://kubernetes.default.svc", token="t", ca_path="/ca")
 AT_HOME = kopf.ConnectionInfo(server="https://127.0.0.1:6443")
@@ -25,11 +25,11 @@ def test_in_a_pod_the_environment_says_where_the_server_is(
     told: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: IN_A_POD)
-    found = watches._login()
+    found = streams.login()
     assert found is not None
     assert (found.server, found.token, found.ca_path) == ("https://door:6443", "t", "/ca")
 
 
 def test_outside_a_pod_the_kubeconfig_does(told: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: None)
-    assert watches._login() == AT_HOME
+    assert streams.login() == AT_HOME

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import kopf
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from rlhf_operator.adapters.api_error import ApiError
-from rlhf_operator.controller import process, workers
+from rlhf_operator.controller import streams, workers
+from rlhf_operator.controller.__main__ import listen
 from rlhf_operator.controller.config import OperatorConfig
 from rlhf_operator.controller.process import SWEEP_EVERY, Process
 from rlhf_operator.core.observed import Key
@@ -43,35 +43,26 @@ def lead(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
         signal.signal(each, handler)
 
 
-def kopf_that(monkeypatch: pytest.MonkeyPatch, *, ends: bool = False) -> None:
-    """Let kopf take the signals, as it does, and watch nothing."""
+def watches_that(monkeypatch: pytest.MonkeyPatch, *, end: bool) -> None:
+    """Let the watches bring nothing, for ever or not."""
 
-    async def spawn(**given: Any) -> list[asyncio.Task[None]]:
-        ended = asyncio.Event()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, ended.set)
-        if ends:
-            ended.set()
-        return [asyncio.create_task(_first(ended, given["stop_flag"]))]
+    async def follow(*_: Any) -> None:
+        if not end:
+            await asyncio.Event().wait()
 
-    monkeypatch.setattr(kopf, "spawn_tasks", spawn)
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    monkeypatch.setattr(streams, "follow", follow)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_without_an_error(
     lead: Process, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    kopf_that(monkeypatch)
+    watches_that(monkeypatch, end=False)
     caplog.set_level(logging.INFO)
 
     async def told() -> None:
         stop = asyncio.Event()
-        process.listen(stop)
+        listen(stop)
         asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), sent)
         await asyncio.wait_for(lead._lead(stop), 10)
         assert stop.is_set()
@@ -84,11 +75,7 @@ def test_a_signal_ends_the_process_without_an_error(
 def test_watches_that_end_by_themselves_are_an_error(
     lead: Process, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    async def run(tasks: list[asyncio.Task[None]], **_: Any) -> None:
-        await asyncio.gather(*tasks)
-
-    kopf_that(monkeypatch, ends=True)
-    monkeypatch.setattr(kopf, "run_tasks", run)  # the true one waits for stragglers
+    watches_that(monkeypatch, end=True)
     asyncio.run(asyncio.wait_for(lead._lead(asyncio.Event()), 10))
     (entry,) = [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
     assert "watches ended" in entry.message

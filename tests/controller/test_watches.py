@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import kopf
 import pytest
-from kopf._cogs.structs.references import Resource
-from kopf._core.actions.lifecycles import all_at_once
-from kopf._core.engines.indexing import OperatorIndexers
-from kopf._core.reactor.processing import process_resource_event
-from kopf._core.reactor.queueing import watcher
 
 from rlhf_operator.adapters.applied import Applied
-from rlhf_operator.controller import sweeps, watches
+from rlhf_operator.controller import sweeps
 from rlhf_operator.controller.store import MemoryStore
 from rlhf_operator.controller.watches import Receiver, Watched
 from rlhf_operator.core.observed import Key
@@ -95,75 +86,6 @@ def test_a_policy_wakes_every_model_of_its_namespace() -> None:
     queue.clear()
     receiver.receive("AlignmentPolicy", "ADDED", raw("safe", spec={}))
     assert {key.name for key in queue} == {"one", "two"}
-
-
-def test_kopf_remembers_no_object() -> None:
-    memories = watches.NoMemories()
-    body: Any = {"metadata": {"uid": "1", "name": "v1", "namespace": "team"}}
-    asyncio.run(memories.recall(body, noticed_by_listing=True))
-    assert list(memories.iter_all_memories()) == []
-
-
-class Pages:
-    """kopf's source of events for one kind: what it lists, and a watch that never says more."""
-
-    def __init__(self, *objects: dict[str, Any]) -> None:
-        self.objects = objects
-        self.limits: list[str | None] = []
-
-    async def get(self, url: str, **_: Any) -> dict[str, Any]:
-        query = parse_qs(urlsplit(url).query)
-        self.limits += query.get("limit", [None])
-        start, limit = int(query.get("continue", ["0"])[0]), int(query["limit"][0])
-        more = str(start + limit) if start + limit < len(self.objects) else ""
-        items = copy.deepcopy(self.objects[start : start + limit])
-        return {"items": list(items), "metadata": {"resourceVersion": "9", "continue": more}}
-
-    async def stream(self, **_: Any) -> AsyncIterator[Any]:
-        await asyncio.Event().wait()
-        yield {}
-
-
-def test_what_kopf_does_with_what_it_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = {"spec": {"model": "one"}, "kind": "RLHFRollout"}
-    objects = [raw(f"r{n}", **plain) for n in range(250)]
-    for each in objects:
-        each["metadata"]["managedFields"] = [{"manager": "someone"}]
-    pages = Pages(*objects)
-    monkeypatch.setattr("kopf._cogs.clients.api.get", pages.get)
-    monkeypatch.setattr("kopf._cogs.clients.api.stream", pages.stream)
-    copied: list[object] = []
-    monkeypatch.setattr(kopf.DiffBaseStorage, "build", lambda self, **_: copied.append(self))
-    received: list[dict[str, Any]] = []
-    kinds = (Watched(kind="RLHFRollout"),)
-    registry = watches.registry(kinds, lambda _kind, _type, each: received.append(each))
-    resource = Resource("rlhf.dev", "v1alpha1", "rlhfrollouts", namespaced=True)
-
-    async def watch() -> None:
-        settings = watches.settings()
-        processor = functools.partial(
-            process_resource_event,
-            lifecycle=all_at_once,
-            indexers=OperatorIndexers(),
-            registry=registry,
-            settings=settings,
-            memories=watches.NoMemories(),
-            memobase=object(),
-            resource=resource,
-            event_queue=asyncio.Queue(),
-        )
-        watching = asyncio.create_task(
-            watcher(namespace=None, settings=settings, resource=resource, processor=processor)
-        )
-        while len(received) < len(objects):
-            await asyncio.sleep(0.01)
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-    asyncio.run(watch())
-    assert pages.limits == ["100", "100", "100"], "a page at a time"
-    assert copied == [], "nothing is copied to compare it"
-    assert not any("managedFields" in each["metadata"] for each in received)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import uuid
@@ -20,7 +21,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from rlhf_operator.controller import allocator
 from rlhf_operator.controller.config import LoggingConfig, OperatorConfig, load
-from rlhf_operator.controller.process import Process, listen
+from rlhf_operator.controller.process import Process
 
 
 def main() -> None:
@@ -45,6 +46,13 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     asyncio.run(_run(config))
+
+
+def listen(stop: asyncio.Event) -> None:
+    """Have the signals that end a process end this one in order."""
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
 
 
 def _log(chosen: LoggingConfig) -> None:

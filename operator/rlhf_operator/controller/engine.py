@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from rlhf_operator.api.evidence import Checkpoint
@@ -148,23 +149,17 @@ class Engine:
 
     # -- the loop -----------------------------------------------------------------------------
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Read and judge until told to stop."""
-        stopping = asyncio.create_task(stop.wait())
+    async def run(self) -> None:
+        """Read and judge for ever."""
         try:
-            while not stop.is_set():
+            while True:
                 self._start_due()
-                changed = asyncio.create_task(self._changed.wait())
                 wait = min(self._due.values(), default=self._now() + timedelta(seconds=1))
-                await asyncio.wait(
-                    (stopping, changed),
-                    timeout=max(0.0, (wait - self._now()).total_seconds()),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                changed.cancel()
+                with suppress(TimeoutError):
+                    left = max(0.0, (wait - self._now()).total_seconds())
+                    await asyncio.wait_for(self._changed.wait(), left)
                 self._changed.clear()
         finally:
-            stopping.cancel()
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)

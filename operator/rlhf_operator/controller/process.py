@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import kopf
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -23,7 +21,7 @@ from rlhf_operator.adapters.golden import GoldenProber
 from rlhf_operator.adapters.prometheus import Prometheus, Source
 from rlhf_operator.api.errors import Transient
 from rlhf_operator.api.schema import parse_duration
-from rlhf_operator.controller import allocator, sweeps, watches
+from rlhf_operator.controller import allocator, streams, sweeps, watches
 from rlhf_operator.controller.config import MetricSourceConfig, OperatorConfig, seconds
 from rlhf_operator.controller.engine import Engine
 from rlhf_operator.controller.leader import Elector, Terms
@@ -45,19 +43,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def listen(stop: asyncio.Event) -> None:
-    """Have the signals that end a process end this one in order."""
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
-
-
 class Process:
     """One operator process."""
 
     def __init__(self, config: OperatorConfig, client: ApiClient, identity: str) -> None:
         self.config = config
-        self.identity = identity
         self.store = MemoryStore()
         self.queue: DeadlineQueue[Key] = DeadlineQueue(time.monotonic)
         self.policies: DeadlineQueue[tuple[str, str]] = DeadlineQueue(time.monotonic)
@@ -132,11 +122,11 @@ class Process:
         await asyncio.gather(task, waiting, return_exceptions=True)
 
     async def _lead(self, stop: asyncio.Event) -> None:
-        kopf_stop = asyncio.Event()
+        watching = streams.follow(self.kinds, self.config.watch_namespaces, self.receiver.receive)
         work = [
-            asyncio.create_task(self._watch(kopf_stop, stop), name="watches"),
+            asyncio.create_task(watching, name="watches"),
             asyncio.create_task(self._sweeps(), name="sweep"),
-            asyncio.create_task(self.engine.run(kopf_stop), name="engine"),
+            asyncio.create_task(self.engine.run(), name="engine"),
             asyncio.create_task(self._pulse(), name="pulse"),
             asyncio.create_task(self._work(self.workers.reconcile_policies), name="policies"),
             *(
@@ -150,7 +140,6 @@ class Process:
         done, _ = await asyncio.wait({*work, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             log.info("told to stop; the Lease is given back")
-        kopf_stop.set()
         for task in (*work, waiting):
             task.cancel()
         await asyncio.gather(*work, waiting, return_exceptions=True)
@@ -158,22 +147,6 @@ class Process:
             if not task.cancelled() and task.exception() is not None:
                 raise task.exception()  # type: ignore[misc]
             log.error("%s ended; the process stops so that another can lead", task.get_name())
-
-    async def _watch(self, stop: asyncio.Event, told: asyncio.Event) -> None:
-        namespaces = self.config.watch_namespaces
-        before = asyncio.all_tasks()
-        tasks = await kopf.spawn_tasks(
-            registry=watches.registry(self.kinds, self.receiver.receive),
-            settings=watches.settings(),
-            memories=watches.NoMemories(),
-            namespaces=namespaces,
-            clusterwide=not namespaces,
-            stop_flag=stop,
-            # Otherwise kopf asks for the name of a user that a pod's number does not have.
-            identity=cast(Any, self.identity),
-        )
-        listen(told)  # kopf has taken the signals; with them it would end alone, as if by a fault
-        await kopf.run_tasks(tasks, ignored=before)
 
     async def _sweeps(self) -> None:
         """Take in everything at once, then go round, a kind at a time."""

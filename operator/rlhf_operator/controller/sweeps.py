@@ -13,12 +13,11 @@ from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.applied import UNWATCHED, mark
 from rlhf_operator.adapters.cluster import RESOURCES, KubernetesCluster
 from rlhf_operator.controller.store import MemoryStore
-from rlhf_operator.controller.watches import PAGE, Receiver, Watched
-from rlhf_operator.core import names
+from rlhf_operator.controller.watches import MANAGED, PAGE, Receiver, Watched
 
 log = logging.getLogger(__name__)
 
-_OF_OURS = {"labelSelector": f"{names.MANAGED_BY_LABEL}={names.MANAGER}"}
+_OF_OURS = {"labelSelector": MANAGED}
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _WHOLE = "application/json"
 
@@ -41,7 +40,7 @@ async def sweep(
         present: set[tuple[str, str]] = set()
         before = store.addresses(each.kind)
         accept = _METADATA if before else _WHOLE
-        for namespace in namespaces if namespaces and each.kind != "Node" else (None,):
+        for namespace in each.places(namespaces):
             path = RESOURCES[each.kind].path(namespace)
             try:
                 async for raw in pages(cluster, path, _OF_OURS if each.ours else {}, calm, accept):

@@ -1,18 +1,9 @@
-"""kopf's part: watches that bring objects into the store and put keys into the queue.
-
-Handlers only enqueue. kopf never tells that an object vanished while a watch was down: that is
-found by `sweeps`.
-"""
+"""What is watched, and what becomes of it: objects go to the store, and keys to the queue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
-
-import kopf
-from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
-from kubernetes.aio.client import Configuration
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from rlhf_operator.adapters.cluster import RESOURCES
 from rlhf_operator.controller.config import OperatorConfig
@@ -22,7 +13,7 @@ from rlhf_operator.core.observed import Key
 from rlhf_operator.reconcile.ports import Raw
 
 _OURS = ("RLHFModel", "RLHFModelVersion", "AlignmentPolicy", "RLHFRollout", "RLHFDecision")
-_MANAGED = {names.MANAGED_BY_LABEL: names.MANAGER}
+MANAGED = f"{names.MANAGED_BY_LABEL}={names.MANAGER}"
 PAGE = 100
 Enqueue = Callable[[Key], None]
 
@@ -34,6 +25,10 @@ class Watched:
     kind: str
     ours: bool = False
     """Whether only objects that the operator made are of interest."""
+
+    def places(self, namespaces: tuple[str, ...]) -> tuple[str | None, ...]:
+        """Return the namespaces to look in; None is the whole cluster."""
+        return namespaces if namespaces and self.kind != "Node" else (None,)
 
 
 def watched(config: OperatorConfig) -> tuple[Watched, ...]:
@@ -47,115 +42,6 @@ def watched(config: OperatorConfig) -> tuple[Watched, ...]:
     if config.read_nodes:
         found.append(Watched(kind="Node"))
     return tuple(found)
-
-
-def settings() -> kopf.OperatorSettings:
-    """Return kopf's settings: watching only, no marks on users' objects, no peering."""
-    wanted = kopf.OperatorSettings()
-    wanted.peering.standalone = True
-    wanted.posting.enabled = False
-    wanted.scanning.disabled = True
-    wanted.networking.request_timeout = 10
-    wanted.networking.connect_timeout = 3
-    wanted.networking.error_backoffs = (0.2, 0.5, 1, 2, 4)
-    wanted.watching.server_timeout = 300
-    wanted.watching.inactivity_timeout = 70
-    wanted.watching.reconnect_backoff = 0.2
-    # kopf would list a kind all at once, and keep the last event of each object, with a task and a
-    # queue for it, for five seconds: at 1,000 models hundreds of megabytes.
-    wanted.watching.chunk_size = PAGE
-    wanted.queueing.idle_timeout = 1.0
-    wanted.persistence.finalizer = "rlhf.dev/kopf"
-    wanted.persistence.diffbase_storage = _NoEssence()
-    wanted.persistence.progress_storage = _NoProgress()
-    return wanted
-
-
-class _NoEssence(kopf.DiffBaseStorage):
-    """Remembers no earlier state: who only enqueues needs no difference.
-
-    kopf would copy each object of each event two times to find one.
-    """
-
-    def build(self, **_: Any) -> kopf.BodyEssence:
-        """Return nothing that could differ."""
-        return kopf.BodyEssence()
-
-    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
-        """Return that nothing was remembered."""
-        return None
-
-    def store(self, **_: Any) -> None:
-        """Remember nothing."""
-
-
-class _NoProgress(kopf.ProgressStorage):
-    """Remembers no retries: a handler that only enqueues does not fail."""
-
-    def fetch(self, **_: Any) -> None:
-        """Return that no handler is under way."""
-
-    def store(self, **_: Any) -> None:
-        """Remember nothing."""
-
-    def purge(self, **_: Any) -> None:
-        """Forget nothing: nothing was remembered."""
-
-    def touch(self, **_: Any) -> None:
-        """Mark nothing."""
-
-    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
-        """Return it as it is: there are no marks in it."""
-        return essence
-
-
-class NoMemories(ResourceMemories):
-    """Memories that keep nothing: ours is the store.
-
-    kopf would keep a record of nearly a kilobyte for each object that it ever saw, for daemons,
-    memos and retries, none of which a handler that only enqueues has.
-    """
-
-    async def recall(self, *given: Any, **named: Any) -> ResourceMemory:
-        """Return a record that is forgotten after this event."""
-        return await super().recall(*given, **{**named, "ephemeral": True})
-
-
-def registry(kinds: tuple[Watched, ...], receive: Callable[..., None]) -> kopf.OperatorRegistry:
-    """Return a registry with one event handler per kind."""
-    made = kopf.OperatorRegistry()
-    kopf.on.login(registry=made, id="login")(_login)
-    for each in kinds:
-        resource = RESOURCES[each.kind]
-        group, _, version = resource.api_version.rpartition("/")
-        kopf.on.event(
-            group or "",
-            version,
-            resource.plural,
-            registry=made,
-            id=f"watch-{resource.plural}",
-            labels=_MANAGED if each.ours else None,
-        )(_handler(each.kind, receive))
-    return made
-
-
-def _login(**context: Any) -> kopf.ConnectionInfo | None:
-    found = kopf.login_with_service_account(**context)
-    if found is None:
-        return kopf.login_with_kubeconfig(**context)
-    # kopf would take the usual name; a pod may be told another address by its environment, and
-    # watches must go where our own client reads and writes.
-    return replace(found, server=Configuration.get_default_copy().host)
-
-
-def _handler(kind: str, receive: Callable[..., None]) -> Callable[..., Any]:
-    async def on_event(event: Mapping[str, Any], **_: object) -> None:
-        raw = event["object"]
-        # What kopf makes of an event refers to itself, and waits for the garbage collector.
-        raw["metadata"].pop("managedFields", None)
-        receive(kind, event.get("type"), raw)
-
-    return on_event
 
 
 class Receiver:
