@@ -1,11 +1,15 @@
-"""How the cluster's pods are listed for counting: one list for all, page by page."""
+"""How the API server is asked, and how the cluster's pods are listed for counting."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import ApiClient, Configuration
 
 from rlhf_operator.adapters.api_error import ApiError
 from rlhf_operator.adapters.cluster import KubernetesCluster
@@ -104,3 +108,29 @@ class Posting(KubernetesCluster):
     async def request(self, method: str, path: str, *given: Any, **_: Any) -> Any:
         assert (method, path) == ("POST", "/api/v1/namespaces/team/events")
         self.reasons.append(given[0]["reason"])
+
+
+async def test_requests_ask_no_thread_and_share_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ports = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        return web.json_response({"kind": "Service"})
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as server:
+        chosen = Configuration(host=str(server.make_url("")))
+        async with ApiClient(chosen) as client:
+            cluster = KubernetesCluster(client)
+            before = set(threading.enumerate())
+            for _ in range(3):
+                assert await cluster.read("Service", "team", "one") == {"kind": "Service"}
+            assert set(threading.enumerate()) == before
+            assert len(ports) == 1
+            connector: Any = client.rest_client.pool_manager.connector
+            assert connector._keepalive_timeout == 60

@@ -135,6 +135,8 @@ class KubernetesCluster:
     def _session(self) -> aiohttp.ClientSession:
         rest = self._client.rest_client
         if rest.pool_manager is None:
+            # Otherwise two threads look for a proxy and for a password before each request.
+            rest.configuration.client_session_kwargs = {"trust_env": False}
             rest._create_connector = lambda: aiohttp.TCPConnector(
                 limit=rest.maxsize, ssl=rest.ssl_context, keepalive_timeout=_KEPT_OPEN
             )
