@@ -505,6 +505,8 @@ async def test_the_loop_runs_by_the_clock_and_stops() -> None:
     engine.follow(subject())
     await asyncio.sleep(1.3)
     running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled() and not any(not task.done() for task in engine._running.values())
     assert len(world.told) == 1
 
 
@@ -529,6 +531,8 @@ async def test_rounds_wait_while_many_failures_wait_to_be_acted_on() -> None:
         while not world.told:
             await asyncio.sleep(0.05)
     running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled() and not any(not task.done() for task in engine._running.values())
 
 
 async def test_what_was_good_is_no_success_when_no_round_has_judged_it_for_long() -> None:

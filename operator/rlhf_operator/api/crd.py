@@ -72,8 +72,8 @@ def render(kind: Kind) -> Json:
     spec = schema(_field(kind, "spec"))
     status = _without_defaults(schema(_field(kind, "status")))
     status["default"] = {"observedGeneration": -1}
-    # Who wrote each field would take more than the fields: in what is stored, and of the API
-    # server's time with each write. Nobody shares these, and we write them whole.
+    # Otherwise the API server works out with each write who owns which field. Nobody shares these:
+    # we write them whole.
     for part in (status, spec) if kind.written_once else (status,):
         part["x-kubernetes-map-type"] = "atomic"
     subresources: Json = {"status": {}}

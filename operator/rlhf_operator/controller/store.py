@@ -101,11 +101,12 @@ class MemoryStore:
             return
         self._at_work.discard(at)
         self._at_rest.use(at, kept)
-        if kind == "RLHFRollout" and key is not None and not works:
-            self._rest(key)
+        self._rest(kind, key)
 
-    def _rest(self, key: Key) -> None:
-        """Let the objects of a model whose runs have all settled be packed."""
+    def _rest(self, kind: str, key: Key | None) -> None:
+        """Let the objects of a model be packed, if this was about a run and all have settled."""
+        if kind != "RLHFRollout" or key is None or self._unsettled.of(key):
+            return
         for at in self._by_model.of(key):
             if at in self._at_work:
                 self._at_work.discard(at)
@@ -175,9 +176,7 @@ class MemoryStore:
             return None
         raw = before.unpacked()
         self._unindex(kind, address, raw)
-        key = model_of(kind, raw)
-        if kind == "RLHFRollout" and key is not None and not self._unsettled.of(key):
-            self._rest(key)
+        self._rest(kind, model_of(kind, raw))
         return raw
 
     def addresses(self, kind: str, namespace: str | None = None) -> frozenset[Address]:

@@ -83,7 +83,7 @@ async def _receive(each: Watched, namespace: str | None, receive: Receive) -> No
         version=version,
         plural=RESOURCES[each.kind].plural,
         kind=each.kind,
-        namespaced=each.kind != "Node",
+        namespaced=each.is_namespaced,
     )
     chosen = settings()
     if each.ours:

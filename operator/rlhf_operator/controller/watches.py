@@ -26,9 +26,14 @@ class Watched:
     ours: bool = False
     """Whether only objects that the operator made are of interest."""
 
+    @property
+    def is_namespaced(self) -> bool:
+        """Return whether its objects lie in namespaces."""
+        return self.kind != "Node"
+
     def places(self, namespaces: tuple[str, ...]) -> tuple[str | None, ...]:
         """Return the namespaces to look in; None is the whole cluster."""
-        return namespaces if namespaces and self.kind != "Node" else (None,)
+        return namespaces if namespaces and self.is_namespaced else (None,)
 
 
 def watched(config: OperatorConfig) -> tuple[Watched, ...]:
