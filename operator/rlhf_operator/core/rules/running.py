@@ -166,11 +166,14 @@ def inconclusive(seen: Observed) -> Decision | None:
     run = canary_run(seen)
     if run is None:
         return None
+    if seen.canary is None and run.policies:
+        # So it is after a restart; that a source does not answer is a result, and no silence.
+        return hold(Reason.INCONCLUSIVE, "nothing was measured yet")
     results = overrides.gating(seen, run)
     verdict = analysis.worst(results)
     if verdict is Verdict.SUCCESSFUL:
         return None
-    why = verdicts.tell(verdicts.unsure(results)) or "nothing was measured yet"
+    why = verdicts.tell(verdicts.unsure(results)) or "no objective can say Successful"
     end = patience.end(seen, run)
     if seen.now >= end and run.plan.on_inconclusive == "RollBack":
         return roll_back(Reason.MAX_HOLD_EXCEEDED, f"inconclusive for {run.plan.max_hold}: {why}")
