@@ -88,7 +88,7 @@ def test_a_classifier_on_triton_blocks_what_it_scores_high(story: Story) -> None
     classifier = {"service": service, "model": "model", "labels": ["toxic"], "categories": [found]}
     stage = {
         "name": "toxicity", "type": "Model", "appliesTo": ["Output"], "action": "Block",
-        "timeout": "2s", "model": classifier,
+        "timeout": "10s", "model": classifier,
     }  # fmt: skip
     story.a_model("sft", guard={"stages": [stage]})
     _until_texts(story, "some are blocked, others not", lambda texts: len(set(texts)) == 2)
