@@ -49,8 +49,10 @@ def judge(
             stable=stable,
             evidence=previous.evidence if previous is not None else None,
         )
-    reading, stable = _alike(reading, stable, past)
     stretches = past.until(counted(reading, stable))
+    if _differ(reading, stable, stretches):
+        reading, stable = reading.by_answer(), stable.by_answer() if stable is not None else None
+        stretches = past.until(counted(reading, stable))
     compares = stable is not None or bool(past.before)
     # Most looks come between two scrapes: what was counted then still proves as much.
     proofs = _known(previous, stretches, stable)
@@ -74,13 +76,10 @@ def judge(
     )
 
 
-def _alike(reading: Reading, stable: Reading | None, past: Past) -> tuple[Reading, Reading | None]:
-    """Return readings in one unit: answers, unless all guards knew users all the time."""
+def _differ(reading: Reading, stable: Reading | None, stretches: tuple[Stretch, ...]) -> bool:
+    """Return whether answers must be counted, since not all guards knew users all the time."""
     read = [each for each in (reading, stable) if each is not None and each.problem is None]
-    unknown = any(each.users_unknown for each in read)
-    if not unknown and not mixes_units(past.until(counted(reading, stable))):
-        return reading, stable
-    return reading.by_answer(), stable.by_answer() if stable is not None else None
+    return any(each.users_unknown for each in read) or mixes_units(stretches)
 
 
 def _known(

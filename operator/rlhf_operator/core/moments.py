@@ -22,6 +22,8 @@ class Moments:
 
     def __sub__(self, earlier: Moments) -> Moments:
         """Return what came after; squares are never negative, whatever came late."""
+        if self is NO_VALUES and earlier is NO_VALUES:
+            return NO_VALUES  # as of every rate
         return Moments(self.total - earlier.total, max(0.0, self.squares - earlier.squares))
 
     def of(self, number: int) -> statistics.Sums:

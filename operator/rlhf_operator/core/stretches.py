@@ -184,6 +184,8 @@ def condensed(records: Sequence[StratumRecord], most: int) -> tuple[StratumRecor
 def total(parts: Iterable[Stretch]) -> Stretch:
     """Return the counts of all stretches together."""
     every = tuple(parts)
+    if len(every) == 1:
+        return every[0]
     firsts = tuple(part.firsts for part in every if part.firsts is not None)
     return Stretch(
         events=sum([part.events for part in every]),
