@@ -273,3 +273,25 @@ async def test_in_which_order_a_round_judges(busy: int, order: list[str]) -> Non
     async with asyncio.timeout(20):
         await engine.tick()
     assert found == order
+
+
+async def test_who_has_just_shown_events_is_judged_first() -> None:
+    world, told = World(), list[str]()
+    engine = Engine(
+        sources={"default": world.metrics},
+        now=world.metrics.clock,
+        notify=lambda key, _: told.append(key.name),
+    )
+    for place, (name, bad) in enumerate((("calm", 0), ("shaken", 50), ("quiet", 0))):
+        unsafe, responses = world.guard()
+        world.grow(20, (unsafe, 0), (responses, 100))
+        (last, _, visible) = unsafe.points[-1]
+        unsafe.points[-1] = (last, bad, visible)
+        for series in world.metrics.series[2 * place :]:
+            series.labels["rlhf_model"] = name
+        engine.follow(replace(subject(since=19), key=replace(KEY, name=name)))
+    for second, order in ((19, ["calm", "shaken", "quiet"]), (20, ["shaken", "calm", "quiet"])):
+        told.clear()
+        world.metrics.now = at(second)
+        await engine.tick()
+        assert told == order

@@ -201,7 +201,9 @@ class Engine:
             for followed in members if rules is not None else ():
                 followed.note_rules(rules or {})
         promoted = [each for each in members if each.subject.promoted]
-        tested = (each for each in members if not each.subject.promoted)
+        tested = [each for each in members if not each.subject.promoted]
+        if reader is not None:
+            tested = _news_first(tested, beat, reader)
         await self._judge(tested, beat, reader, values)
         if promoted:
             await self._give_way()
@@ -263,6 +265,13 @@ class Engine:
         """Ask each query of the teams' own once for a version; return what is wrong."""
         who = (namespace, model, version)
         return await trial.problems(policies, self._readers, who, self._now())
+
+
+def _news_first(members: list[Followed], beat: Beat, reader: Reader) -> list[Followed]:
+    """Return them with those first of whom events were just counted: one of them may be unsafe."""
+    names = {goal.events for followed in members for goal in followed.on(beat)}
+    news = {model for name in names if name for model in reader.ledger.grown(name)}
+    return sorted(members, key=lambda followed: followed.model not in news)
 
 
 def _model(key: Key) -> tuple[str, str]:

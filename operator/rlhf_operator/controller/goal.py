@@ -147,6 +147,14 @@ class Goal:
         mine = self.objective.measure.counters
         return mine if self.users is None else (*mine, *self.users.counters)
 
+    @property
+    def events(self) -> str | None:
+        """Return the counter that counts events alone, and not all answers, if there is one."""
+        measure = self.objective.measure
+        if measure.events is None or measure.events.name == measure.samples.name:
+            return None
+        return measure.events.name
+
     def close(self, now: datetime, since: datetime) -> None:
         """End the stretch that goes on, if it is judged by evidence and its time is over."""
         last = self.canary.measured

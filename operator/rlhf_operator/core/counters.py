@@ -88,14 +88,18 @@ class Track:
         """Return when the series was there at first; minus infinity where that was not seen."""
         return self._born if self._fresh else float("-inf")
 
-    def feed(self, points: Sequence[Point], horizon: float = float("inf")) -> None:
-        """Take in points in order of time; remember each change for so many seconds."""
-        last, first = self.last, len(points)
+    def feed(self, points: Sequence[Point], horizon: float = float("inf")) -> bool:
+        """Take in points in order of time; remember each change for so many seconds.
+
+        Return whether anything was counted.
+        """
+        before, last, first = self.total, self.last, len(points)
         while first and points[first - 1][0] > last:
             first -= 1
         for time, value in points[first:] if first < len(points) else ():
             if time > self.last and isfinite(value):
                 self._step(time, value, horizon)
+        return self.total != before
 
     def _step(self, time: float, value: float, horizon: float) -> None:
         if self._pending:

@@ -7,7 +7,7 @@ version since a mark. Late and duplicate points are ignored, so answers may over
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -149,6 +149,7 @@ class Ledger:
         self._books: dict[ModelKey, _Book] = {}
         self._index: dict[str, dict[int, Track]] = {}
         self._order: dict[str, list[tuple[Mapping[str, str], Track | None]]] = {}
+        self._grown: dict[str, set[ModelKey]] = {}
 
     def start(self, model: ModelKey, marks: Sequence[float]) -> None:
         """Count a model from these instants; what is not known that far back must be read again."""
@@ -211,6 +212,7 @@ class Ledger:
         """Take in the points of one counter, of all models or of some."""
         order = self._order.get(name, [])
         seen: list[tuple[Mapping[str, str], Track | None]] = []
+        grown = self._grown[name] = set[ModelKey]()
         for place, series in enumerate(answer):
             labels = series.labels
             # Prometheus mostly answers in the same order: comparing is cheaper than hashing.
@@ -221,15 +223,22 @@ class Ledger:
                 track = self._index.setdefault(name, {}).get(_identity(labels))
                 seen.append((track.labels if track else labels, track))
             if track is not None:
-                track.feed(series.points, self._horizon)
+                if track.feed(series.points, self._horizon):
+                    grown.add(_model(labels))
             elif (born := self._first_seen(name, series)) is not None:
                 seen[-1] = (born.labels, born)
+                if born.total:
+                    grown.add(_model(labels))
         if whole:
             self._order[name] = seen
 
+    def grown(self, name: str) -> Collection[ModelKey]:
+        """Return of which models a counter has grown in the newest answer."""
+        return self._grown.get(name, ())
+
     def _first_seen(self, name: str, series: Series) -> Track | None:
         labels = series.labels
-        book = self._books.get((labels.get(NAMESPACE, ""), labels.get(MODEL, "")))
+        book = self._books.get(_model(labels))
         known_from = None if book is None else book.known_from.get(name)
         version = labels.get(ABOUT_VERSION) or labels.get(VERSION)
         points = [
@@ -286,6 +295,10 @@ def _growth(tracks: Iterable[Track], mark: float, end: float) -> float:
     for track in tracks:
         total += track.growth(mark, end)
     return total
+
+
+def _model(labels: Mapping[str, str]) -> ModelKey:
+    return labels.get(NAMESPACE, ""), labels.get(MODEL, "")
 
 
 def _identity(labels: Mapping[str, str]) -> int:
