@@ -63,6 +63,28 @@ def test_nobody_calls_a_change_anothers(endpoints: Endpoints, operator: Release)
         change("bob")
 
 
+def test_nobody_changes_what_a_record_began_with(endpoints: Endpoints, operator: Release) -> None:
+    kubectl = Kubectl.of(endpoints, operator.namespace)
+    record = {
+        "apiVersion": "rlhf.dev/v1alpha1",
+        "kind": "RLHFRollout",
+        "metadata": {"name": "record"},
+        "spec": SMALL["RLHFRollout"],
+    }
+    kubectl.apply(record)
+    with pytest.raises(HarnessError, match="a rollout's spec is immutable"):
+        kubectl.patch("rlhfrollout", "record", {"spec": {"revision": 7}})
+    kubectl.run("label", "rlhfrollout", "record", "rlhf.dev/pin=audit")
+    kubectl.run(
+        "patch", "rlhfrollout", "record", "--subresource=status", "--type=merge",
+        '--patch={"status":{"message":"written on"}}',
+    )  # fmt: skip
+    found = kubectl.get("rlhfrollout", "record")
+    assert found is not None and found["spec"]["revision"] == record["spec"]["revision"]
+    assert found["status"]["message"] == "written on"
+    kubectl.delete("rlhfrollout", "record")
+
+
 def _approver(user: str, role: str) -> Object:
     group = "rbac.authorization.k8s.io"
     return {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from rlhf_operator.api.crd import schema
 from rlhf_operator.api.decision import DecisionSpec
 from rlhf_operator.api.model import ModelSpec
-from rlhf_operator.api.policy import PolicySpec
-from rlhf_operator.api.schema import STORED, Time
+from rlhf_operator.api.policy import SLO, PolicySpec
+from rlhf_operator.api.schema import STORED, Keyed, Recorded, Time
 from rlhf_operator.api.version import VersionSpec
 
 DIGEST = "sha256:" + "a" * 64
@@ -281,3 +282,26 @@ def test_a_rule_that_came_later_is_not_asked_of_what_is_stored() -> None:
         VersionSpec.model_validate(batching)
     with pytest.raises(ValidationError):
         VersionSpec.model_validate(version(artifact={}), context=STORED)
+
+
+def test_a_record_is_not_asked_what_was_asked_where_its_parts_came_from() -> None:
+    """No server asks it either; whatever else is read, before and after, is asked all the same."""
+    refused = {
+        "name": "s",
+        "class": "Safety",
+        "max": "0.1",
+        "indicator": {"type": "UnsafeServedCount"},
+    }
+
+    class Record(Recorded):
+        slos: Annotated[tuple[SLO, ...], Keyed("name", 2)]
+
+    with pytest.raises(ValidationError):
+        SLO.model_validate(refused)
+    assert Record.model_validate({"slos": [refused]}).slos[0].max == "0.1"
+    with pytest.raises(ValidationError):
+        Record.model_validate({"slos": [refused | {"max": 0.1}]})
+    with pytest.raises(ValidationError):
+        SLO.model_validate(refused)
+    assert "x-kubernetes-validations" in str(schema(PolicySpec))
+    assert "x-kubernetes-validations" not in str(schema(Record))

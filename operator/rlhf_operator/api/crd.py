@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from rlhf_operator.api.common import Object
-from rlhf_operator.api.schema import GROUP, VERSION
+from rlhf_operator.api.schema import GROUP, VERSION, Recorded
 
 Json = dict[str, Any]
 
@@ -58,8 +58,6 @@ class Kind:
     description: str
     scale: Json | None = None
     selectable: tuple[str, ...] = ()
-    written_once: bool = False
-    """Whether the operator writes its spec, and nobody changes it."""
 
     @property
     def crd_name(self) -> str:
@@ -74,7 +72,7 @@ def render(kind: Kind) -> Json:
     status["default"] = {"observedGeneration": -1}
     # Otherwise the API server works out with each write who owns which field. Nobody shares these:
     # we write them whole.
-    for part in (status, spec) if kind.written_once else (status,):
+    for part in (status, spec) if issubclass(_field(kind, "spec"), Recorded) else (status,):
         part["x-kubernetes-map-type"] = "atomic"
     subresources: Json = {"status": {}}
     if kind.scale:
@@ -130,7 +128,11 @@ def schema(model: type[BaseModel]) -> Json:
     raw = model.model_json_schema(
         by_alias=True, mode="validation", schema_generator=GenerateJsonSchema
     )
-    return _structural(raw, raw.get("$defs", {}), model.__name__, top=True)
+    types: Json = raw.get("$defs", {})
+    if issubclass(model, Recorded):
+        for each in (raw, *types.values()):
+            each.pop("x-kubernetes-validations", None)
+    return _structural(raw, types, model.__name__, top=True)
 
 
 def _structural(raw: Json, types: Json, path: str, *, top: bool = False) -> Json:

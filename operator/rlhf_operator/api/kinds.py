@@ -72,7 +72,6 @@ ROLLOUT = Kind(
     plural="rlhfrollouts",
     short="rlhfr",
     type=RLHFRollout,
-    written_once=True,
     description="One change of what is live. Written by the operator; kept as the history. With "
     "the label rlhf.dev/pin it is never pruned.",
     columns=(

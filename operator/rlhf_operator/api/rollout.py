@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ from rlhf_operator.api.evidence import (
 )
 from rlhf_operator.api.plan import PinnedPolicy, Plan, Repin
 from rlhf_operator.api.quarantine import QuarantineRecord
-from rlhf_operator.api.schema import ApiType, CelRule, Digest, Duration, Keyed, Name, Percent, Time
+from rlhf_operator.api.schema import ApiType, Digest, Duration, Keyed, Name, Percent, Recorded, Time
 from rlhf_operator.api.standby import StandbyRecord
 
 
@@ -65,7 +65,7 @@ class Cause(ApiType):
     """What failed, where traffic flees by itself."""
 
 
-class RolloutSpec(ApiType):
+class RolloutSpec(Recorded):
     """What was to be changed, and by which plan. Written once by the operator."""
 
     model: Name
@@ -94,10 +94,6 @@ class RolloutSpec(ApiType):
     """The devices and nodes that its pods ask for, where that limits how many may run at once."""
     cause: Cause
     """Why this run began."""
-
-    transitions: ClassVar[tuple[CelRule, ...]] = (
-        CelRule(cel="self == oldSelf", message="a rollout's spec is immutable"),
-    )
 
 
 class FallbackProof(ApiType):
@@ -162,7 +158,7 @@ class ArmRecord(ApiType):
         return VersionRef(name=self.version, identity=self.identity)
 
 
-class RolloutStatus(ApiType):
+class RolloutStatus(Recorded):
     """The live state of the run; the one commit record. Written before any deed."""
 
     observed_generation: int = -1

@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -21,6 +22,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     ValidationInfo,
     model_validator,
@@ -106,6 +108,10 @@ def _be_exact(node: Any) -> None:
             _be_exact(value)
 
 
+_RECORDED: ContextVar[bool] = ContextVar("recorded", default=False)
+"""Whether what is read stands in a record."""
+
+
 class ApiType(BaseModel):
     """Base of every type in the API: frozen, closed, camelCase outside, docstrings as help."""
 
@@ -132,6 +138,8 @@ class ApiType(BaseModel):
 
     @model_validator(mode="after")
     def _obey_rules(self, asked: ValidationInfo) -> ApiType:
+        if _RECORDED.get():
+            return self
         for entry in self.cel_rules():
             if entry.came_later and asked.context == STORED:
                 continue
@@ -160,6 +168,23 @@ class ApiType(BaseModel):
     def dump(self) -> dict[str, Any]:
         """Return the object as JSON-ready data under its API names, without empty fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Recorded(ApiType):
+    """What the operator alone writes, on record: rules were asked where its parts came from.
+
+    Neither this package nor the API server asks them again. The server would with each write of a
+    status, and spend more than half of it on what cannot have changed.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_as_recorded(cls, given: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        before = _RECORDED.set(True)
+        try:
+            return read(given)
+        finally:
+            _RECORDED.reset(before)
 
 
 _DURATION = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
