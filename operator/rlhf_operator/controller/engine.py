@@ -30,8 +30,9 @@ _LOG = logging.getLogger(__name__)
 # Judging gives way to other work after so many subjects.
 _BATCH = 50
 _PUT_OFF = timedelta(seconds=0.2)
-_PATIENCE = 5
-"""How often judging what was promoted is put off while many failures wait to be acted on."""
+_PATIENCE = 15
+"""How often judging what was promoted is put off while many failures wait to be acted on: for
+three seconds, as passes over them are."""
 
 
 class _Nobody:
@@ -233,7 +234,7 @@ class Engine:
                         await asyncio.sleep(0)  # what takes its weight away begins at once
 
     async def _give_way(self) -> None:
-        """Wait a second at most while many failures wait to be acted on."""
+        """Wait three seconds at most while many failures wait to be acted on."""
         for _ in range(_PATIENCE):
             if not self._crowded():
                 return
