@@ -39,6 +39,8 @@ class Script:
     status: int = 200
     body: bytes = b"{}"
     pause: float = 0.0
+    together: threading.Barrier | None = None
+    """Where the questions wait for each other before any is answered."""
     drip: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[dict[str, list[str]], dict[str, str]]] = field(default_factory=list)
@@ -59,6 +61,8 @@ def script() -> Iterator[tuple[Script, str]]:
         def do_GET(self) -> None:
             made.asked.append((parse_qs(urlsplit(self.path).query), dict(self.headers)))
             time.sleep(made.pause)
+            if made.together is not None:
+                made.together.wait()
             self.send_response(made.status)
             self.send_header("Content-Length", str(len(made.body)))
             for name, value in made.headers.items():
@@ -93,8 +97,8 @@ async def opened() -> AsyncIterator[Callable[[Source], Prometheus]]:
         each.close()
 
 
-def source(url: str, **options: Any) -> Source:
-    return Source(name="default", url=url, timeout=timedelta(seconds=0.5), **options)
+def source(url: str, seconds: float = 60, **options: Any) -> Source:
+    return Source(name="default", url=url, timeout=timedelta(seconds=seconds), **options)
 
 
 def answer(kind: str, *result: dict[str, Any], **more: Any) -> bytes:
@@ -144,7 +148,7 @@ async def test_values_come_with_their_labels(script: tuple[Script, str], opened:
     assert found[0].points == [(1.5, 2.0)]
     assert math.isnan(found[1].points[0][1])
     asked, headers = made.asked[0]
-    assert asked == {"query": ["up"], "time": ["1767225600.000"], "timeout": ["0.5s"]}
+    assert asked == {"query": ["up"], "time": ["1767225600.000"], "timeout": ["60s"]}
     assert "Authorization" not in headers
 
 
@@ -178,7 +182,7 @@ async def test_the_token_is_read_anew(
             "parse error at char 5",
         ),
         ("refused without words", {"status": 422, "body": b"["}, Problem.REFUSED, "status 422"),
-        ("no answer in time", {"pause": 1.0}, Problem.SOURCE_DOWN, "no answer within 0.5 s"),
+        ("no answer in time", {"pause": 20.0}, Problem.SOURCE_DOWN, "no answer within 0.5 s"),
         (
             "an answer that drips",
             {"drip": True, "body": answer("vector", ONE)},
@@ -217,7 +221,9 @@ async def test_a_fault_is_a_value(
     made, url = script
     for name, value in change.items():
         setattr(made, name, value)
-    found = await opened(source(url, max_bytes=4000, max_series=3)).instant("up", NOW)
+    seconds = 0.5 if "within 0.5 s" in said else 60
+    client = opened(source(url, seconds, max_bytes=4000, max_series=3))
+    found = await client.instant("up", NOW)
     assert (found.problem if isinstance(found, Silence) else None) is problem
     assert said in (found.message if isinstance(found, Silence) else "")
     assert "127.0.0.1" not in str(found)
@@ -235,10 +241,10 @@ async def test_a_slow_query_does_not_keep_others_waiting(
     script: tuple[Script, str], opened: Opened
 ) -> None:
     made, url = script
-    made.pause, made.body = 0.3, answer("vector")
-    client, began = opened(source(url)), time.monotonic()
-    await asyncio.gather(*(client.instant("up", NOW) for _ in range(4)))
-    assert time.monotonic() - began < 0.9
+    made.together, made.body = threading.Barrier(4, timeout=60), answer("vector")
+    client = opened(source(url))
+    found = await asyncio.gather(*(client.instant("up", NOW) for _ in range(4)))
+    assert found == [()] * 4
 
 
 async def test_a_teams_query_that_keeps_failing_is_asked_rarely(
@@ -374,19 +380,33 @@ def _points(client: Prometheus, query: str) -> list[tuple[float, float]]:
     return list(found[0].points) if not isinstance(found, Silence) and found else []
 
 
-def _until(true: Callable[[], bool], log: Path) -> None:
+def _until(true: Callable[[], bool], log: Path = Path("/dev/null")) -> None:
     deadline = time.monotonic() + 60
     while not true():
         if time.monotonic() > deadline:
-            pytest.fail(f"Prometheus did not come up: {log.read_text()[-2000:]}")
+            pytest.fail(f"Prometheus did not come so far: {log.read_text()[-2000:]}")
         time.sleep(0.2)
+
+
+def _shown(real: Real, query: str, count: int) -> tuple[Series, ...]:
+    """Return the series of an answer; where a scrape failed on a busy machine, of a later one."""
+    found: list[Answer] = []
+
+    def is_whole() -> bool:
+        found.append(_ask(real.client.instant, query))
+        assert not isinstance(found[-1], Silence), found
+        return len(found[-1]) == count
+
+    _until(is_whole)
+    assert not isinstance(found[-1], Silence)
+    return found[-1]
 
 
 def test_a_range_selector_yields_each_scrape_once_at_its_own_time(real: Real) -> None:
     points = _points(real.client, "n_total[1m]")
     times, values = zip(*points, strict=True)
     assert list(times) == sorted(set(times))
-    assert values == tuple(range(int(values[0]), int(values[0]) + len(values)))
+    assert list(values) == sorted(set(values)), "one may fail on a busy machine"
     assert 0 < time.time() - times[-1] < 30
 
 
@@ -401,7 +421,9 @@ def test_the_last_value_before_an_instant_keeps_the_metric_name(real: Real) -> N
 
 
 def test_an_instant_value_carries_the_time_of_the_question_not_of_the_scrape(real: Real) -> None:
-    at = datetime.fromtimestamp(round(time.time(), 3), UTC)
+    _shown(real, "n_total", 1)
+    times = [time for time, _ in _points(real.client, "n_total[1m]")]
+    at = datetime.fromtimestamp(round(times[-1] + 0.05, 3), UTC)
     found = asyncio.run(real.client.instant("n_total", at))
     assert not isinstance(found, Silence)
     assert found[0].points[0][0] == at.timestamp()
@@ -414,19 +436,14 @@ def test_a_reset_shows_as_a_fall(real: Real) -> None:
         values = [value for _, value in _points(real.client, "n_total[2m]")]
         return any(later < earlier for earlier, later in pairwise(values))
 
-    _until(fell, Path("/dev/null"))
+    _until(fell)
 
 
 def test_not_a_number_several_series_and_none(real: Real) -> None:
-    [odd] = _series(_ask(real.client.instant, "odd"))
+    [odd] = _shown(real, "odd", 1)
     assert math.isnan(odd.points[0][1])
-    assert len(_series(_ask(real.client.instant, "split"))) == 2
+    assert len(_shown(real, "split", 2)) == 2
     assert _ask(real.client.instant, "nothing_of_that_name") == ()
-
-
-def _series(found: Answer) -> tuple[Series, ...]:
-    assert not isinstance(found, Silence), found
-    return found
 
 
 @pytest.mark.parametrize(
@@ -448,11 +465,10 @@ def test_a_number_is_refused_where_series_are_wanted(real: Real) -> None:
 
 def test_a_target_that_is_gone_leaves_old_points_and_no_new_ones(real: Real) -> None:
     real.exporter.quiet = True
-    time.sleep(1.5)
-    before = _points(real.client, "n_total[1m]")
     # A failed scrape ends the series for an instant query at once; its points remain readable.
-    assert _ask(real.client.instant, "n_total") == ()
+    _shown(real, "n_total", 0)
+    before = _points(real.client, "n_total[10m]")
     assert before
     time.sleep(1)
-    assert _points(real.client, "n_total[2m]")[-1] == before[-1]
+    assert _points(real.client, "n_total[10m]")[-1] == before[-1]
     real.exporter.quiet = False

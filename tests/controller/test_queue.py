@@ -83,13 +83,13 @@ async def test_a_worker_that_was_held_back_is_woken_by_calm(queue: DeadlineQueue
     getting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.done("bad")
-    assert (await asyncio.wait_for(getting, 5))[0] == "usual"
+    assert (await getting)[0] == "usual"
 
 
 async def test_it_is_calm_when_all_urgent_keys_were_handled(queue: DeadlineQueue[str]) -> None:
     calm = asyncio.create_task(queue.calm())
     queue.add("usual")
-    await asyncio.wait_for(calm, 1)
+    await calm
     for bad in ("bad", "worse"):
         queue.add(bad, urgent=True)
     calm = asyncio.create_task(queue.calm())
@@ -102,14 +102,14 @@ async def test_it_is_calm_when_all_urgent_keys_were_handled(queue: DeadlineQueue
     assert (await queue.get())[0] == "bad"
     queue.add("bad", 5)  # a later look is nothing urgent
     queue.done("bad")
-    await asyncio.wait_for(calm, 1)
+    await calm
     assert queue.urgent == 0
 
 
 async def test_an_urgent_key_that_is_gone_disturbs_nobody(queue: DeadlineQueue[str]) -> None:
     queue.add("bad", urgent=True)
     queue.discard("bad")
-    await asyncio.wait_for(queue.calm(), 1)
+    await queue.calm()
 
 
 async def test_a_key_is_handed_out_once(queue: DeadlineQueue[str]) -> None:
@@ -170,7 +170,7 @@ async def test_a_sleeping_worker_is_woken_by_a_new_key(queue: DeadlineQueue[str]
     getting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     queue.add("a")
-    assert (await asyncio.wait_for(getting, 5))[0] == "a"
+    assert (await getting)[0] == "a"
 
 
 async def test_each_of_many_workers_gets_a_key(queue: DeadlineQueue[str]) -> None:
@@ -178,7 +178,7 @@ async def test_each_of_many_workers_gets_a_key(queue: DeadlineQueue[str]) -> Non
     await asyncio.sleep(0)
     for name in "abcd":
         queue.add(name)
-    found = await asyncio.wait_for(asyncio.gather(*workers), 5)
+    found = await asyncio.gather(*workers)
     assert sorted(name for name, _ in found) == list("abcd")
 
 

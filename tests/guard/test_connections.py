@@ -36,19 +36,17 @@ async def listening(world: World, **limits: Any) -> AsyncIterator[int]:
 
 async def read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of one answer."""
-    async with asyncio.timeout(5):
-        status = int((await reader.readline()).split()[1])
-        headers = {}
-        while (line := (await reader.readline()).decode().strip()) != "":
-            name, _, value = line.partition(": ")
-            headers[name.lower()] = value
-        body = await reader.readexactly(int(headers["content-length"]))
+    status = int((await reader.readline()).split()[1])
+    headers = {}
+    while (line := (await reader.readline()).decode().strip()) != "":
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
+    body = await reader.readexactly(int(headers["content-length"]))
     return status, headers, body
 
 
 async def closes(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(5):
-        return await reader.read() == b""
+    return await reader.read() == b""
 
 
 async def test_more_connections_than_allowed_are_told_so(world: World) -> None:
@@ -78,7 +76,7 @@ async def test_headers_that_do_not_come_end_the_connection(world: World, sent: b
 
 
 async def test_headers_of_a_second_request_have_their_time_too(world: World) -> None:
-    async with listening(world, header_seconds=0.2) as port:
+    async with listening(world, header_seconds=1) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(OK)
         assert (await read(reader))[0] == 200
@@ -89,12 +87,12 @@ async def test_headers_of_a_second_request_have_their_time_too(world: World) -> 
 
 async def test_an_answer_may_take_longer_than_headers(world: World) -> None:
     world.triton.gate = asyncio.Event()
-    async with listening(world, header_seconds=0.05) as port:
+    async with listening(world, header_seconds=0.5) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         body = b'{"prompt": "Hello"}'
         head = b"POST /v1/completions HTTP/1.1\r\nHost: guard\r\nContent-Length: %d\r\n\r\n"
         writer.write(head % len(body) + body)
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(1)
         world.triton.gate.set()
         assert (await read(reader))[0] == 200
         writer.close()
@@ -178,9 +176,8 @@ async def test_bodies_that_are_half_there_take_no_more_than_there_is_room_for(
             task.cancel()
         for _, writer in links:
             writer.close()
-        async with asyncio.timeout(5):
-            while load.body_bytes:
-                await asyncio.sleep(0.001)
+        while load.body_bytes:
+            await asyncio.sleep(0.001)
         assert (await world.complete()).status == 200
     assert load.body_bytes == 0
 
@@ -199,9 +196,8 @@ async def test_a_body_takes_room_as_it_is_unpacked(
     async with listening(world) as port:
         _, first = await asyncio.open_connection("127.0.0.1", port)
         first.write(head + packed)
-        async with asyncio.timeout(5):
-            while world.guard.load.body_bytes < 800_000:
-                await asyncio.sleep(0.001)
+        while world.guard.load.body_bytes < 800_000:
+            await asyncio.sleep(0.001)
         other, second = await asyncio.open_connection("127.0.0.1", port)
         second.write(head + packed)
         status, headers, _ = await read(other)
@@ -225,16 +221,14 @@ async def test_an_open_stream_ends_whole_when_the_process_drains(
     body = b'{"prompt": "Hello", "stream": true}'
     head = b"POST /v1/completions HTTP/1.1\r\nHost: guard\r\nContent-Length: %d\r\n\r\n"
     writer.write(head % len(body) + body)
-    async with asyncio.timeout(5):
-        while not world.triton.asked:
-            await asyncio.sleep(0.001)
+    while not world.triton.asked:
+        await asyncio.sleep(0.001)
     world.guard.load.is_draining = True
     leaving = asyncio.create_task(runner.cleanup())
     await asyncio.sleep(0.05)
     assert not leaving.done()
     world.triton.gate.set()
-    async with asyncio.timeout(5):
-        answer = await reader.read()
+    answer = await reader.read()
     assert b"data: [DONE]" in answer
     assert b"Connection: close" in answer
     await leaving

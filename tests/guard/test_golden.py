@@ -55,9 +55,8 @@ async def a_guard(
     )
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve(world.guard, stop))
-    async with asyncio.timeout(20):
-        while not await _listens(golden.OPERATIONS_PORT):
-            await asyncio.sleep(0.01)
+    while not await _listens(golden.OPERATIONS_PORT):
+        await asyncio.sleep(0.01)
     yield world
     stop.set()
     await serving

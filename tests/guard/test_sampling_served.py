@@ -242,7 +242,7 @@ async def test_the_last_samples_leave_before_metrics_and_triton_stop(
     # It would wait for more.
     await (await world.complete()).read()
     stop.set()
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         while not sink.headers:
             await asyncio.sleep(0.01)
         # Triton waits for the end of this port.

@@ -87,9 +87,8 @@ async def test_a_large_body_is_refused(make_world: MakeWorld) -> None:
 
 
 async def wait_until_asked(world: World) -> None:
-    async with asyncio.timeout(5):
-        while not world.triton.asked:
-            await asyncio.sleep(0.001)
+    while not world.triton.asked:
+        await asyncio.sleep(0.001)
 
 
 async def test_more_than_the_limit_in_flight_is_refused(make_world: MakeWorld) -> None:
@@ -121,9 +120,8 @@ async def test_a_client_that_leaves_gives_its_place_back(make_world: MakeWorld) 
     first = asyncio.create_task(world.complete())
     await wait_until_asked(world)
     first.cancel()
-    async with asyncio.timeout(5):
-        while world.guard.load.in_flight:
-            await asyncio.sleep(0.001)
+    while world.guard.load.in_flight:
+        await asyncio.sleep(0.001)
     world.triton.gate.set()
     assert (await world.complete()).status == 200
     seen = await world.metrics()
@@ -148,7 +146,7 @@ async def test_a_terminated_process_finishes_what_it_began(tmp_path: Path) -> No
         stderr=asyncio.subprocess.PIPE,
     )
     base = f"http://127.0.0.1:{port}"
-    async with aiohttp.ClientSession(base) as client, asyncio.timeout(20):
+    async with aiohttp.ClientSession(base) as client:
         while True:
             try:
                 if (await client.get("/healthz/ready")).status == 200:
@@ -181,7 +179,7 @@ async def test_a_drain_lets_streams_come_to_their_end(make_world: MakeWorld) -> 
     told = {"port": port, "operationsPort": operations, "lameDuckSeconds": 0, "drainSeconds": 20}
     setup = a_setup(**told)
     stop = asyncio.Event()
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session:
         url = str(model.make_url(""))
         triton = Triton(session, url=url, model="model", exclude_input=False)
         guard = Guard.of(setup, triton)

@@ -47,18 +47,16 @@ async def read(reply: aiohttp.ClientResponse) -> tuple[str, list[Any], bool]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
+    while not condition():
+        await asyncio.sleep(0.001)
 
 
 async def read_until(reply: aiohttp.ClientResponse, end: bytes) -> bytes:
     seen = b""
-    async with asyncio.timeout(10):
-        while end not in seen:
-            piece = await reply.content.readany()
-            assert piece, seen
-            seen += piece
+    while end not in seen:
+        piece = await reply.content.readany()
+        assert piece, seen
+        seen += piece
     return seen
 
 
@@ -354,7 +352,7 @@ async def test_a_whole_answer_of_a_model_that_streams(make_world: MakeWorld) -> 
 
 
 async def test_a_stream_that_takes_too_long_breaks_off(make_world: MakeWorld) -> None:
-    world = await make_world(guard=FLAG, limits={"timeoutSeconds": 0.3})
+    world = await make_world(guard=FLAG, limits={"timeoutSeconds": 2})
     world.triton.stream("word ", "more", gate_at=1, gate=asyncio.Event())
     reply = await ask(world)
     with pytest.raises((aiohttp.ClientPayloadError, ConnectionResetError)):

@@ -292,8 +292,7 @@ async def test_who_reads_of_a_server_that_hangs_is_told(
     world = await make_world()
     monkeypatch.setattr(v2_endpoints, "_READ_SECONDS", 0.05)
     monkeypatch.setattr(type(world.guard.triton), "forward", hang)
-    async with asyncio.timeout(5):
-        assert (await world.users.get("/v2/models/model/stats")).status == 502
+    assert (await world.users.get("/v2/models/model/stats")).status == 502
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ HEADER = "x-rlhf-vote"
 """Signs a vote that another guard passes on."""
 
 _FRESH_SECONDS = 5.0
-_SECONDS = 3.0
 
 Address = tuple[str, int]
 Lookup = Callable[[str, int], Awaitable[frozenset[Address]]]
@@ -75,6 +74,8 @@ class Peers:
 
     session: aiohttp.ClientSession
     lookup: Lookup = lookup
+    seconds: float = 3.0
+    """How long another guard, or the list of guards, is waited for."""
     _known: frozenset[Address] = field(default_factory=frozenset)
     _since: float | None = None
 
@@ -109,7 +110,7 @@ class Peers:
         sent = [("Content-Type", "application/json"), (HEADER, signature), *headers]
         try:
             async with (
-                asyncio.timeout(_SECONDS),
+                asyncio.timeout(self.seconds),
                 self.session.post(
                     URL.build(scheme=scheme, host=host, port=port, path="/v1/feedback"),
                     data=body,
@@ -127,7 +128,7 @@ class Peers:
         now = time.monotonic()
         if self._since is None or now - self._since > _FRESH_SECONDS:
             try:
-                async with asyncio.timeout(_SECONDS):
+                async with asyncio.timeout(self.seconds):
                     self._known = await self.lookup(name, port)
             except (OSError, TimeoutError) as error:
                 raise Unreachable(type(error).__name__) from None
