@@ -7,7 +7,7 @@ What is not named here cannot be changed. Our pods hold to the Pod Security Stan
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -32,6 +32,12 @@ _KEYS = {
     "resourceClaims": "name",
     "claims": "name",
     "volumeMounts": "mountPath",
+}
+
+
+_NOTHING: Json = {
+    "metadata": {"labels": {}},
+    "spec": {"volumes": (), "containers": (), "initContainers": ()},
 }
 
 
@@ -83,25 +89,29 @@ class _Template(ApiType):
 
 
 def problems(
-    patch: Mapping[str, Any], *, ours: Mapping[str, Any], volumes: Collection[str]
+    patch: Mapping[str, Any], *, ours: Callable[[], Mapping[str, Any]], volumes: Collection[str]
 ) -> tuple[str, ...]:
-    """Return what in the patch may not be set; `volumes` are the types a team may mount."""
+    """Return what in the patch may not be set; `volumes` are the types a team may mount.
+
+    `ours` makes the template that is patched, where the patch names a part that we name too.
+    """
     try:
         template = _Template.model_validate(patch)
     except ValidationError as error:
         return tuple(_sentence(each) for each in error.errors(include_input=False))
-    security = template.spec.security_context
+    spec, labels = template.spec, template.metadata.labels.keys()
+    is_shared = labels or spec.volumes or spec.containers or spec.init_containers
+    base = ours() if is_shared else _NOTHING
     found = []
-    if security.run_as_user == 0:
+    if spec.security_context.run_as_user == 0:
         found.append("spec.securityContext.runAsUser must not be 0")
-    protected = {*template.metadata.labels, *template.metadata.annotations}
+    protected = {*labels, *template.metadata.annotations}
     protected = {key for key in protected if key.partition("/")[0] == GROUP}
-    taken = protected | (template.metadata.labels.keys() & ours["metadata"]["labels"].keys())
+    taken = protected | (labels & base["metadata"]["labels"].keys())
     found += [f"metadata: {key} is set by the operator" for key in sorted(taken)]
-    spec = ours["spec"]
-    found += _volume_problems(template.spec.volumes, spec["volumes"], volumes)
-    found += _container_problems("containers", template.spec.containers, spec)
-    found += _container_problems("initContainers", template.spec.init_containers, spec)
+    found += _volume_problems(spec.volumes, base["spec"]["volumes"], volumes)
+    found += _container_problems("containers", spec.containers, base["spec"])
+    found += _container_problems("initContainers", spec.init_containers, base["spec"])
     return tuple(found)
 
 

@@ -115,19 +115,19 @@ def _pod_template_problem(
 ) -> str | None:
     if not model_spec.serving.pod_template:
         return None
-    plain = pods.template(
-        PodPlan(
-            model=version_spec.model,
-            version="version",
-            model_spec=model_spec,
-            version_spec=version_spec,
-            defaults=defaults,
-            config_map="config",
-            files={},
-        )
+    plan = PodPlan(
+        model=version_spec.model,
+        version="version",
+        model_spec=model_spec,
+        version_spec=version_spec,
+        defaults=defaults,
+        config_map="config",
+        files={},
     )
     found = patches.problems(
-        model_spec.serving.pod_template, ours=plain, volumes=defaults.allowed_volumes
+        model_spec.serving.pod_template,
+        ours=lambda: pods.template(plan),
+        volumes=defaults.allowed_volumes,
     )
     return f"serving.podTemplate: {'; '.join(found)}" if found else None
 

@@ -31,7 +31,7 @@ async def reconcile(key: Key, world: World, now: datetime) -> datetime | None:
     if decision.action is not Action.START:
         # At once: what fails below must leave no weight unjudged, nor judged by earlier rules.
         _follow(seen, run, world)
-    await report.tell(seen, decision, world)
+    await report.tell(seen, decision, run, world)
     if decision.action is Action.START:
         return now  # the next pass opens the record, and then there is something to mirror
     if not seen.deleted and _takes_weight_away(decision, run):

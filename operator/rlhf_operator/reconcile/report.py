@@ -117,8 +117,8 @@ def _checkpoint(
     return found if found is not None and found.since == run.status.in_force_at else None
 
 
-async def tell(seen: Observed, decision: Decision, world: World) -> None:
-    """Tell a transition once, as Events."""
+async def tell(seen: Observed, decision: Decision, run: Run | None, world: World) -> None:
+    """Tell a transition once, as Events, given the run as it is now on record."""
     raw = world.store.get("RLHFModel", seen.key.namespace, seen.key.name)
     if raw is None or seen.deleted:
         return
@@ -127,7 +127,8 @@ async def tell(seen: Observed, decision: Decision, world: World) -> None:
         await world.cluster.tell(raw, event.type, event.reason, event.message)
     for each in cautions.news(seen, before):
         await world.cluster.tell(raw, "Warning", str(each.type), each.message)
-    doubt = outlook.news(seen, before)
+    goes_on = run is not None and run.is_active
+    doubt = outlook.news(seen, before) if goes_on else None
     if doubt is not None:
         await world.cluster.tell(raw, "Warning", str(ConditionType.DECISION_UNLIKELY), doubt)
 
