@@ -42,6 +42,8 @@ class Script:
     together: threading.Barrier | None = None
     """Where the questions wait for each other before any is answered."""
     drip: bool = False
+    breaks_off: bool = False
+    sent: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[dict[str, list[str]], dict[str, str]]] = field(default_factory=list)
 
@@ -69,8 +71,12 @@ def script() -> Iterator[tuple[Script, str]]:
                 self.send_header(name, value)
             self.end_headers()
             try:
-                for start in range(0, len(made.body), 1 if made.drip else 1 << 20):
-                    self.wfile.write(made.body[start : start + (1 if made.drip else 1 << 20)])
+                step = 1 if made.drip else len(made.body) // 2 if made.breaks_off else 1 << 20
+                for start in range(0, len(made.body), step):
+                    self.wfile.write(made.body[start : start + step])
+                    made.sent += step
+                    if made.breaks_off:
+                        break
                     time.sleep(0.05 if made.drip else 0)
             except OSError:
                 pass
@@ -185,9 +191,15 @@ async def test_the_token_is_read_anew(
         ("no answer in time", {"pause": 20.0}, Problem.SOURCE_DOWN, "no answer within 0.5 s"),
         (
             "an answer that drips",
-            {"drip": True, "body": answer("vector", ONE)},
+            {"drip": True, "body": answer("vector", *[ONE] * 20)},
             Problem.SOURCE_DOWN,
             "no answer within 0.5 s",
+        ),
+        (
+            "an answer that breaks off",
+            {"breaks_off": True, "body": answer("vector", ONE)},
+            Problem.SOURCE_DOWN,
+            "cannot be reached",
         ),
         ("no JSON", {"body": b"<html>"}, Problem.SOURCE_DOWN, "not Prometheus JSON"),
         ("other JSON", {"body": b"[]"}, Problem.SOURCE_DOWN, "not Prometheus JSON"),
@@ -228,6 +240,7 @@ async def test_a_fault_is_a_value(
     assert said in (found.message if isinstance(found, Silence) else "")
     assert "127.0.0.1" not in str(found)
     assert len(made.asked) == 1
+    assert not made.drip or made.sent < len(made.body), "it is not waited for to its end"
 
 
 async def test_nobody_there_is_a_value_without_the_address(opened: Opened) -> None:

@@ -503,7 +503,8 @@ async def test_the_loop_runs_by_the_clock_and_stops() -> None:
     world.metrics.now = at(20)
     running = asyncio.create_task(engine.run())
     engine.follow(subject())
-    await asyncio.sleep(1.3)
+    while not world.told:
+        await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert running.cancelled() and not any(not task.done() for task in engine._running.values())

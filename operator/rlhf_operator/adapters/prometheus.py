@@ -21,6 +21,7 @@ import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from pydantic_core import from_json
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from rlhf_operator.adapters.breaker import Breaker
@@ -117,7 +118,8 @@ class _Session(requests.Session):
 
     def _pieces(self, response: requests.Response, deadline: float) -> Iterator[bytes]:
         size = 0
-        for piece in response.iter_content(_PIECE):
+        # Not `iter_content`: it waits for a whole piece, and an answer may come byte by byte.
+        while piece := response.raw.read1(_PIECE):
             size += len(piece)
             if size > self.max_bytes:
                 raise _TooLargeError
@@ -186,9 +188,9 @@ class Prometheus:
             return _fault(session.answer)
         except _TooLargeError:
             return Silence(Problem.TOO_LARGE, f"answer longer than {session.max_bytes} bytes")
-        except (_TooSlowError, requests.Timeout):
+        except (_TooSlowError, requests.Timeout, ReadTimeoutError):
             return Silence(Problem.SOURCE_DOWN, f"metric source: no answer within {seconds:g} s")
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             # The address is the operator's own affair; statuses are read by tenants.
             message = f"metric source cannot be reached ({type(error).__name__})"
             return Silence(Problem.SOURCE_DOWN, message)
