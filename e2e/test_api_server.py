@@ -195,8 +195,8 @@ def test_every_sample_is_accepted(
     endpoints: Endpoints, kinds_installed: None, own_namespace: str, sample: Path
 ) -> None:
     kubectl = Kubectl.of(endpoints, own_namespace)
-    text = sample.read_text().replace("author: ann@example.com", "author: admin")
-    said = kubectl.run("create", "--dry-run=server", "--filename=-", text=text)
+    text = sample.read_text().replace("alice@example.com", kubectl.whoami())
+    said = kubectl.run("apply", "--dry-run=server", "--filename=-", text=text)
     assert "created (server dry run)" in said
 
 
