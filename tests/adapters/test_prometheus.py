@@ -7,6 +7,7 @@ engine's tests assume of Prometheus is what Prometheus does.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 import shutil
@@ -200,6 +201,12 @@ async def test_the_token_is_read_anew(
             {"breaks_off": True, "body": answer("vector", ONE)},
             Problem.SOURCE_DOWN,
             "cannot be reached",
+        ),
+        (
+            "an answer that is packed, unasked",
+            {"body": gzip.compress(answer("vector")), "headers": {"Content-Encoding": "gzip"}},
+            None,
+            "",
         ),
         ("no JSON", {"body": b"<html>"}, Problem.SOURCE_DOWN, "not Prometheus JSON"),
         ("other JSON", {"body": b"[]"}, Problem.SOURCE_DOWN, "not Prometheus JSON"),

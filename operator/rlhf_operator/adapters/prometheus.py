@@ -119,7 +119,7 @@ class _Session(requests.Session):
     def _pieces(self, response: requests.Response, deadline: float) -> Iterator[bytes]:
         size = 0
         # Not `iter_content`: it waits for a whole piece, and an answer may come byte by byte.
-        while piece := response.raw.read1(_PIECE):
+        while piece := response.raw.read1(_PIECE, decode_content=True):
             size += len(piece)
             if size > self.max_bytes:
                 raise _TooLargeError
