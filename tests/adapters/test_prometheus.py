@@ -426,7 +426,10 @@ def test_a_range_selector_yields_each_scrape_once_at_its_own_time(real: Real) ->
     points = _points(real.client, "n_total[1m]")
     times, values = zip(*points, strict=True)
     assert list(times) == sorted(set(times))
-    assert list(values) == sorted(set(values)), "one may fail on a busy machine"
+    assert list(values) == sorted(set(values))
+    missing = values[-1] - values[0] + 1 - len(values)
+    ups = [up for at, up in _points(real.client, "up[1m]") if times[0] <= at <= times[-1]]
+    assert missing <= ups.count(0), "only scrapes that failed, as on a busy machine, are missing"
     assert 0 < time.time() - times[-1] < 30
 
 
@@ -442,8 +445,8 @@ def test_the_last_value_before_an_instant_keeps_the_metric_name(real: Real) -> N
 
 def test_an_instant_value_carries_the_time_of_the_question_not_of_the_scrape(real: Real) -> None:
     _shown(real, "n_total", 1)
-    times = [time for time, _ in _points(real.client, "n_total[1m]")]
-    at = datetime.fromtimestamp(round(times[-1] + 0.05, 3), UTC)
+    scraped, _ = _points(real.client, "n_total[1m]")[-1]
+    at = datetime.fromtimestamp(round(scraped + 0.05, 3), UTC)
     found = asyncio.run(real.client.instant("n_total", at))
     assert not isinstance(found, Silence)
     assert found[0].points[0][0] == at.timestamp()

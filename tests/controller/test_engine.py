@@ -505,6 +505,7 @@ async def test_the_loop_runs_by_the_clock_and_stops() -> None:
     engine.follow(subject())
     while not world.told:
         await asyncio.sleep(0.05)
+    await asyncio.sleep(1.3)  # at least another round
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert running.cancelled() and not any(not task.done() for task in engine._running.values())

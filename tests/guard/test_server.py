@@ -19,7 +19,15 @@ from rlhf_operator.guard import __main__ as entry
 from rlhf_operator.guard import config, health, server
 from rlhf_operator.guard.state import Guard
 from rlhf_operator.guard.triton import Triton
-from tests.guard.world import KEY, MakeWorld, StubTriton, World, a_config, a_setup
+from tests.guard.world import (
+    KEY,
+    MakeWorld,
+    StubTriton,
+    World,
+    a_config,
+    a_setup,
+    until_ready,
+)
 
 RUN = {"x-rlhf-run": "support-7"}
 STICKY = {"mode": "Arm", "maxAgeSeconds": 60, "armToken": "v1.canary.abc"}
@@ -147,12 +155,7 @@ async def test_a_terminated_process_finishes_what_it_began(tmp_path: Path) -> No
     )
     base = f"http://127.0.0.1:{port}"
     async with aiohttp.ClientSession(base) as client:
-        while True:
-            try:
-                if (await client.get("/healthz/ready")).status == 200:
-                    break
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.02)
+        await until_ready(client)
         asked = asyncio.create_task(client.post("/v1/completions", json={"prompt": "Hi"}))
         while not stub.asked:
             await asyncio.sleep(0.01)

@@ -63,6 +63,16 @@ def a_setup(**changes: Any) -> config.Setup:
     return config.parse(json.dumps(a_config(**changes)), {config.SIGNING_KEY: KEY})
 
 
+async def until_ready(client: aiohttp.ClientSession) -> None:
+    """Wait until a guard that starts as a process says that it is ready."""
+    while True:
+        try:
+            if (await client.get("/healthz/ready")).status == 200:
+                return
+        except aiohttp.ClientConnectionError:
+            await asyncio.sleep(0.02)
+
+
 def checked(setup: config.Setup, text: str, direction: Direction = "Output") -> Verdict:
     """Return the verdict of a guard whose stages are all of type Rules."""
     counts = StageInstruments(CollectorRegistry())

@@ -15,7 +15,7 @@ from rlhf_operator.guard import config
 from tests.guard.remotes.services import OPENAI, StubService, openai
 from tests.guard.remotes.test_inquiry import KEY as SECRET_KEY
 from tests.guard.remotes.test_inquiry import a_stage, keep
-from tests.guard.world import KEY, StubTriton, a_config
+from tests.guard.world import KEY, StubTriton, a_config, until_ready
 
 
 async def test_a_process_asks_its_provider(tmp_path: Path, service: StubService) -> None:
@@ -40,12 +40,7 @@ async def test_a_process_asks_its_provider(tmp_path: Path, service: StubService)
     )
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-            while True:
-                try:
-                    if (await client.get("/healthz/ready")).status == 200:
-                        break
-                except aiohttp.ClientConnectionError:
-                    await asyncio.sleep(0.02)
+            await until_ready(client)
             reply = await client.post("/v1/completions", json={"prompt": "Hello"})
             assert reply.headers["x-rlhf-verdict"] == "blocked"
     finally:
